@@ -1,0 +1,168 @@
+"""Where the parts of each transformers architecture sit: one row a ``config.model_type``.
+
+The head outputs z of a layer are the *input* of its attention output projection, cut into
+``n_heads`` equal slices; the *output* of the attention block has no heads in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Norm = Literal["layer", "rms", "rms_plus_one"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the table. Paths are dotted module names, as in ``named_modules()``.
+
+    Attributes:
+        model_type: ``config.model_type``.
+        layers: Path of the list of layers, from the model.
+        attn_out: Path of the attention output projection, from a layer.
+        mlp_out: Path of the MLP down-projection, from a layer.
+        final_norm: Path of the norm before the unembedding, from the model.
+        norm: Its kind: LayerNorm, RMSNorm, or RMSNorm that multiplies by 1 + weight.
+        post_attn_norm: Path, from a layer, of a norm on the attention output before it is added
+            to the residual stream; None where there is none.
+        n_layers_key: Field of the config with the number of layers.
+        n_heads_key: Field of the config with the number of query heads.
+    """
+
+    model_type: str
+    layers: str
+    attn_out: str
+    mlp_out: str
+    final_norm: str
+    norm: Norm
+    post_attn_norm: str | None = None
+    n_layers_key: str = "num_hidden_layers"
+    n_heads_key: str = "num_attention_heads"
+
+    def attn_out_path(self, layer: int) -> str:
+        """Return the path of a layer's attention output projection, from the model."""
+        return f"{self.layers}.{layer}.{self.attn_out}"
+
+    def mlp_out_path(self, layer: int) -> str:
+        """Return the path of a layer's MLP down-projection, from the model."""
+        return f"{self.layers}.{layer}.{self.mlp_out}"
+
+    def post_attn_norm_path(self, layer: int) -> str | None:
+        """Return the path of the norm on a layer's attention output, None without one."""
+        return self.post_attn_norm and f"{self.layers}.{layer}.{self.post_attn_norm}"
+
+
+def _llama(model_type: str, norm: Norm = "rms", post_attn_norm: str | None = None) -> Architecture:
+    return Architecture(
+        model_type,
+        layers="model.layers",
+        attn_out="self_attn.o_proj",
+        mlp_out="mlp.down_proj",
+        final_norm="model.norm",
+        norm=norm,
+        post_attn_norm=post_attn_norm,
+    )
+
+
+def _gpt(model_type: str, attn_out: str, mlp_out: str, n_layers: str, n_heads: str) -> Architecture:
+    return Architecture(
+        model_type,
+        layers="transformer.h",
+        attn_out=attn_out,
+        mlp_out=mlp_out,
+        final_norm="transformer.ln_f",
+        norm="layer",
+        n_layers_key=n_layers,
+        n_heads_key=n_heads,
+    )
+
+
+_ROWS = (
+    _gpt("gpt2", "attn.c_proj", "mlp.c_proj", "n_layer", "n_head"),
+    _gpt("gpt_neo", "attn.attention.out_proj", "mlp.c_proj", "num_layers", "num_heads"),
+    _gpt("gptj", "attn.out_proj", "mlp.fc_out", "n_layer", "n_head"),
+    _gpt("bloom", "self_attention.dense", "mlp.dense_4h_to_h", "n_layer", "n_head"),
+    _gpt(
+        "falcon",
+        "self_attention.dense",
+        "mlp.dense_4h_to_h",
+        "num_hidden_layers",
+        "num_attention_heads",
+    ),
+    Architecture(
+        "gpt_neox",
+        layers="gpt_neox.layers",
+        attn_out="attention.dense",
+        mlp_out="mlp.dense_4h_to_h",
+        final_norm="gpt_neox.final_layer_norm",
+        norm="layer",
+    ),
+    Architecture(
+        "opt",
+        layers="model.decoder.layers",
+        attn_out="self_attn.out_proj",
+        mlp_out="fc2",
+        final_norm="model.decoder.final_layer_norm",
+        norm="layer",
+    ),
+    _llama("llama"),
+    _llama("mistral"),
+    _llama("phi3"),
+    _llama("qwen2"),
+    _llama("qwen3"),
+    _llama("olmo2", post_attn_norm="post_attention_layernorm"),
+    _llama("gemma2", "rms_plus_one", "post_attention_layernorm"),
+    _llama("gemma3_text", "rms_plus_one", "post_attention_layernorm"),
+)
+ARCHITECTURES = {row.model_type: row for row in _ROWS}
+
+# Configs on the Hub use either spelling for some architectures.
+_OTHER_SPELLING = {
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+}
+
+
+class UnknownArchitecture(ValueError):
+    """A ``config.model_type`` without a row in the table."""
+
+    def __init__(self, model_type: str) -> None:
+        """Say which ones there are and where to add one."""
+        super().__init__(
+            f"unknown architecture {model_type!r}; expected one of "
+            f"{', '.join(sorted(ARCHITECTURES))}: to add it, write a row in "
+            "emolib/architectures.py and a config in tests/tiny.py"
+        )
+
+
+def architecture(model_type: str) -> Architecture:
+    """Return the row of an architecture.
+
+    Raises:
+        UnknownArchitecture: When it has none.
+    """
+    try:
+        return ARCHITECTURES[model_type]
+    except KeyError:
+        raise UnknownArchitecture(model_type) from None
+
+
+def shape_from_config(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Return (layers, query heads per layer) from the content of a ``config.json``.
+
+    Raises:
+        UnknownArchitecture: When its ``model_type`` has no row.
+        ValueError: When it does not give one of the two.
+    """
+    row = architecture(config["model_type"])
+    return _count(config, row.n_layers_key), _count(config, row.n_heads_key)
+
+
+def _count(config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key, config.get(_OTHER_SPELLING.get(key, key)))
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"config.json: {key}: expected a whole number from 1, got {value!r}")
+    return value

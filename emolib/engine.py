@@ -1,0 +1,282 @@
+"""Forwards and greedy generation, clean or under interventions. The one user of hooks on z."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emolib.encoding import Batch, Prompts
+from emolib.errors import InputError
+from emolib.heads import Head
+from emolib.interventions import Activations, Intervention, Site
+from emolib.models import LanguageModel
+from emolib.profiles import Position
+from emolib.tracing import OwnTraceDict
+
+DEFAULT_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Continuations:
+    """Greedy continuations of some prompts.
+
+    Attributes:
+        ids: Per prompt the generated token ids, an end token included when one came.
+        texts: The same as text, special tokens left out.
+        margins: Per prompt the smallest gap, in logits, between the best and the second token
+            over its steps: a text whose margin is below the float noise may flip.
+    """
+
+    ids: tuple[tuple[int, ...], ...]
+    texts: tuple[str, ...]
+    margins: tuple[float, ...]
+
+
+@contextmanager
+def intervened(
+    model: LanguageModel,
+    interventions: Sequence[Intervention],
+    batch: Batch,
+    position: Position,
+    draw: int = 0,
+) -> Iterator[_Stage]:
+    """Edit z of heads while the context is open, at every forward on `batch` and after it.
+
+    Interventions on the same head apply in the order given. The hooks are gone when the context
+    closes, whatever happened inside.
+
+    Args:
+        model: The model.
+        interventions: What to do; none gives the clean model, without a hook.
+        batch: The prompts that will run.
+        position: Where in the prompt z is edited; generated tokens are edited under ``all``.
+        draw: Number of the draw.
+
+    Yields:
+        The stage: set its `generated` before running a generated token.
+
+    Raises:
+        InputError: When a head is not one of the model's.
+        RuntimeError: When an edit returns another shape than it got, or never ran.
+    """
+    stage = _Stage(model, interventions, batch, position, draw)
+    layers = {model.attn_out(layer): layer for layer in stage.plan}
+    if not layers:
+        yield stage
+        return
+
+    def edit_output(output: Tensor, layer: str, inputs: tuple[Tensor, ...]) -> Tensor:
+        z = stage.edited(inputs[0], layers[layer])
+        if z is inputs[0]:
+            return output
+        # forward, not __call__: the hook we are in must not run again.
+        projected: Tensor = model.module(layer).forward(z)
+        return projected
+
+    with OwnTraceDict(model.hf, list(layers), retain_output=False, edit_output=edit_output):
+        yield stage
+    if missed := sorted(set(layers.values()) - stage.ran):
+        raise RuntimeError(
+            f"{', '.join(map(str, interventions))}: layers {missed} of {model.name} never ran, "
+            "so nothing was edited there; check the architecture's row in emolib.architectures"
+        )
+
+
+class _Stage:
+    """What the hooks of one run know."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        interventions: Sequence[Intervention],
+        batch: Batch,
+        position: Position,
+        draw: int,
+    ) -> None:
+        self.n_heads = model.n_heads
+        self.batch, self.position, self.draw = batch, position, draw
+        self.mask = batch.at(position)[..., None]
+        self.generated = False
+        self.ran: set[int] = set()
+        self.plan: dict[int, list[tuple[Head, Intervention]]] = {}
+        for intervention in interventions:
+            for head in intervention.heads:
+                if head.layer >= model.n_layers or head.index >= model.n_heads:
+                    raise InputError(
+                        f"{intervention}: {head} does not exist, {model.name} has "
+                        f"{model.n_layers} layers of {model.n_heads} heads, counted from 0"
+                    )
+                self.plan.setdefault(head.layer, []).append((head, intervention))
+
+    def edited(self, z: Tensor, layer: int) -> Tensor:
+        """Return z of all heads, shape ``[batch, seq, n_heads * d_head]``, edited."""
+        self.ran.add(layer)
+        if self.generated and self.position != "all":
+            return z
+        heads = z.unflatten(-1, (self.n_heads, -1)).clone()
+        for head, intervention in self.plan[layer]:
+            before = heads[:, :, head.index]
+            site = Site(head, self.batch, self.position, self.draw, self.generated)
+            after = intervention.edit(before.clone(), site)
+            if after.shape != before.shape:
+                raise RuntimeError(
+                    f"{intervention}: the edit of {head} must return z of the shape it got, "
+                    f"{list(before.shape)} [batch, seq, d_head], got {list(after.shape)}"
+                )
+            heads[:, :, head.index] = (
+                after if self.generated else torch.where(self.mask, after, before)
+            )
+        return heads.flatten(-2)
+
+
+def forward(model: LanguageModel, batch: Batch, **options: Any) -> Any:
+    """Run the model on a left-padded batch and return transformers' output.
+
+    Positions count from the first real token, without which GPT-2's logits shift with padding.
+    """
+    if "position_ids" in inspect.signature(model.hf.forward).parameters:
+        options.setdefault("position_ids", batch.position_ids)
+    options.setdefault("use_cache", False)
+    return model.hf(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **options)
+
+
+def _last_only(model: LanguageModel) -> dict[str, int]:
+    accepted = inspect.signature(model.hf.forward).parameters
+    return {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+
+
+@torch.no_grad()
+def last_logits(
+    model: LanguageModel,
+    prompts: Prompts,
+    interventions: Sequence[Intervention] = (),
+    *,
+    position: Position = "last",
+    batch_size: int | None = None,
+) -> Tensor:
+    """Return the logits at the last prompt token.
+
+    Returns:
+        Shape ``[draws, n_prompts, vocab]``, in the model's type; draws is 1 unless an
+        intervention draws.
+    """
+    draws = max((intervention.draws for intervention in interventions), default=1)
+    runs = []
+    for draw in range(draws):
+        rows = []
+        for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+            with intervened(model, interventions, batch, position, draw):
+                rows.append(forward(model, batch, **_last_only(model)).logits[:, -1])
+        runs.append(torch.cat(rows))
+    return torch.stack(runs)
+
+
+@torch.no_grad()
+def activations(
+    model: LanguageModel, prompts: Prompts, *, batch_size: int | None = None
+) -> Activations:
+    """Return z of every head on some prompts, from a clean run."""
+    paths = [model.attn_out(layer) for layer in range(model.n_layers)]
+    layers: list[list[Tensor]] = [[] for _ in paths]
+    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        with OwnTraceDict(model.hf, paths, retain_output=False, retain_input=True) as traced:
+            forward(model, batch, **_last_only(model))
+        for layer, path in enumerate(paths):
+            layers[layer].append(traced[path].input.unflatten(-1, (model.n_heads, -1)))
+    whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
+    return Activations(prompts, whole, tuple(torch.cat(layer) for layer in layers))
+
+
+@torch.no_grad()
+def generate(
+    model: LanguageModel,
+    prompts: Prompts,
+    interventions: Sequence[Intervention] = (),
+    *,
+    max_new_tokens: int,
+    position: Position = "last",
+    batch_size: int | None = None,
+) -> Continuations:
+    """Return greedy continuations, under the interventions' first draw.
+
+    At ``last``, ``slot`` and ``after_slot`` z is edited while the prompt is read; at ``all`` at
+    every generated token too.
+    """
+    ids: list[tuple[int, ...]] = []
+    margins: list[float] = []
+    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        with intervened(model, interventions, batch, position) as stage:
+            rows, gaps = _decode(model, batch, stage, max_new_tokens)
+        ids += rows
+        margins += gaps
+    texts = tuple(model.tokenizer.decode(list(row), skip_special_tokens=True) for row in ids)
+    return Continuations(tuple(ids), texts, tuple(margins))
+
+
+def _decode(
+    model: LanguageModel, batch: Batch, stage: _Stage, max_new_tokens: int
+) -> tuple[list[tuple[int, ...]], list[float]]:
+    ends = torch.tensor(sorted(_end_ids(model)), device=model.device)
+    mask, places = batch.attention_mask, batch.position_ids[:, -1:]
+    accepts_positions = "position_ids" in inspect.signature(model.hf.forward).parameters
+    out = forward(model, batch, use_cache=True, **_last_only(model))
+    stage.generated = True
+    done = torch.zeros(len(batch.rows), dtype=torch.bool, device=model.device)
+    smallest = torch.full((len(batch.rows),), torch.inf, device=model.device)
+    tokens = []
+    for step in range(max_new_tokens):
+        best = out.logits[:, -1].float().topk(2)
+        gaps = best.values[:, 0] - best.values[:, 1]
+        smallest = torch.where(done, smallest, smallest.minimum(gaps))
+        token = best.indices[:, 0]
+        # A row that has ended goes on with end tokens that are cut below.
+        tokens.append(torch.where(done, -1, token))
+        done |= torch.isin(token, ends)
+        if bool(done.all()) or step == max_new_tokens - 1:
+            break
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        places = places + 1
+        out = model.hf(
+            input_ids=token[:, None],
+            attention_mask=mask,
+            past_key_values=out.past_key_values,
+            use_cache=True,
+            **({"position_ids": places} if accepts_positions else {}),
+        )
+    rows = torch.stack(tokens, dim=1).tolist()
+    return [tuple(t for t in row if t >= 0) for row in rows], smallest.tolist()
+
+
+def _end_ids(model: LanguageModel) -> set[int]:
+    configured = model.hf.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return {int(i) for i in [*ids, model.tokenizer.eos_token_id] if i is not None}
+
+
+@torch.no_grad()
+def log_probs(
+    model: LanguageModel,
+    prompts: Prompts,
+    continuations: Sequence[Sequence[int]],
+    *,
+    batch_size: int | None = None,
+) -> list[float]:
+    """Return the mean log-probability (nats per token) of continuations under the clean model."""
+    joined = Prompts(
+        prompts.texts,
+        tuple((*ids, *more) for ids, more in zip(prompts.ids, continuations, strict=True)),
+    )
+    means = []
+    for batch in joined.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        logits = forward(model, batch).logits[:, :-1].float()
+        chosen = torch.gather(logits, 2, batch.input_ids[:, 1:, None])[..., 0]
+        scores = chosen - logits.logsumexp(-1)
+        for index, row in enumerate(batch.rows):
+            means.append(float(scores[index, -len(continuations[row]) :].mean()))
+    return means

@@ -1,0 +1,27 @@
+"""Short content hashes, the identity of weights, tokenizers, prompts and code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+_LENGTH = 16
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """Return a hash (16 hex digits of SHA-256) of the names and the contents of files."""
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda path: path.name):
+        digest.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:_LENGTH]
+
+
+def hash_json(value: Any) -> str:
+    """Return a hash (16 hex digits of SHA-256) of a JSON value, whatever its key order."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]

@@ -1,0 +1,168 @@
+"""Attention heads, sets of heads, and the specs that name them on a command line."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from emolib.errors import InputError
+
+FORMS = "3:5 | 0:0,0:1,3:5 | all | layer:3 | top:10 | random:10"
+_HEAD = re.compile(r"\s*(?:(\d+):(\d+)|L(\d+)H(\d+))\s*")
+_MANY = re.compile(r"\s*(layer|top|random):(\d+)\s*")
+
+
+@dataclass(frozen=True, order=True)
+class Head:
+    """Head ``L{layer}H{index}``, both counted from 0."""
+
+    layer: int
+    index: int
+
+    def __str__(self) -> str:
+        """Return the field's name for the head, ``L3H5``."""
+        return f"L{self.layer}H{self.index}"
+
+
+@dataclass(frozen=True)
+class HeadSet:
+    """A set of heads that one intervention edits together.
+
+    The heads are kept sorted, so that the order in which they were named changes nothing.
+
+    Raises:
+        InputError: When the set is empty or names a head twice.
+    """
+
+    heads: tuple[Head, ...]
+
+    def __post_init__(self) -> None:
+        """Sort the heads and refuse an empty or repeated one."""
+        ordered = tuple(sorted(self.heads))
+        if not ordered:
+            raise InputError("a head set needs at least one head, got none")
+        for left, right in zip(ordered, ordered[1:], strict=False):
+            if left == right:
+                raise InputError(f"head {left} is named twice in one set; name each head once")
+        object.__setattr__(self, "heads", ordered)
+
+    def __str__(self) -> str:
+        """Return the heads joined, ``L0H0+L3H5``."""
+        return "+".join(map(str, self.heads))
+
+    def __iter__(self) -> Iterator[Head]:
+        """Iterate over the heads in order."""
+        return iter(self.heads)
+
+    def __len__(self) -> int:
+        """Return the number of heads."""
+        return len(self.heads)
+
+
+def head_set(heads: Head | HeadSet | Iterable[Head]) -> HeadSet:
+    """Return `heads` as a set, whether one head, a set or several heads were given."""
+    if isinstance(heads, HeadSet):
+        return heads
+    return HeadSet((heads,) if isinstance(heads, Head) else tuple(heads))
+
+
+def all_heads(n_layers: int, n_heads: int) -> list[Head]:
+    """Return every head of a model, layer by layer."""
+    return [Head(layer, index) for layer in range(n_layers) for index in range(n_heads)]
+
+
+def parse_head(text: str) -> Head:
+    """Return the head that ``3:5`` or ``L3H5`` names.
+
+    Raises:
+        InputError: When `text` is neither.
+    """
+    match = _HEAD.fullmatch(text)
+    if not match:
+        raise InputError(f"expected a head such as 3:5 or L3H5, got {text!r}")
+    layer, index = (int(group) for group in match.groups() if group is not None)
+    return Head(layer, index)
+
+
+def check_spec(spec: str) -> None:
+    """Check the form of a head spec without a model.
+
+    Raises:
+        InputError: When `spec` is none of the forms of DESIGN (`FORMS`).
+    """
+    if spec.strip() == "all":
+        return
+    if many := _MANY.fullmatch(spec):
+        if many[1] != "layer" and int(many[2]) == 0:
+            raise InputError(f"head spec {spec!r}: expected a count of at least 1, got 0")
+        return
+    try:
+        HeadSet(tuple(parse_head(part) for part in spec.split(",")))
+    except InputError as error:
+        raise InputError(f"head spec {spec!r}: {error}; the forms are {FORMS}") from None
+
+
+def expand(
+    spec: str,
+    n_layers: int,
+    n_heads: int,
+    *,
+    model: str = "the model",
+    ranking: Sequence[Head] | None = None,
+    seed: int = 0,
+) -> list[HeadSet]:
+    """Return the interventions that a head spec stands for, each as the set it edits.
+
+    Args:
+        spec: One of `FORMS`. ``3:5`` and ``0:0,3:5`` give one (joint) set; ``all``, ``layer:3``,
+            ``top:10`` and ``random:10`` give one set of one head per head.
+        n_layers: Layers of the model.
+        n_heads: Heads per layer.
+        model: The model's name, for messages.
+        ranking: Heads from screening, strongest first, for ``top:N``.
+        seed: For ``random:N``; the same seed draws the same heads.
+
+    Raises:
+        InputError: When the spec is malformed, names a head the model lacks, asks for more heads
+            than there are, or is ``top:N`` without a ranking.
+    """
+    check_spec(spec)
+    everything = all_heads(n_layers, n_heads)
+    shape = f"{model} has {n_layers} layers (0..{n_layers - 1}) of {n_heads} heads"
+    if spec.strip() == "all":
+        return [HeadSet((head,)) for head in everything]
+    many = _MANY.fullmatch(spec)
+    if many is None:
+        named = HeadSet(tuple(parse_head(part) for part in spec.split(",")))
+        for head in named.heads:
+            if head.layer >= n_layers or head.index >= n_heads:
+                raise InputError(
+                    f"head spec {spec!r}: {head} does not exist, {shape} (0..{n_heads - 1}); "
+                    "name a head inside that range"
+                )
+        return [named]
+    kind, number = many[1], int(many[2])
+    if kind == "layer":
+        if number >= n_layers:
+            raise InputError(
+                f"head spec {spec!r}: layer {number} does not exist, {shape}; "
+                "name a layer inside that range"
+            )
+        return [HeadSet((head,)) for head in everything if head.layer == number]
+    if number > len(everything):
+        raise InputError(
+            f"head spec {spec!r}: {number} heads asked for, {shape}, {len(everything)} in all; "
+            "ask for fewer"
+        )
+    if kind == "random":
+        # A string seed: hash() of a tuple differs from one process to the next.
+        chosen = random.Random(f"{seed}:{n_layers}x{n_heads}").sample(everything, number)
+        return [HeadSet((head,)) for head in sorted(chosen)]
+    if ranking is None:
+        raise InputError(
+            f"head spec {spec!r}: no screening scores for {model}; "
+            "run `pytest experiments/exp_head_screening.py` with the same profile and model first"
+        )
+    return [HeadSet((head,)) for head in ranking[:number]]

@@ -1,0 +1,219 @@
+"""Interventions: pure functions on z, the input of the attention output projection, per head.
+
+An edit gets the z of one head, shape ``[batch, seq, d_head]``, and the `Site` it stands at, and
+returns z edited, of the same shape; the engine keeps the result where the site's mask is true.
+Definitions: zero, mean, resample, patch and scale as in Zhang & Nanda (2309.16042) and
+Heimersheim & Nanda (2404.15255).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emolib.encoding import Batch, Prompts
+from emolib.errors import InputError
+from emolib.heads import Head, HeadSet, head_set
+from emolib.profiles import Position
+
+Heads = Head | HeadSet | Iterable[Head]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where an edit stands.
+
+    Attributes:
+        head: The head.
+        batch: The prompts being run.
+        position: The position setting of the run.
+        draw: Number of the draw, from 0, for interventions that draw.
+        generated: True for a token that the model generated, where ``seq`` is 1.
+    """
+
+    head: Head
+    batch: Batch
+    position: Position
+    draw: int
+    generated: bool
+
+
+Edit = Callable[[Tensor, Site], Tensor]
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """One joint edit of a set of heads.
+
+    Attributes:
+        kind: Its name, ``zero``.
+        heads: The heads it edits together.
+        edit: The function on z.
+        draws: Runs that its effect is averaged over.
+    """
+
+    kind: str
+    heads: HeadSet
+    edit: Edit
+    draws: int = 1
+
+    def __str__(self) -> str:
+        """Return ``zero(L0H1+L2H3)``."""
+        return f"{self.kind}({self.heads})"
+
+
+@dataclass(frozen=True)
+class Activations:
+    """z of every head on some prompts, read from one clean run.
+
+    Attributes:
+        prompts: The prompts, n of them.
+        batch: All of them as one batch, for masks.
+        z: Per layer, shape ``[n, seq, n_heads, d_head]``, padded on the left.
+    """
+
+    prompts: Prompts
+    batch: Batch
+    z: tuple[Tensor, ...]
+
+    def of(self, head: Head) -> Tensor:
+        """Return the z of one head, shape ``[n, seq, d_head]``."""
+        return self.z[head.layer][:, :, head.index]
+
+    def mean(self, head: Head, position: Position) -> Tensor:
+        """Return E_ref[z] over prompts.
+
+        Returns:
+            Shape ``[seq, d_head]``, position by position, when `position` is ``all`` and the
+            prompts are of one length; else ``[d_head]``, over all prompts and the positions
+            that `position` points at.
+        """
+        z = self.of(head)
+        mask = self.batch.at(position)
+        if position == "all" and bool(mask.all()):
+            return z.mean(0)
+        return z[mask].mean(0)
+
+
+def zero(heads: Heads) -> Intervention:
+    """Set z to 0: off-distribution, and it also removes a constant that the head carries."""
+    return Intervention("zero", head_set(heads), lambda z, _: torch.zeros_like(z))
+
+
+def scale(heads: Heads, factor: float) -> Intervention:
+    """Multiply z; ``scale(heads, 0)`` is `zero`, ``scale(heads, 1)`` changes nothing."""
+    return Intervention(f"scale[{factor:g}]", head_set(heads), lambda z, _: factor * z)
+
+
+def edit(heads: Heads, function: Callable[[Tensor], Tensor], kind: str = "edit") -> Intervention:
+    """Apply a pure function of one's own to z.
+
+    Args:
+        heads: The heads, edited together; `function` is called once for each.
+        function: From z, shape ``[batch, seq, d_head]``, to the same shape.
+        kind: The name that shows in tables.
+    """
+    return Intervention(kind, head_set(heads), lambda z, _: function(z))
+
+
+def mean(heads: Heads, reference: Activations) -> Intervention:
+    """Set z to its mean over the reference, position by position where positions align.
+
+    Args:
+        heads: The heads, edited together.
+        reference: z on reference prompts, balanced over emotion and neutral.
+    """
+
+    def apply(z: Tensor, site: Site) -> Tensor:
+        value = reference.mean(site.head, site.position)
+        if value.ndim == 2 and (site.generated or value.shape[0] != z.shape[1]):
+            value = value.mean(0)
+        return value.to(z).expand_as(z)
+
+    return Intervention("mean", head_set(heads), apply)
+
+
+def resample(
+    heads: Heads, reference: Activations, *, draws: int = 10, seed: int = 0
+) -> Intervention:
+    """Set z to its value on prompts drawn from the reference; the *effects* are averaged.
+
+    At ``last`` any reference prompt can stand in; elsewhere only those of the same length and
+    slot, so that z never moves across positions. Generated tokens have no counterpart in the
+    reference and are left alone.
+
+    Args:
+        heads: The heads, edited together, all from the same drawn prompt.
+        reference: z on reference prompts.
+        draws: How many draws the effect is averaged over.
+        seed: The same seed draws the same prompts.
+    """
+
+    def apply(z: Tensor, site: Site) -> Tensor:
+        if site.generated:
+            return z
+        prompts = site.batch.prompts
+        donors = [_donor(reference.prompts, prompts, row, site, seed) for row in site.batch.rows]
+        return _right_aligned(reference.of(site.head)[donors], z)
+
+    return Intervention("resample", head_set(heads), apply, draws)
+
+
+def _donor(reference: Prompts, prompts: Prompts, row: int, site: Site, seed: int) -> int:
+    candidates = range(len(reference))
+    if site.position != "last":
+        slots = None if prompts.slots is None else prompts.slots[row]
+        candidates = [  # type: ignore[assignment]
+            i
+            for i in candidates
+            if len(reference.ids[i]) == len(prompts.ids[row])
+            and (reference.slots is None or reference.slots[i] == slots)
+        ]
+    if not candidates:
+        raise InputError(
+            f"resample at {site.position!r}: no reference prompt has the length and slot of "
+            f"prompt {row}; use --position last, or pairs that share them"
+        )
+    # Seeded per row and draw, so that a prompt's donor does not depend on its batch.
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + site.draw) * 1_000_003 + row)
+    return candidates[int(torch.randint(len(candidates), (1,), generator=generator))]
+
+
+def _right_aligned(values: Tensor, z: Tensor) -> Tensor:
+    width = min(values.shape[1], z.shape[1])
+    aligned = z.clone()
+    aligned[:, -width:] = values[:, -width:].to(z)
+    return aligned
+
+
+def patch(heads: Heads, source: Activations) -> Intervention:
+    """Set z to its value on the paired prompt, row by row.
+
+    Run neutral with the z of emotion (denoise: sufficiency) or emotion with the z of neutral
+    (noise: necessity). Generated tokens have no counterpart and are left alone.
+
+    Args:
+        heads: The heads, edited together.
+        source: z on the paired prompts: as many, each of the same token length.
+
+    Raises:
+        InputError: In the run, when the prompts do not pair up.
+    """
+
+    def apply(z: Tensor, site: Site) -> Tensor:
+        if site.generated:
+            return z
+        prompts = site.batch.prompts
+        lengths = [len(ids) for ids in prompts.ids]
+        if [len(ids) for ids in source.prompts.ids] != lengths:
+            raise InputError(
+                f"patch: expected {len(lengths)} source prompts of the same token lengths, got "
+                f"{len(source.prompts)} that differ; patch between the two sides of aligned pairs"
+            )
+        rows = site.batch.rows
+        return source.of(site.head)[rows.start : rows.stop].to(z)
+
+    return Intervention("patch", head_set(heads), apply)

@@ -1,0 +1,163 @@
+"""A language model as the method needs it: weights, tokenizer, heads and where they sit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers.utils import logging as hf_logging
+
+from emolib.architectures import Architecture, architecture
+from emolib.encoding import AlignedPairs, Prompts, align, encode
+from emolib.errors import InputError
+from emolib.heads import Head
+from emolib.prompts import Lexicon, Pair
+from emolib.sources import Source
+from emolib.tracing import get_module
+
+
+class LanguageModel:
+    """A causal language model, frozen, with names for its heads.
+
+    Attributes:
+        hf: The transformers model, in eval mode and without gradients on weights; open a
+            ``Trace`` or ``TraceDict`` on it.
+        tokenizer: Its tokenizer.
+        name: Short name, as in ids and file names.
+        arch: Its row of the architecture table.
+        n_layers: Number of layers.
+        n_heads: Query heads per layer.
+    """
+
+    def __init__(self, hf: Any, tokenizer: Any, name: str) -> None:
+        """Wrap a transformers model.
+
+        Args:
+            hf: A causal language model built with ``attn_implementation="eager"``.
+            tokenizer: Its tokenizer.
+            name: Short name.
+        """
+        self.hf = hf.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.arch: Architecture = architecture(hf.config.model_type)
+        config = hf.config.to_dict()
+        self.n_layers = int(config[self.arch.n_layers_key])
+        self.n_heads = int(config[self.arch.n_heads_key])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.hf.device
+        return device
+
+    @property
+    def pad(self) -> int:
+        """A token id to pad with; padding is masked, so any will do."""
+        return int(self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0)
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens the model reads, None where it sets no limit."""
+        return getattr(self.hf.config, "max_position_embeddings", None)
+
+    def attn_out(self, layer: int) -> str:
+        """Return the path of a layer's attention output projection, whose input is z."""
+        return self.arch.attn_out_path(layer)
+
+    def module(self, path: str) -> nn.Module:
+        """Return a submodule by its dotted path."""
+        return get_module(self.hf, path)
+
+    def w_o(self, head: Head) -> Tensor:
+        """Return a head's output matrix W_O, shape ``[d_head, d_model]``: ``o = z @ W_O``."""
+        projection: Any = self.module(self.attn_out(head.layer))
+        weight: Tensor = projection.weight
+        # transformers' Conv1D stores [in, out], nn.Linear [out, in].
+        rows = weight if type(projection).__name__ == "Conv1D" else weight.T
+        return rows.unflatten(0, (self.n_heads, -1))[head.index]
+
+    def encode(self, texts: Sequence[str], new_tokens: int = 0) -> Prompts:
+        """Return free prompts as tokens; see `emolib.encoding.encode`."""
+        return encode(self.tokenizer, texts, self._limit(new_tokens))
+
+    def align(self, pairs: Sequence[Pair], new_tokens: int = 0) -> AlignedPairs:
+        """Return the pairs that align under this tokenizer; see `emolib.encoding.align`."""
+        return align(self.tokenizer, pairs, self._limit(new_tokens))
+
+    def _limit(self, new_tokens: int) -> int | None:
+        return None if self.context is None else self.context - new_tokens
+
+    def word_ids(self, words: Sequence[str], what: str = "words") -> Tensor:
+        """Return the ids of the words that are one token in mid-sentence, shape ``[words]``.
+
+        Words of several tokens are left out: the logit of a first piece is not the word's.
+
+        Raises:
+            InputError: When none of the words is one token.
+        """
+        ids = [token for word in words if (token := self._word_id(word)) is not None]
+        if not ids:
+            raise InputError(
+                f"none of the {what} ({', '.join(words[:5])}, …) is a single token under the "
+                f"tokenizer of {self.name}; add some that are"
+            )
+        return torch.tensor(sorted(set(ids)), device=self.device)
+
+    def _word_id(self, word: str) -> int | None:
+        for text in (f" {word}", word):
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            spaced = self.tokenizer.convert_ids_to_tokens(ids[:1])[0].startswith(("Ġ", "▁", " "))
+            if len(ids) == 1 and spaced:
+                return int(ids[0])
+        return None
+
+    def target_ids(self, emotion: Lexicon, neutral: Lexicon) -> tuple[Tensor, Tensor]:
+        """Return the token ids T_emo and T_neu of ``logit_diff``.
+
+        Raises:
+            InputError: When either is empty under this tokenizer.
+        """
+        return (
+            self.word_ids(emotion.targets, f"targets of {emotion.name}"),
+            self.word_ids(neutral.targets, "targets of neutral"),
+        )
+
+
+def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
+    """Return the model of a source with its weights loaded: safetensors only, no remote code.
+
+    Args:
+        source: From `emolib.sources.find`.
+        device: torch's name of a device.
+        dtype: torch's name of a floating point type.
+
+    Raises:
+        InputError: When the device cannot be used.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {device}: not usable here ({reason}); use cpu") from None
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        hf = transformers.AutoModelForCausalLM.from_pretrained(
+            source.folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation="eager",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=False, local_files_only=True
+        )
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
+    return LanguageModel(hf.to(device), tokenizer, source.name)

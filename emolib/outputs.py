@@ -1,0 +1,144 @@
+"""The results files that are made from rows: scores per model, effects per item."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from emolib.errors import InputError
+from emolib.heads import Head, parse_head
+from emolib.records import Row
+
+SHAPES = ("item", "scores")
+
+
+def safe(name: str) -> str:
+    """Return a name fit for a file: letters, digits and ``._+-`` are kept.
+
+    >>> safe("Eleuther/AI gpt")
+    'Eleuther-AI-gpt'
+    """
+    return re.sub(r"[^\w.+-]+", "-", name).strip(".-") or "unnamed"
+
+
+def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> Path | None:
+    """Write the results file that an item's rows belong to, whole, in one step.
+
+    Args:
+        results: The results folder of the profile.
+        rows: The rows of the item.
+        stored: The latest rows of every item, from which a file that several items share
+            (shape ``scores``) is made.
+
+    Returns:
+        The file, or None for rows that have none.
+
+    Raises:
+        InputError: When it cannot be written.
+    """
+    output = rows[0].output
+    if not output:
+        return None
+    path = results / output["path"]
+    if output["shape"] == "scores":
+        content = scores_file([row for row in stored if row.output == output])
+    else:
+        content = item_file(rows)
+    try:
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another --results-dir"
+        ) from None
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def item_file(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the content of one item's file: per prompt texts and metrics, summary, provenance."""
+    first = rows[0]
+    records = [
+        ({"labels": row.labels} if row.labels else {})
+        | {"summary": row.values, "prompts": per_prompt(row)}
+        for row in rows
+    ]
+    body = records[0] if len(records) == 1 else {"records": records}
+    head = {"experiment": first.experiment, "item": first.item} | first.dims
+    return head | body | {"provenance": first.provenance | {"time": first.time}}
+
+
+def per_prompt(row: Row) -> list[dict[str, Any]]:
+    """Return a row's texts and vectors prompt by prompt."""
+    columns: dict[str, Sequence[Any]] = row.texts | row.vectors
+    count = max(map(len, columns.values()), default=0)
+    return [
+        {name: column[i] for name, column in columns.items() if len(column) == count}
+        for i in range(count)
+    ]
+
+
+def scores_file(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the content of a model's scores file, one entry a head and emotion.
+
+    Each row is of one head, named by its label ``head``.
+    """
+    first = rows[0]
+    scores = []
+    for row in rows:
+        head = parse_head(row.labels["head"])
+        entry = {"layer": head.layer, "head": head.index, "emotion": row.dims["emotion"]}
+        for name, value in row.values.items():
+            entry[name] = value["mean"] if isinstance(value, dict) else value
+            if isinstance(value, dict):
+                entry[f"{name}_ci"] = value["ci"]
+        scores.append(entry)
+    rankings = {
+        row.dims["emotion"]: {
+            "by": "|atp_ig|",
+            "reliability": row.values.get("reliability"),
+            "rank_correlation": row.values.get("rank_correlation"),
+        }
+        for row in rows
+    }
+    shape = first.provenance.get("shape", {})
+    return {
+        "model": first.dims["model"],
+        "layers": shape.get("layers"),
+        "heads_per_layer": shape.get("heads"),
+        "scores": scores,
+        "rankings": rankings,
+        "provenance": {row.dims["emotion"]: row.provenance | {"time": row.time} for row in rows},
+    }
+
+
+def read_ranking(path: Path, emotion: str) -> list[Head] | None:
+    """Return the heads of a scores file by |atp_ig|, strongest first; None when it has none.
+
+    Raises:
+        InputError: When the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        rows = [
+            (-abs(score["atp_ig"]), Head(score["layer"], score["head"]))
+            for score in scores
+            if score["emotion"] == emotion
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a scores file ({error!r}); run screening again with --fresh"
+        ) from None
+    return [head for _, head in sorted(rows)] or None

@@ -1,0 +1,269 @@
+"""Profiles: what a study runs on, as a TOML file, and the emotions it names, as data files."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from emolib.errors import InputError
+from emolib.hashing import hash_files
+from emolib.heads import check_spec
+from emolib.prompts import Lexicon, Pair, Side, load_lexicon, load_pairs, load_prompts
+
+Ablation = Literal["zero", "mean", "resample"]
+Position = Literal["last", "slot", "after_slot", "all"]
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+MIN_DRAWS = 10
+_LEAST = {"max_new_tokens": 1, "seed": 0, "draws": MIN_DRAWS, "verify": 0, "batch_size": 1}
+_FILE_KINDS = {
+    "pairs": "pairs/{}.json",
+    "prompts": "{}_prompts.json",
+    "lexicon": "lexicons/{}.json",
+}
+
+
+def data_root() -> Path:
+    """Return the folder of the project's own data, in a checkout or inside the wheel."""
+    package = Path(__file__).parent
+    installed = package / "data"
+    return installed if installed.is_dir() else package.parent / "data"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a study runs on and how; every field can be overridden on the command line.
+
+    Attributes:
+        name: The profile's name, the folder under ``results/``.
+        root: Where its data files are looked for, before the project's own.
+        models: Embedded names, Hub ids or local directories.
+        emotions: Names of emotions; each is a pairs file and a lexicon.
+        heads: Head specs.
+        ablations: Kinds of ablation.
+        position: Which prompt positions interventions edit.
+        max_new_tokens: Length of greedy continuations, in tokens.
+        seed: For every draw (resample, random heads, bootstrap, splits).
+        draws: Draws that a resample effect is averaged over.
+        verify: How many top heads, and as many random ones, screening verifies by patching.
+        dtype: The models' floating point type.
+        device: torch's name of the device.
+        batch_size: Prompts per forward; None lets the engine choose.
+        files: Data files named outright, by (kind, emotion).
+    """
+
+    name: str
+    root: Path
+    models: tuple[str, ...]
+    emotions: tuple[str, ...]
+    heads: tuple[str, ...] = ("all",)
+    ablations: tuple[Ablation, ...] = ("zero",)
+    position: Position = "last"
+    max_new_tokens: int = 16
+    seed: int = 0
+    draws: int = MIN_DRAWS
+    verify: int = 3
+    dtype: str = "float32"
+    device: str = "cpu"
+    batch_size: int | None = None
+    files: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+
+    def override(self, **changes: Any) -> Profile:
+        """Return a copy with the fields given (None means: keep), checked.
+
+        Raises:
+            InputError: When a value is not one the field can hold.
+        """
+        given = {key: value for key, value in changes.items() if value is not None}
+        profile = dataclasses.replace(self, **given)
+        _check_fields(profile, _option)
+        return profile
+
+    def path(self, kind: str, emotion: str) -> Path:
+        """Return the data file of one kind (pairs, prompts, lexicon) for an emotion.
+
+        Raises:
+            InputError: When neither the profile nor the project has one.
+        """
+        if (kind, emotion) in self.files:
+            return self.files[kind, emotion]
+        relative = _FILE_KINDS[kind].format(emotion)
+        places = list(dict.fromkeys([self.root, data_root()]))
+        for place in places:
+            if (place / relative).is_file():
+                return place / relative
+        looked = " or ".join(str(place / relative) for place in places)
+        raise InputError(
+            f"emotion {emotion!r} has no {kind} file: expected {looked}; "
+            f"write one or take {emotion!r} out of the profile"
+        )
+
+
+def load_profile(name: str) -> Profile:
+    """Return the profile of that name, or the one in that file.
+
+    Args:
+        name: A name such as ``demo`` (looked for in ``data/profiles/`` of the working directory,
+            then in the project's), or the path of a ``.toml`` file.
+
+    Raises:
+        InputError: When there is none, or the file has an unknown key or a wrong value.
+    """
+    path = _find(name)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML ({error})") from None
+    root = (path.parent.parent if path.parent.name == "profiles" else path.parent).resolve()
+    known = [f.name for f in dataclasses.fields(Profile) if f.name not in ("name", "root")]
+    for key in data:
+        if key not in known:
+            raise InputError(f"{path}: unknown key {key!r}; the keys are {', '.join(known)}")
+    for key in ("models", "emotions"):
+        if key not in data:
+            raise InputError(f"{path}: the key {key!r} is missing; expected a list of names")
+    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+    fields["files"] = _named_files(data.get("files", {}), root, path)
+    profile = Profile(name=path.stem, root=root, **fields)
+    _check_fields(profile, lambda key: f"{path}: {key}")
+    return profile
+
+
+def _find(name: str) -> Path:
+    if name.endswith(".toml") or "/" in name:
+        if Path(name).is_file():
+            return Path(name)
+        raise InputError(f"--profile {name}: no such file; expected a profile in TOML")
+    folders = [Path("data/profiles"), data_root() / "profiles"]
+    for folder in folders:
+        if (folder / f"{name}.toml").is_file():
+            return folder / f"{name}.toml"
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
+    raise InputError(
+        f"--profile {name}: unknown; expected one of {', '.join(known)}, or the path of a .toml file"
+    )
+
+
+def _named_files(table: Any, root: Path, where: Path) -> dict[tuple[str, str], Path]:
+    if not isinstance(table, dict):
+        raise InputError(f"{where}: files: expected a table [files.EMOTION], got {table!r}")
+    files = {}
+    for emotion, entries in table.items():
+        if not isinstance(entries, dict):
+            raise InputError(f"{where}: files.{emotion}: expected a table, got {entries!r}")
+        for kind, relative in entries.items():
+            here = f"{where}: files.{emotion}.{kind}"
+            if kind not in _FILE_KINDS:
+                raise InputError(f"{here}: unknown key; the keys are {', '.join(_FILE_KINDS)}")
+            if not isinstance(relative, str):
+                raise InputError(f"{here}: expected a path, got {relative!r}")
+            path = (root / relative).resolve()
+            if not path.is_relative_to(root):
+                raise InputError(f"{here}: {relative!r} lies outside {root}; keep it inside")
+            files[kind, emotion] = path
+    return files
+
+
+def _option(field_name: str) -> str:
+    renamed = {"models": "model", "heads": "head-spec", "ablations": "ablation"}
+    return "--" + renamed.get(field_name, field_name.replace("_", "-"))
+
+
+def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
+    """Check every field; `label` says where a field was given."""
+    for key in ("models", "emotions", "heads", "ablations"):
+        _check_names(label(key), getattr(profile, key))
+    for name in profile.emotions:
+        if not name.replace("_", "").isalnum() or name == "neutral":
+            raise InputError(
+                f"{label('emotions')}: expected a name of letters, digits and _ other than "
+                f"neutral, got {name!r}"
+            )
+    for spec in profile.heads:
+        try:
+            check_spec(spec)
+        except InputError as error:
+            raise InputError(f"{label('heads')}: {error}") from None
+    for key, allowed in (
+        ("ablations", get_args(Ablation)),
+        ("position", get_args(Position)),
+        ("dtype", DTYPES),
+    ):
+        values = getattr(profile, key)
+        for value in values if isinstance(values, tuple) else (values,):
+            if value not in allowed:
+                raise InputError(
+                    f"{label(key)}: expected one of {', '.join(allowed)}, got {value!r}"
+                )
+    for key, least in _LEAST.items():
+        value = getattr(profile, key)
+        if key == "batch_size" and value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{label(key)}: expected a whole number from {least}, got {value!r}")
+
+
+def _check_names(label: str, values: Any) -> None:
+    if not (isinstance(values, tuple) and values and all(isinstance(v, str) for v in values)):
+        raise InputError(f"{label}: expected a list of names, got {values!r}")
+    for value in values:
+        if values.count(value) > 1:
+            raise InputError(f"{label}: {value!r} is named twice; name it once")
+
+
+@dataclass(frozen=True)
+class Emotion:
+    """An emotion as the data a study of it needs.
+
+    Attributes:
+        name: Its name.
+        lexicon: Its words and target words.
+        neutral: The lexicon of neutral.
+        pairs: The pairs, or None when free lists stand in for them.
+        free: (emotion, neutral) prompt lists when they stand in for the pairs.
+        hash: Content hash of the files all this came from.
+    """
+
+    name: str
+    lexicon: Lexicon
+    neutral: Lexicon
+    pairs: tuple[Pair, ...] | None
+    free: tuple[tuple[str, ...], tuple[str, ...]] | None
+    hash: str
+
+    def texts(self, side: Side) -> tuple[str, ...]:
+        """Return the prompts of one side."""
+        if self.free is not None:
+            return self.free[side == "neutral"]
+        assert self.pairs is not None
+        return tuple(pair.text(side) for pair in self.pairs)
+
+
+def load_emotion(profile: Profile, name: str, *, free: bool = False) -> Emotion:
+    """Return an emotion with its files read and checked.
+
+    Args:
+        profile: Where its files are looked up.
+        name: The emotion.
+        free: Read the free prompt lists in place of the pairs.
+
+    Raises:
+        InputError: When a file is missing or malformed, or two lexicons share a target.
+    """
+    paths = [profile.path("lexicon", name), profile.path("lexicon", "neutral")]
+    lexicon, neutral = load_lexicon(paths[0], name), load_lexicon(paths[1], "neutral")
+    for word in lexicon.targets:
+        if word in neutral.targets:
+            raise InputError(
+                f"{paths[0]}: targets: {word!r} is a target of neutral too ({paths[1]}); "
+                "their difference would cancel it: keep it in one"
+            )
+    if free:
+        lists = [profile.path("prompts", name), profile.path("prompts", "neutral")]
+        prompts = load_prompts(lists[0]), load_prompts(lists[1])
+        return Emotion(name, lexicon, neutral, None, prompts, hash_files([*paths, *lists]))
+    path = profile.path("pairs", name)
+    return Emotion(name, lexicon, neutral, load_pairs(path, name), None, hash_files([*paths, path]))

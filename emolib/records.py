@@ -1,0 +1,256 @@
+"""Rows of results and the append-only store that keeps every row ever recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from emolib.errors import InputError
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record of one item.
+
+    Attributes:
+        item: The item's id, ``experiments/exp_x.py::exp_x[tiny-gpt2-gratitude-L2H1]``.
+        experiment: Its name without ``exp_``.
+        key: Hash of all that determines the numbers; the store finds the row by it.
+        row: Number of the record in the item, from 0.
+        of: How many records the item made.
+        dims: What it ran on: model, emotion, heads, ablation.
+        labels: Texts recorded beside the numbers.
+        values: Per metric a number, None, or the summary of a vector (`emolib.stats.summarize`).
+        vectors: Per metric the values per prompt.
+        texts: Per name the texts per prompt.
+        output: Where its results file goes, relative to the results folder, and its shape.
+        provenance: Model, weights, tokenizer, prompts, settings, versions, commit.
+        time: When it was recorded, ISO 8601 in UTC.
+    """
+
+    item: str
+    experiment: str
+    key: str
+    row: int
+    of: int
+    dims: dict[str, str]
+    labels: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    vectors: dict[str, list[float]] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    output: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    time: str = ""
+
+    def to_json(self) -> str:
+        """Return the row as one line of JSON."""
+        return json.dumps({"v": VERSION} | asdict(self), ensure_ascii=False, allow_nan=False)
+
+
+Summarize = Callable[[Sequence[float]], dict[str, Any]]
+
+
+def sort_values(recorded: Mapping[str, Any], summarize: Summarize) -> dict[str, Any]:
+    """Return recorded values sorted into the fields ``labels, values, vectors, texts`` of a row.
+
+    Args:
+        recorded: Per name a number, None, a text, a vector of numbers ``[n]`` (list, array or
+            tensor) or a list of texts.
+        summarize: Makes the summary of a vector.
+
+    Raises:
+        TypeError: When a value is none of these.
+        ValueError: When a vector is not one-dimensional or a number is not finite.
+    """
+    row: dict[str, Any] = {"labels": {}, "values": {}, "vectors": {}, "texts": {}}
+    for name, value in recorded.items():
+        if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+            row["values"][name] = None if value is None else _finite(name, [float(value)])[0]
+        elif isinstance(value, str):
+            row["labels"][name] = value
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
+            row["texts"][name] = [str(text) for text in value]
+        else:
+            vector = _vector(name, value)
+            if isinstance(vector, float):
+                row["values"][name] = vector
+            else:
+                row["vectors"][name] = vector
+                row["values"][name] = summarize(vector)
+    return row
+
+
+def _vector(name: str, value: Any) -> float | list[float]:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().double().numpy()
+    expected = f"record({name}=…): expected a number, a vector of shape [n] or texts"
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{expected}, got {type(value).__name__}") from None
+    if array.ndim == 0:
+        return _finite(name, [float(array)])[0]
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"{expected}, got an array of shape {list(array.shape)}")
+    return _finite(name, array.tolist())
+
+
+def _finite(name: str, values: list[float]) -> list[float]:
+    bad = sum(not np.isfinite(value) for value in values)
+    if bad:
+        raise ValueError(
+            f"record({name}=…): {bad} of {len(values)} values are not finite; "
+            "leave them out, or record None where the metric is undefined"
+        )
+    return values
+
+
+class Store:
+    """``records.jsonl``: one row a line, appended and flushed as rows come, by one writer.
+
+    The rows of an item are written together. A torn end (the process was killed while writing)
+    is cut off with a message; any other damage is an error that names the line.
+
+    Attributes:
+        path: The file.
+        repaired: What was repaired on opening, or None.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the file when there is one.
+
+        Raises:
+            InputError: When a line is damaged other than by a torn end.
+        """
+        self.path = path
+        self.repaired: str | None = None
+        self._intact: int | None = None
+        self._rows: dict[str, list[Row]] = {}
+        self._latest: dict[str, str] = {}
+        self._file: TextIO | None = None
+        if path.is_file():
+            self._read()
+
+    def __contains__(self, key: str) -> bool:
+        """Tell whether an item's rows are all there."""
+        return key in self._rows
+
+    def __getitem__(self, key: str) -> list[Row]:
+        """Return the rows of an item."""
+        return self._rows[key]
+
+    def rows(self) -> list[Row]:
+        """Return the latest rows of every item, in order of item and row."""
+        keys = [self._latest[item] for item in sorted(self._latest)]
+        return [row for key in keys for row in self._rows[key]]
+
+    def open(self) -> None:
+        """Become the one writer: repair a torn end and lock the file.
+
+        Raises:
+            InputError: When the folder cannot be written or another run is writing.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"{self.path.parent}: cannot be written ({error.strerror}); "
+                "choose another folder with --results-dir"
+            ) from None
+        self._lock()
+        if self._intact is not None:
+            os.truncate(self.path, self._intact)
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # No such locks on Windows: two runs at once are the user's to avoid.
+            return
+        assert self._file is not None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise InputError(
+                f"{self.path}: another run is writing to it; wait for it, or choose another "
+                "folder with --results-dir"
+            ) from None
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Write the rows of one item and flush them to the disk."""
+        if self._file is None:
+            self.open()
+        assert self._file is not None
+        self._file.write("".join(row.to_json() + "\n" for row in rows))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._add(rows)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _add(self, rows: Sequence[Row]) -> None:
+        self._rows[rows[0].key] = list(rows)
+        self._latest[rows[0].item] = rows[0].key
+
+    def _read(self) -> None:
+        data = self.path.read_bytes()
+        start, pending, intact = 0, [], 0
+        for number, line in enumerate(data.splitlines(keepends=True), 1):
+            last = start + len(line) == len(data)
+            row = self._row(line, number, torn=last and not line.endswith(b"\n"))
+            start += len(line)
+            if row is None:
+                break
+            if row.row != len(pending) or (pending and pending[0].key != row.key):
+                raise InputError(
+                    f"{self.path}: line {number}: expected row {len(pending)} of its item, got "
+                    f"row {row.row}; a line is missing: restore the file or move it away"
+                )
+            pending.append(row)
+            if len(pending) == row.of:
+                self._add(pending)
+                pending, intact = [], start
+        if intact != len(data):
+            self._intact = intact
+            lost = "its last line was torn" if start == len(data) else "it ends inside an item"
+            self.repaired = (
+                f"{self.path}: {lost} (the run was killed while writing); "
+                f"cut off {len(data) - intact} bytes, that item runs again"
+            )
+
+    def _row(self, line: bytes, number: int, *, torn: bool) -> Row | None:
+        if torn:
+            return None
+        where = f"{self.path}: line {number}"
+        advice = "restore the file from a copy or move it away to start afresh"
+        try:
+            data = json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise InputError(f"{where}: not JSON; {advice}") from None
+        if not isinstance(data, dict) or data.pop("v", None) != VERSION:
+            raise InputError(f"{where}: expected a row of version {VERSION}; {advice}")
+        try:
+            return Row(**data)
+        except TypeError as error:
+            raise InputError(f"{where}: not a row ({error}); {advice}") from None
+
+
+def group(rows: Iterable[Row], by: Callable[[Row], str]) -> dict[str, list[Row]]:
+    """Return rows by a name, in the order in which the names first come."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(by(row), []).append(row)
+    return groups

@@ -1,0 +1,245 @@
+"""Running a model on an emotion's prompts, clean or intervened, and reading every metric off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emolib import engine, metrics, wording
+from emolib.encoding import AlignedPairs, Prompts
+from emolib.errors import InputError
+from emolib.interventions import Activations, Heads, Intervention, mean, resample, zero
+from emolib.models import LanguageModel
+from emolib.profiles import Ablation, Emotion, Profile
+from emolib.prompts import Side
+
+Vector = NDArray[np.float64]
+
+
+class Readout:
+    """What one run says, per prompt; each part is computed when it is first asked for.
+
+    Logit metrics are read at the last prompt token and averaged over an intervention's draws;
+    text metrics come from greedy continuations under the first draw. Every vector has shape
+    ``[n_prompts]``.
+
+    Attributes:
+        prompts: The prompts run, as text.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        prompts: Prompts,
+        interventions: tuple[Intervention, ...],
+    ) -> None:
+        """Hold what to run; `Study.run` makes these."""
+        self._study = study
+        self._prompts = prompts
+        self._interventions = interventions
+        self.prompts = list(prompts.texts)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Logits at the last prompt token, shape ``[draws, n_prompts, vocab]``."""
+        profile = self._study.profile
+        return engine.last_logits(
+            self._study.model,
+            self._prompts,
+            self._interventions,
+            position=profile.position,
+            batch_size=profile.batch_size,
+        )
+
+    @property
+    def logit_diff(self) -> Vector:
+        """Mean logit of the emotion's targets less that of neutral's, in logits."""
+        return _mean_draws(metrics.logit_diff(self.logits, *self._study.targets))
+
+    @property
+    def log_odds(self) -> Vector:
+        """Log odds of the emotion's lexicon as the next token, in nats."""
+        return _mean_draws(metrics.log_odds(self.logits, self._study.lexicon_ids))
+
+    @property
+    def prob_mass(self) -> Vector:
+        """Probability of the emotion's lexicon as the next token, in [0, 1]."""
+        return _mean_draws(metrics.prob_mass(self.logits, self._study.lexicon_ids))
+
+    def kl(self, clean: Readout) -> Vector:
+        """Return ``KL(clean ‖ this)`` of the next-token distributions, in nats."""
+        return _mean_draws(metrics.kl(clean.logits.mean(0), self.logits))
+
+    @cached_property
+    def continuations(self) -> engine.Continuations:
+        """Greedy continuations."""
+        profile = self._study.profile
+        return engine.generate(
+            self._study.model,
+            self._prompts,
+            self._interventions,
+            max_new_tokens=profile.max_new_tokens,
+            position=profile.position,
+            batch_size=profile.batch_size,
+        )
+
+    @property
+    def texts(self) -> list[str]:
+        """Greedy continuations as text, without the prompts."""
+        return list(self.continuations.texts)
+
+    @property
+    def margin(self) -> Vector:
+        """Smallest top-2 gap over a continuation's steps, in logits."""
+        return np.array(self.continuations.margins)
+
+    @property
+    def sentiment(self) -> Vector:
+        """VADER compound valence of the continuations, in [−1, 1]."""
+        return np.array([wording.sentiment(text) for text in self.texts])
+
+    @property
+    def keyword_rate(self) -> Vector:
+        """Lexicon hits per 100 words of the continuations, negated ones left out."""
+        words = self._study.emotion.lexicon.words
+        return np.array([wording.keyword_rate(text, words) for text in self.texts])
+
+    @cached_property
+    def fluency(self) -> Vector:
+        """Mean log-probability of the continuations under the clean model, in nats per token."""
+        study = self._study
+        values = engine.log_probs(
+            study.model, self._prompts, self.continuations.ids, batch_size=study.profile.batch_size
+        )
+        return np.array(values)
+
+    def changed(self, clean: Readout) -> Vector:
+        """Return 1 for each prompt whose text differs from the clean one, else 0."""
+        pairs = zip(self.texts, clean.texts, strict=True)
+        return np.array([float(text != other) for text, other in pairs])
+
+
+def _mean_draws(values: Tensor) -> Vector:
+    return np.asarray(values.mean(0).cpu().numpy(), dtype=np.float64)
+
+
+class Study:
+    """One model on one emotion's prompts, under a profile.
+
+    Attributes:
+        model: The model.
+        emotion: The emotion's data.
+        profile: The settings.
+    """
+
+    def __init__(self, model: LanguageModel, emotion: Emotion, profile: Profile) -> None:
+        """Encode the prompts.
+
+        Raises:
+            InputError: When no pair aligns, a prompt is too long, or no target word is one token.
+        """
+        self.model, self.emotion, self.profile = model, emotion, profile
+        self.targets = model.target_ids(emotion.lexicon, emotion.neutral)
+        new = profile.max_new_tokens
+        self._pairs = None if emotion.pairs is None else model.align(emotion.pairs, new)
+        self._free: dict[Side, Prompts] = {}
+        if emotion.free is not None:
+            self._free = {
+                "emotion": model.encode(emotion.free[0], new),
+                "neutral": model.encode(emotion.free[1], new),
+            }
+        self._clean: dict[Side, Readout] = {}
+        self._activations: dict[Side, Activations] = {}
+
+    @property
+    def pairs(self) -> AlignedPairs:
+        """The aligned pairs.
+
+        Raises:
+            InputError: When free prompt lists stand in for the pairs.
+        """
+        if self._pairs is None:
+            raise InputError(
+                f"this experiment needs aligned pairs of {self.emotion.name!r}, got free prompt "
+                "lists; drop --emotion-prompts/--neutral-prompts or give a pairs file with "
+                "--prompts-file"
+            )
+        return self._pairs
+
+    @property
+    def left_out(self) -> tuple[tuple[str, str], ...]:
+        """Ids of the pairs that do not align under the model's tokenizer, with the reason."""
+        return () if self._pairs is None else self._pairs.left_out
+
+    def prompts(self, side: Side = "emotion") -> Prompts:
+        """Return the prompts of one side: the pairs', or the free list."""
+        if self._pairs is None:
+            return self._free[side]
+        return self._pairs.emotion if side == "emotion" else self._pairs.neutral
+
+    @cached_property
+    def lexicon_ids(self) -> Tensor:
+        """Token ids of the lexicon's words that are one token, shape ``[k]``."""
+        lexicon = self.emotion.lexicon
+        return self.model.word_ids((*lexicon.words, *lexicon.targets), "lexicon words")
+
+    def run(self, *interventions: Intervention, on: Side = "emotion") -> Readout:
+        """Return the readout of a run; the clean one is made once and shared.
+
+        Args:
+            *interventions: Applied together; none for the clean run.
+            on: Which side's prompts.
+        """
+        if interventions:
+            return Readout(self, self.prompts(on), interventions)
+        if on not in self._clean:
+            self._clean[on] = Readout(self, self.prompts(on), ())
+        return self._clean[on]
+
+    def activations(self, side: Side) -> Activations:
+        """Return the clean z of every head on one side's prompts, read once and shared."""
+        if side not in self._activations:
+            self._activations[side] = engine.activations(
+                self.model, self.prompts(side), batch_size=self.profile.batch_size
+            )
+        return self._activations[side]
+
+    @cached_property
+    def reference(self) -> Activations:
+        """Clean z on as many emotion as neutral prompts, for `mean` and `resample`."""
+        emotion, neutral = self.prompts("emotion"), self.prompts("neutral")
+        count = min(len(emotion), len(neutral))
+        return engine.activations(
+            self.model,
+            _joined(emotion, neutral, count),
+            batch_size=self.profile.batch_size,
+        )
+
+    def ablation(self, kind: Ablation) -> Callable[[Heads], Intervention]:
+        """Return the function from heads to their ablation of one kind."""
+
+        def ablate(heads: Heads) -> Intervention:
+            if kind == "zero":
+                return zero(heads)
+            if kind == "mean":
+                return mean(heads, self.reference)
+            profile = self.profile
+            return resample(heads, self.reference, draws=profile.draws, seed=profile.seed)
+
+        return ablate
+
+
+def _joined(left: Prompts, right: Prompts, count: int) -> Prompts:
+    def both(a: Sequence[object] | None, b: Sequence[object] | None) -> tuple[object, ...] | None:
+        return None if a is None or b is None else (*a[:count], *b[:count])
+
+    return Prompts(
+        (*left.texts[:count], *right.texts[:count]),
+        (*left.ids[:count], *right.ids[:count]),
+        both(left.slots, right.slots),  # type: ignore[arg-type]
+        both(left.clusters, right.clusters),  # type: ignore[arg-type]
+    )

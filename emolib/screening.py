@@ -1,0 +1,376 @@
+"""Screening scores of every head on aligned pairs: where it looks, what it writes, what it moves.
+
+Formulas: SCIENCE §3. Attribution patching after Kramár et al. (2403.00745); direct logit
+attribution as in Wang et al. (2211.00593).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emolib import engine, metrics
+from emolib.encoding import Prompts
+from emolib.heads import Head, all_heads
+from emolib.interventions import patch
+from emolib.models import LanguageModel
+from emolib.runs import Study, Vector
+from emolib.stats import RELIABLE, rank_correlation, split_half
+from emolib.tracing import OwnTrace, OwnTraceDict
+
+IG_STEPS = 5
+Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Screening:
+    """Scores of every head.
+
+    Attributes:
+        heads: The heads, layer by layer, H in all.
+        pairs: Per score the value of each pair and head, shape ``[n_pairs, H]``:
+            ``emotion_mean_attn``, ``neutral_mean_attn``, ``delta_attn`` (attention, in [−1, 1]),
+            ``delta_proj`` (residual units), ``dla``, ``atp_denoise``, ``atp_noise``, ``atp_ig``
+            (logits).
+        norms: Per score one value a head, shape ``[H]``: ``delta_out`` and
+            ``delta_out_debiased`` (residual units).
+        verified: For the top heads and as many random ones the exact effect of patching, in
+            logits: (denoise, noise).
+        reliability: Split-half reliability of the ranking by |atp_ig|, or None.
+    """
+
+    heads: tuple[Head, ...]
+    pairs: dict[str, Table]
+    norms: dict[str, Vector]
+    verified: dict[Head, tuple[float, float]] = field(default_factory=dict)
+    reliability: float | None = None
+
+    @property
+    def ranking(self) -> list[Head]:
+        """Heads by |atp_ig|, strongest first."""
+        return _ranking(self.heads, self.pairs["atp_ig"])
+
+    @property
+    def rank_correlation(self) -> float | None:
+        """Spearman correlation of |atp_ig| with |patch_denoise| over the verified heads."""
+        if not self.verified:
+            return None
+        score = dict(zip(self.heads, np.abs(self.pairs["atp_ig"].mean(0)), strict=True))
+        heads = list(self.verified)
+        exact = [abs(self.verified[head][0]) for head in heads]
+        return rank_correlation([score[head] for head in heads], exact)
+
+    def of(self, head: Head) -> dict[str, Any]:
+        """Return the scores of one head: vectors per pair, plain numbers, None where not run.
+
+        ``rank`` is None where the ranking's reliability is below 0.8: such an order is noise.
+        """
+        column = self.heads.index(head)
+        denoise, noise = self.verified.get(head, (None, None))
+        reliable = self.reliability is not None and self.reliability >= RELIABLE
+        row: dict[str, Any] = {"rank": self.ranking.index(head) + 1 if reliable else None}
+        for name in ("atp_ig", "delta_attn", "dla", "delta_proj", "atp_denoise", "atp_noise"):
+            row[name] = self.pairs[name][:, column]
+        row |= {"patch_denoise": denoise, "patch_noise": noise}
+        row |= {name: float(values[column]) for name, values in self.norms.items()}
+        for name in ("emotion_mean_attn", "neutral_mean_attn"):
+            row[name] = self.pairs[name][:, column]
+        row |= {"reliability": self.reliability, "rank_correlation": self.rank_correlation}
+        return row
+
+
+def _ranking(heads: Sequence[Head], scores: Table) -> list[Head]:
+    order = np.argsort(-np.abs(scores.mean(0)), kind="stable")
+    return [heads[i] for i in order]
+
+
+def screen(study: Study) -> Screening:
+    """Return every screening score of a model on one emotion's aligned pairs.
+
+    The query positions Q are the profile's position setting, the last prompt token by default.
+
+    Raises:
+        InputError: When the study has free prompts in place of pairs.
+        ValueError: When every head attends to the slot alike, which only a mistake can do.
+    """
+    heads = tuple(all_heads(study.model.n_layers, study.model.n_heads))
+    attention = attention_scores(study)
+    written, norms = output_scores(study)
+    scores = attention | written | attribution_scores(study)
+    ranking = _ranking(heads, scores["atp_ig"])
+    return Screening(
+        heads,
+        scores,
+        norms,
+        verify(study, ranking),
+        split_half(scores["atp_ig"], seed=study.profile.seed),
+    )
+
+
+def attention_scores(study: Study) -> dict[str, Table]:
+    """Return the attention that Q pays to the slot, summed over the slot's keys.
+
+    ``delta_attn = mean_{q in Q} Σ_{k in S} A_emo[q, k] − Σ_{k in S} A_neu[q, k]``. A mean over
+    all keys would be 1/T for every head, since a softmax row sums to 1.
+
+    Returns:
+        ``emotion_mean_attn``, ``neutral_mean_attn`` and ``delta_attn``, each of shape
+        ``[n_pairs, H]``.
+
+    Raises:
+        ValueError: When all heads tie.
+    """
+    pairs = study.pairs
+    emotion = _slot_attention(study, pairs.emotion)
+    neutral = _slot_attention(study, pairs.neutral)
+    if emotion.shape[1] > 1 and np.ptp(emotion, axis=1).max() < 1e-9:
+        raise ValueError(
+            f"every head of {study.model.name} pays the slot the same attention "
+            f"({emotion[0, 0]:.4g}); a sum or mean over the wrong keys does that"
+        )
+    return {
+        "emotion_mean_attn": emotion,
+        "neutral_mean_attn": neutral,
+        "delta_attn": emotion - neutral,
+    }
+
+
+@torch.no_grad()
+def _slot_attention(study: Study, prompts: Prompts) -> Table:
+    model, rows = study.model, []
+    for batch in prompts.batches(_size(study), model.pad, model.device):
+        patterns = engine.forward(model, batch, output_attentions=True).attentions
+        queries = batch.at(study.profile.position).double()
+        keys = batch.at("slot").double()
+        layers = [
+            torch.einsum("bq,bhqk,bk->bh", queries, pattern.double(), keys) for pattern in patterns
+        ]
+        rows.append(torch.cat(layers, dim=1) / queries.sum(1, keepdim=True))
+    return _table(torch.cat(rows))
+
+
+def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
+    """Return what each head writes, ``o = z @ W_O``, emotion less neutral, at Q.
+
+    ``delta_out`` is the norm of the mean difference, ``delta_out_debiased = √max(0, ‖d̄‖² −
+    tr(Cov)/n)``; ``delta_proj`` projects the difference on the emotion direction of the held-out
+    half of the templates; ``dla`` is the direct effect on ``logit_diff`` with the final norm
+    frozen at the emotion run (before any soft cap on the logits).
+
+    Returns:
+        (``delta_proj`` and ``dla``, shape ``[n_pairs, H]``; ``delta_out`` and
+        ``delta_out_debiased``, shape ``[H]``.)
+    """
+    model, pairs = study.model, study.pairs
+    z = {"emotion": study.activations("emotion"), "neutral": study.activations("neutral")}
+    final = {side: _final_residual(study, study.prompts(side)) for side in z}
+    mask = z["emotion"].batch.at(study.profile.position)
+    weight = (mask / mask.sum(1, keepdim=True)).double()
+    directions, halves = _held_out(final["emotion"] - final["neutral"], pairs.emotion.clusters)
+    unembed = _target_direction(study)
+    out, debiased, projected, direct = [], [], [], []
+    for head in all_heads(model.n_layers, model.n_heads):
+        w_o = model.w_o(head).double()
+        change = z["emotion"].of(head).double() - z["neutral"].of(head).double()
+        written = torch.einsum("bt,btd->bd", weight, change) @ w_o
+        average, n = written.mean(0), len(written)
+        spread = written.var(0).sum() / n if n > 1 else torch.zeros(())
+        out.append(average.norm())
+        debiased.append((average.square().sum() - spread).clamp(min=0).sqrt())
+        projected.append((written * directions[halves]).sum(-1))
+        last = z["emotion"].of(head)[:, -1].double() @ w_o
+        direct.append(_through_norms(study, last, head.layer, final["emotion"]) @ unembed)
+    tables = {"delta_proj": projected, "dla": direct}
+    norms = {"delta_out": out, "delta_out_debiased": debiased}
+    return (
+        {name: _table(torch.stack(columns, dim=1)) for name, columns in tables.items()},
+        {name: _table(torch.stack(values)) for name, values in norms.items()},
+    )
+
+
+@torch.no_grad()
+def _inputs_at_last(study: Study, prompts: Prompts, path: str) -> Tensor:
+    model, rows = study.model, []
+    for batch in prompts.batches(_size(study), model.pad, model.device):
+        with OwnTrace(model.hf, path, retain_output=False, retain_input=True) as traced:
+            engine.forward(model, batch)
+        rows.append(traced.input[:, -1])
+    return torch.cat(rows).double()
+
+
+def _final_residual(study: Study, prompts: Prompts) -> Tensor:
+    """Return the residual stream before the final norm at the last token, ``[n, d_model]``."""
+    return _inputs_at_last(study, prompts, study.model.arch.final_norm)
+
+
+def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tensor, Tensor]:
+    """Return two unit directions and which one each pair is projected on: the other half's."""
+    names = list(clusters or map(str, range(len(difference))))
+    order = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    halves = torch.tensor([order[name] % 2 for name in names], device=difference.device)
+    if len(order) < 2:
+        halves = torch.arange(len(names), device=difference.device) % 2
+    directions = []
+    for half in (0, 1):
+        others = difference[halves != half]
+        direction = others.mean(0) if len(others) else torch.zeros_like(difference[0])
+        directions.append(direction / direction.norm().clamp(min=1e-12))
+    return torch.stack(directions), halves
+
+
+def _target_direction(study: Study) -> Tensor:
+    """Return mean W_U[T_emo] − mean W_U[T_neu], shape ``[d_model]``."""
+    unembed = study.model.hf.get_output_embeddings().weight.double()
+    emotion, neutral = study.targets
+    return unembed[emotion].mean(0) - unembed[neutral].mean(0)
+
+
+def _through_norms(study: Study, written: Tensor, layer: int, final: Tensor) -> Tensor:
+    """Return a head's output as it reaches the unembedding, every norm's scale frozen."""
+    model = study.model
+    if model.arch.post_attn_norm is not None:
+        path = f"{model.arch.layers}.{layer}.{model.arch.post_attn_norm}"
+        frozen = _inputs_at_last(study, study.pairs.emotion, path)
+        written = _frozen_norm(model, path, written, frozen)
+    return _frozen_norm(model, model.arch.final_norm, written, final)
+
+
+def _frozen_norm(model: LanguageModel, path: str, written: Tensor, full: Tensor) -> Tensor:
+    norm: Any = model.module(path)
+    eps = getattr(norm, "variance_epsilon", None) or norm.eps
+    gain = norm.weight.double()
+    if model.arch.norm == "layer":
+        sigma = (full.var(-1, unbiased=False, keepdim=True) + eps).sqrt()
+        return (written - written.mean(-1, keepdim=True)) / sigma * gain
+    sigma = (full.square().mean(-1, keepdim=True) + eps).sqrt()
+    return written / sigma * (1 + gain if model.arch.norm == "rms_plus_one" else gain)
+
+
+def attribution_scores(study: Study) -> dict[str, Table]:
+    """Return attribution patching of every head: first-order estimates of the patch effects.
+
+    ``atp_denoise = (z_emo − z_neu) · ∂LD/∂z`` at the neutral run, ``atp_noise`` its counterpart
+    ``(z_neu − z_emo) · ∂LD/∂z`` at the emotion run; ``atp_ig`` averages the gradient over 5
+    midpoints of the straight path that moves z at Q of all heads from neutral to emotion.
+
+    Returns:
+        Each of shape ``[n_pairs, H]``, in logits.
+    """
+    pairs = study.pairs
+    z_emo, z_neu = study.activations("emotion").z, study.activations("neutral").z
+    change = [emo - neu for emo, neu in zip(z_emo, z_neu, strict=True)]
+
+    def effect(gradients: list[Tensor]) -> Tensor:
+        mask = study.activations("neutral").batch.at(study.profile.position)
+        layers = [
+            torch.einsum("bt,bthd,bthd->bh", mask.double(), step.double(), gradient.double())
+            for step, gradient in zip(change, gradients, strict=True)
+        ]
+        return torch.cat(layers, dim=1)
+
+    midpoints = [(k + 0.5) / IG_STEPS for k in range(IG_STEPS)]
+    path = [
+        effect(
+            _gradients(
+                study, pairs.neutral, [n + a * d for n, d in zip(z_neu, change, strict=True)]
+            )
+        )
+        for a in midpoints
+    ]
+    return {
+        "atp_denoise": _table(effect(_gradients(study, pairs.neutral))),
+        "atp_noise": -_table(effect(_gradients(study, pairs.emotion))),
+        "atp_ig": _table(torch.stack(path).mean(0)),
+    }
+
+
+def _gradients(
+    study: Study, prompts: Prompts, values: Sequence[Tensor] | None = None
+) -> list[Tensor]:
+    """Return ∂LD/∂z per layer, shape ``[n, seq, n_heads, d_head]``.
+
+    Args:
+        study: The model and its targets.
+        prompts: What to run.
+        values: Per layer the z to stand at Q. The value is replaced, the gradient still flows
+            through what the model computed, so that indirect paths count.
+    """
+    model = study.model
+    paths = {model.attn_out(layer): layer for layer in range(model.n_layers)}
+    layers: list[list[Tensor]] = [[] for _ in paths]
+    for batch in prompts.batches(_size(study), model.pad, model.device):
+        mask = batch.at(study.profile.position)[..., None, None]
+        rows = slice(batch.rows.start, batch.rows.stop)
+        probes: dict[int, Tensor] = {}
+
+        def probe(
+            output: Tensor,
+            layer: str,
+            inputs: tuple[Tensor, ...],
+            mask: Tensor = mask,
+            rows: slice = rows,
+            probes: dict[int, Tensor] = probes,
+        ) -> Tensor:
+            z = inputs[0].unflatten(-1, (model.n_heads, -1))
+            if values is not None:
+                moved = values[paths[layer]][rows] - z.detach()
+                z = z + torch.where(mask, moved, torch.zeros_like(moved))
+            # Weights are frozen, so a zero added to z is the leaf that the gradient lands on.
+            probes[paths[layer]] = torch.zeros_like(z, requires_grad=True)
+            projected: Tensor = model.module(layer).forward((z + probes[paths[layer]]).flatten(-2))
+            return projected
+
+        with (
+            torch.enable_grad(),
+            OwnTraceDict(model.hf, list(paths), retain_output=False, edit_output=probe),
+        ):
+            logits = engine.forward(model, batch).logits[:, -1]
+            diff = metrics.logit_diff(logits, *study.targets).sum()
+            gradients = torch.autograd.grad(
+                diff, [probes[layer] for layer in range(model.n_layers)]
+            )
+        for layer, gradient in enumerate(gradients):
+            layers[layer].append(gradient)
+    return [torch.cat(parts) for parts in layers]
+
+
+def verify(study: Study, ranking: Sequence[Head]) -> dict[Head, tuple[float, float]]:
+    """Return the exact patch effects of the top heads and of as many random other ones.
+
+    Args:
+        study: The study; its profile's `verify` is the number of top heads.
+        ranking: Heads, strongest first.
+
+    Returns:
+        Per head the mean effect on ``logit_diff``: (denoise, noise), in logits.
+    """
+    count = study.profile.verify
+    top, others = list(ranking[:count]), sorted(ranking[count:])
+    draw = random.Random(study.profile.seed)
+    chosen = top + sorted(draw.sample(others, min(count, len(others))))
+    sources = {side: study.activations(side) for side in ("emotion", "neutral")}
+    neutral, emotion = study.run(on="neutral"), study.run(on="emotion")
+    effects = {}
+    for head in chosen:
+        denoise = study.run(patch(head, sources["emotion"]), on="neutral").logit_diff
+        noise = study.run(patch(head, sources["neutral"]), on="emotion").logit_diff
+        effects[head] = (
+            float((denoise - neutral.logit_diff).mean()),
+            float((noise - emotion.logit_diff).mean()),
+        )
+    return effects
+
+
+def _size(study: Study) -> int:
+    return study.profile.batch_size or engine.DEFAULT_BATCH
+
+
+def _table(values: Tensor) -> Table:
+    return np.asarray(values.detach().cpu().numpy(), dtype=np.float64)

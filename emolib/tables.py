@@ -1,0 +1,157 @@
+"""Tables of rows: every number to CSV and Markdown, the strongest ones to the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate, tabulate_formats
+
+from emolib.errors import InputError
+from emolib.outputs import write_text
+from emolib.records import Row, group
+
+SHOWN = 24
+
+
+def check_format(name: str) -> None:
+    """Check the name of a table format.
+
+    Raises:
+        InputError: When tabulate has none of that name.
+    """
+    if name not in tabulate_formats:
+        raise InputError(
+            f"--table-format {name}: unknown; expected one of {', '.join(tabulate_formats)}"
+        )
+
+
+def write_tables(folder: Path, rows: Sequence[Row]) -> None:
+    """Write ``<experiment>.csv`` and ``.md`` for every experiment among the rows."""
+    for experiment, members in group(rows, lambda row: row.experiment).items():
+        write_text(folder / f"{experiment}.csv", to_csv(members))
+        body = tabulate(*_cells(members, _columns(members)), tablefmt="github")
+        write_text(folder / f"{experiment}.md", body + "\n")
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Return rows as CSV: a vector metric gives its mean, CI, n and d_z in columns of their own."""
+    lines = [_flat(row) for row in rows]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    line: dict[str, Any] = {"item": row.item} | row.dims | row.labels
+    for name, value in row.values.items():
+        if isinstance(value, dict):
+            low, high = value["ci"] or (None, None)
+            line |= {name: value["mean"], f"{name}_ci_low": low, f"{name}_ci_high": high}
+            line |= {f"{name}_n": value["n"], f"{name}_d_z": value["d_z"]}
+        else:
+            line[name] = value
+    return line
+
+
+def summary_table(
+    rows: Sequence[Row], *, fmt: str = "simple", width: int = 100, shown: int = SHOWN
+) -> str:
+    """Return the table of one experiment for a terminal, with a line on what it leaves out.
+
+    Of more than `shown` rows, those whose first metric is the largest stand for each combination
+    of model, emotion and the like. Columns that do not fit are left out, the first ones kept.
+
+    Args:
+        rows: Rows of one experiment.
+        fmt: A format of tabulate.
+        width: Characters in a line.
+        shown: About how many rows to show.
+    """
+    chosen = _strongest(rows, shown)
+    columns = _columns(chosen)
+    while True:
+        header_cells = _cells(chosen, columns)
+        text = tabulate(*header_cells, tablefmt=fmt, disable_numparse=True)
+        if len(columns) <= 1 or max(map(len, text.splitlines())) <= width:
+            break
+        columns = columns[:-1]
+    notes = []
+    if len(chosen) < len(rows):
+        notes.append(f"the strongest {len(chosen)} of {len(rows)} rows")
+    if hidden := len(_columns(chosen)) - len(columns):
+        notes.append(f"{hidden} more columns")
+    name = rows[0].experiment
+    return text + (f"\n({'; '.join(notes)}; all in tables/{name}.csv)" if notes else "")
+
+
+def _strongest(rows: Sequence[Row], shown: int) -> list[Row]:
+    if len(rows) <= shown:
+        return list(rows)
+    groups = group(rows, lambda row: repr([v for k, v in row.dims.items() if k != "heads"]))
+    each = max(1, shown // len(groups))
+    return [
+        row
+        for members in groups.values()
+        for row in sorted(members, key=_strength, reverse=True)[:each]
+    ]
+
+
+def _strength(row: Row) -> float:
+    means = [v["mean"] if isinstance(v, dict) else v for v in row.values.values()]
+    return next((abs(mean) for mean in means if mean is not None), 0.0)
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.values))
+
+
+def _cells(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    dims = list(dict.fromkeys(name for row in rows for name in row.dims | row.labels))
+    if not any(row.dims or row.labels for row in rows):
+        dims = ["item"]
+    sizes = {
+        name: {row.values[name]["n"] for row in rows if isinstance(row.values.get(name), dict)}
+        for name in columns
+    }
+    counts = set().union(*sizes.values()) if sizes else set()
+    lines = []
+    for row in rows:
+        named = {"item": row.item} | row.dims | row.labels
+        line = [_escaped(named.get(dim, "")) for dim in dims]
+        if counts:
+            n = {v["n"] for v in row.values.values() if isinstance(v, dict)}
+            line.append("/".join(map(str, sorted(n))))
+        lines.append(line + [_cell(row.values.get(name)) for name in columns])
+    return lines, [*dims, *(["n"] if counts else []), *columns]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if not isinstance(value, dict):
+        return number(value)
+    interval = value["ci"]
+    mean = number(value["mean"])
+    return f"{mean} [{number(interval[0])}, {number(interval[1])}]" if interval else mean
+
+
+def number(value: float) -> str:
+    """Return a number for reading: three decimals, or three digits where that shows nothing.
+
+    >>> number(-1.23456), number(0.00001234), number(40.0), number(0)
+    ('-1.235', '1.23e-05', '40', '0')
+    """
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.3f}" if 5e-4 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,84 @@
+"""Metrics on generated text: sentiment, keyword rate, distinct bigrams. The prompt never counts.
+
+Sentiment is VADER's compound score (Hutto & Gilbert 2014): valence, not emotion; an apology
+often scores negative.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Any
+
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_NEGATORS = frozenset({"not", "no", "never", "nothing", "without", "hardly", "neither", "nor"})
+_REACH = 3
+
+
+@cache
+def _vader() -> Any:
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    return SentimentIntensityAnalyzer()
+
+
+def sentiment(text: str) -> float:
+    """Return VADER's compound valence of a text, in [−1, 1]; 0 for an empty one.
+
+    >>> sentiment("Thank you, that is wonderful!") > 0.5
+    True
+    """
+    return float(_vader().polarity_scores(text)["compound"])
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, case-folded; an apostrophe stays inside its word.
+
+    >>> words("Don't panic, Straße!")
+    ["don't", 'panic', 'strasse']
+    """
+    return [word.replace("’", "'").casefold() for word in _WORD.findall(text)]
+
+
+def keyword_hits(text: str, lexicon: Collection[str]) -> tuple[int, int]:
+    """Return how many words of a text are in a lexicon: (plain, negated) hits.
+
+    A hit is negated when one of the three words before it is a negator (not, never, don't, …).
+
+    >>> keyword_hits("so grateful, not angry, grateful", {"grateful", "angry"})
+    (1, 2)
+    >>> keyword_hits("thankless", {"thank"})
+    (0, 0)
+    """
+    folded = {word.casefold() for word in lexicon}
+    tokens = words(text)
+    plain = negated = 0
+    for index, token in enumerate(tokens):
+        if token in folded:
+            before = tokens[max(0, index - _REACH) : index]
+            if any(word in _NEGATORS or word.endswith("n't") for word in before):
+                negated += 1
+            else:
+                plain += 1
+    return plain, negated
+
+
+def keyword_rate(text: str, lexicon: Collection[str]) -> float:
+    """Return plain lexicon hits per 100 words; 0 for a text without words.
+
+    >>> keyword_rate("thanks a lot indeed", {"thanks"})
+    25.0
+    """
+    total = len(words(text))
+    return 100 * keyword_hits(text, lexicon)[0] / total if total else 0.0
+
+
+def distinct_2(texts: Sequence[str]) -> float:
+    """Return unique over total bigrams of some texts together, in [0, 1]; 0 without bigrams.
+
+    >>> distinct_2(["a b a b"])
+    0.6666666666666666
+    """
+    bigrams = [pair for text in texts for pair in zip(words(text), words(text)[1:], strict=False)]
+    return len(set(bigrams)) / len(bigrams) if bigrams else 0.0
