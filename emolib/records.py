@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 
@@ -24,6 +24,8 @@ class Row:
         item: The item's id, ``experiments/exp_x.py::exp_x[tiny-gpt2-gratitude-L2H1]``.
         experiment: Its name without ``exp_``.
         key: Hash of all that determines the numbers; the store finds the row by it.
+        context: The same without what tells the item from its siblings: rows of one context
+            can stand in one table.
         row: Number of the record in the item, from 0.
         of: How many records the item made.
         dims: What it ran on: model, emotion, heads, ablation.
@@ -42,6 +44,7 @@ class Row:
     row: int
     of: int
     dims: dict[str, str]
+    context: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     vectors: dict[str, list[float]] = field(default_factory=dict)
@@ -148,9 +151,29 @@ class Store:
         return self._rows[key]
 
     def rows(self) -> list[Row]:
-        """Return the latest rows of every item, in order of item and row."""
-        keys = [self._latest[item] for item in sorted(self._latest)]
-        return [row for key in keys for row in self._rows[key]]
+        """Return the latest rows of every item, in order of item and row.
+
+        Items whose rows are of another context than the latest of their experiment, model and
+        emotion are left out: what was recorded before a change of prompts, settings or code is
+        not to be compared with what was recorded after.
+        """
+        latest = {_family(row): row.context for row in self._in_order()}
+        found = [row for row in self._in_order() if row.context == latest[_family(row)]]
+        return sorted(found, key=lambda row: (row.item, row.row))
+
+    def _in_order(self) -> Iterator[Row]:
+        for key in self._latest.values():
+            yield from self._rows[key]
+
+    def check_free(self) -> None:
+        """Check that no other run is writing.
+
+        Raises:
+            InputError: When one is.
+        """
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                self._lock(file)
 
     def open(self) -> None:
         """Become the one writer: repair a torn end and lock the file.
@@ -166,20 +189,22 @@ class Store:
                 f"{self.path.parent}: cannot be written ({error.strerror}); "
                 "choose another folder with --results-dir"
             ) from None
-        self._lock()
+        try:
+            self._lock(self._file)
+        except InputError:
+            self.close()
+            raise
         if self._intact is not None:
             os.truncate(self.path, self._intact)
 
-    def _lock(self) -> None:
+    def _lock(self, file: IO[Any]) -> None:
         try:
             import fcntl
         except ImportError:  # No such locks on Windows: two runs at once are the user's to avoid.
             return
-        assert self._file is not None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self.close()
             raise InputError(
                 f"{self.path}: another run is writing to it; wait for it, or choose another "
                 "folder with --results-dir"
@@ -203,6 +228,8 @@ class Store:
 
     def _add(self, rows: Sequence[Row]) -> None:
         self._rows[rows[0].key] = list(rows)
+        # Taken out first, so that the order is that of the latest record.
+        self._latest.pop(rows[0].item, None)
         self._latest[rows[0].item] = rows[0].key
 
     def _read(self) -> None:
@@ -246,6 +273,10 @@ class Store:
             return Row(**data)
         except TypeError as error:
             raise InputError(f"{where}: not a row ({error}); {advice}") from None
+
+
+def _family(row: Row) -> tuple[str, str | None, str | None]:
+    return row.experiment, row.dims.get("model"), row.dims.get("emotion")
 
 
 def group(rows: Iterable[Row], by: Callable[[Row], str]) -> dict[str, list[Row]]:

@@ -1,0 +1,38 @@
+# make experiments | test | lint | bench | models: each sets up what it needs by itself.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Options for pytest: make experiments ARGS="-k gratitude"
+ARGS ?=
+WORKERS ?= 2
+
+.PHONY: experiments test lint bench models clean
+
+experiments: $(READY)
+	$(BIN)/python -m pytest experiments -n $(WORKERS) $(ARGS)
+
+test: $(READY)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -n $(WORKERS) --cov --cov-report=term \
+		--cov-fail-under=90 $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/plugin_cost.py
+
+models: $(READY)
+	$(BIN)/python -m emolib.training --model all --seed 0
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(READY): pyproject.toml .ci/constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+		f"emolib needs Python 3.11 or newer, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c .ci/constraints.txt -e '.[dev]'
+	@touch $@

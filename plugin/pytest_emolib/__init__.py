@@ -1,0 +1,121 @@
+"""pytest plugin of emolib: experiments as items, metrics as tables in place of pass and fail.
+
+Every hook is a line into `pytest_emolib.session.ExperimentSession`. Nothing of emolib, torch or
+matplotlib is imported before an experiment needs it, so `pytest --help` stays as fast as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_emolib.fixtures import (
+    ablation,
+    ablation_kind,
+    emolib_case,
+    emotion,
+    head,
+    heads,
+    model,
+    model_source,
+    pairs,
+    profile,
+    prompts,
+    record,
+    run,
+    screening,
+    study,
+)
+from pytest_emolib.options import add_options
+from pytest_emolib.session import ExperimentSession, session_of
+
+__all__ = [
+    "ablation",
+    "ablation_kind",
+    "emolib_case",
+    "emotion",
+    "head",
+    "heads",
+    "model",
+    "model_source",
+    "pairs",
+    "profile",
+    "prompts",
+    "record",
+    "run",
+    "screening",
+    "study",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hang the session object on pytest's config."""
+    ExperimentSession.attach(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse bad input before anything heavy loads."""
+    session_of(session.config).start(session)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Name the profile and where results go."""
+    return session_of(config).header()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one item per model, emotion, head set and ablation that a function asks for."""
+    session_of(metafunc.config).parametrize(metafunc)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let an item whose rows are in the store pass without running."""
+    session_of(item.config).before(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Send an item's rows along with its report."""
+    return session_of(item.config).reported(item, call, (yield))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Write the rows, where this process is the one that writes."""
+    ExperimentSession.current().received(report)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
+) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
+    """Call an item that recorded recorded, and one that raised an error."""
+    return session_of(config).status(report)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the tables and let go of the store."""
+    session_of(session.config).finish()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the tables."""
+    session_of(terminalreporter.config).summarize(terminalreporter)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep items of one model and emotion on one worker, unless --dist says otherwise."""
+    return session_of(config).scheduler(log)

@@ -1,0 +1,108 @@
+"""Which items a function becomes: one per model, emotion, head set and kind of ablation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from emolib.hashing import hash_json
+from emolib.heads import HeadSet
+from emolib.profiles import Ablation, Profile
+from emolib.sources import Source
+
+NAMED_HEADS = 6
+"""A joint set of more heads than this gets a short name in ids and file names."""
+
+_ON_EMOTION = {"emotion", "study", "pairs", "prompts", "run", "screening", "ablation"}
+_ON_HEADS = {"head", "heads"}
+_ON_MODEL = {"model", "model_source"} | (_ON_EMOTION - {"emotion"}) | _ON_HEADS
+_ON_ABLATION = {"ablation", "ablation_kind"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one item runs on; None for what its function does not ask for.
+
+    Attributes:
+        source: The model.
+        emotion: Name of the emotion.
+        heads: The heads.
+        ablation: The kind of ablation.
+    """
+
+    source: Source | None = None
+    emotion: str | None = None
+    heads: HeadSet | None = None
+    ablation: Ablation | None = None
+
+    @property
+    def dims(self) -> dict[str, str]:
+        """The parts by name, as tables show them."""
+        parts = {
+            "model": self.source and self.source.name,
+            "emotion": self.emotion,
+            "heads": self.heads and heads_name(self.heads),
+            "ablation": self.ablation,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def variant(self) -> str:
+        """``-mean`` or ``-resample``; empty for ``zero``, the kind that goes without saying."""
+        return f"-{self.ablation}" if self.ablation not in (None, "zero") else ""
+
+    @property
+    def id(self) -> str:
+        """The part of an item's id in brackets, ``tiny-gpt2-gratitude-L2H1``."""
+        parts = [part for name, part in self.dims.items() if name != "ablation"]
+        if not parts:
+            return self.ablation or ""
+        return "-".join(parts) + self.variant
+
+
+def heads_name(heads: HeadSet) -> str:
+    """Return ``L0H0+L3H5``, or a short name with a hash for a large set."""
+    if len(heads) <= NAMED_HEADS:
+        return str(heads)
+    return f"{len(heads)}heads-{hash_json(str(heads))[:6]}"
+
+
+def make_cases(
+    wanted: Collection[str],
+    profile: Profile,
+    sources: Mapping[str, Source],
+    heads: Callable[[Source, str | None], Iterable[HeadSet]],
+) -> list[Case]:
+    """Return the cases of a function, without doubles.
+
+    Args:
+        wanted: Names of the fixtures it asks for, itself or through others.
+        profile: Models, emotions and kinds of ablation.
+        sources: The profile's models by what the user typed.
+        heads: From a model and an emotion to the head sets asked for.
+    """
+    asked = set(wanted)
+    models: list[Source | None] = list(sources.values()) if asked & _ON_MODEL else [None]
+    emotions: list[str | None] = list(profile.emotions) if asked & _ON_EMOTION else [None]
+    kinds: list[Ablation | None] = list(profile.ablations) if asked & _ON_ABLATION else [None]
+    cases = []
+    for source in models:
+        for emotion in emotions:
+            for chosen in _heads(asked, source, emotion, heads):
+                cases += [Case(source, emotion, chosen, kind) for kind in kinds]
+    return list(dict.fromkeys(cases))
+
+
+def _heads(
+    asked: set[str],
+    source: Source | None,
+    emotion: str | None,
+    heads: Callable[[Source, str | None], Iterable[HeadSet]],
+) -> list[HeadSet | None]:
+    if source is None or not asked & _ON_HEADS:
+        return [None]
+    sets = heads(source, emotion)
+    if "head" not in asked:
+        return list(sets)
+    # A function of one head sees the heads of a joint set one by one.
+    return [HeadSet((head,)) for chosen in sets for head in chosen]

@@ -1,0 +1,137 @@
+"""The fixtures of experiments. What they need is imported inside, when an experiment runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_emolib.session import RECORDED, session_of
+
+if TYPE_CHECKING:
+    from emolib.encoding import AlignedPairs, Prompts
+    from emolib.heads import Head, HeadSet
+    from emolib.interventions import Heads, Intervention
+    from emolib.models import LanguageModel
+    from emolib.profiles import Ablation, Emotion, Profile
+    from emolib.runs import Readout, Study
+    from emolib.screening import Screening
+    from emolib.sources import Source
+    from pytest_emolib.cases import Case
+    from pytest_emolib.lab import Lab
+
+
+def _lab(request: pytest.FixtureRequest) -> Lab:
+    return session_of(request.config).lab
+
+
+@pytest.fixture
+def emolib_case(request: pytest.FixtureRequest) -> Case:
+    """What the item runs on; experiments ask for its parts."""
+    case: Case = request.param
+    return case
+
+
+@pytest.fixture
+def profile(request: pytest.FixtureRequest) -> Profile:
+    """The profile, with the command line over it."""
+    return _lab(request).profile
+
+
+@pytest.fixture
+def model_source(emolib_case: Case) -> Source:
+    """Where the item's model comes from: its name, folder and shape; no weights."""
+    assert emolib_case.source is not None
+    return emolib_case.source
+
+
+@pytest.fixture
+def emotion(request: pytest.FixtureRequest, emolib_case: Case) -> Emotion:
+    """The item's emotion: lexicon and prompts."""
+    assert emolib_case.emotion is not None
+    return _lab(request).emotions[emolib_case.emotion]
+
+
+@pytest.fixture
+def heads(emolib_case: Case) -> HeadSet:
+    """The item's heads, edited together."""
+    assert emolib_case.heads is not None
+    return emolib_case.heads
+
+
+@pytest.fixture
+def head(heads: HeadSet) -> Head:
+    """The item's one head; joint sets come head by head."""
+    return heads.heads[0]
+
+
+@pytest.fixture
+def ablation_kind(emolib_case: Case) -> Ablation:
+    """The item's kind of ablation: zero, mean or resample."""
+    assert emolib_case.ablation is not None
+    return emolib_case.ablation
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest, model_source: Source) -> LanguageModel:
+    """The item's model; ``Trace(model.hf, …)`` works on it."""
+    return _lab(request).model(model_source)
+
+
+@pytest.fixture
+def study(request: pytest.FixtureRequest, model_source: Source, emotion: Emotion) -> Study:
+    """The item's model on its emotion's prompts."""
+    return _lab(request).study(model_source, emotion.name)
+
+
+@pytest.fixture
+def pairs(study: Study) -> AlignedPairs:
+    """The pairs that align under the model's tokenizer."""
+    return study.pairs
+
+
+@pytest.fixture
+def prompts(study: Study) -> Prompts:
+    """The emotion prompts."""
+    return study.prompts("emotion")
+
+
+@pytest.fixture
+def run(study: Study) -> Callable[..., Readout]:
+    """``run()`` is the clean run, ``run(zero(head))`` one under interventions.
+
+    ``run(…, on="neutral")`` runs the neutral prompts.
+    """
+    return study.run
+
+
+@pytest.fixture
+def ablation(study: Study, ablation_kind: Ablation) -> Callable[[Heads], Intervention]:
+    """From heads to their ablation, of the kind the item is for."""
+    return study.ablation(ablation_kind)
+
+
+@pytest.fixture
+def screening(request: pytest.FixtureRequest, model_source: Source, emotion: Emotion) -> Screening:
+    """The screening scores of every head of the model on the emotion's pairs."""
+    return _lab(request).screening(model_source, emotion.name)
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """``record(logit_diff=…, note=…)`` adds a row to the results.
+
+    A value is a number, None, a vector with a number per prompt (tables show its mean, 95 % CI, n
+    and d_z), a text, or a list with a text per prompt. May be called several times.
+    """
+    rows: list[dict[str, Any]] = request.node.stash.setdefault(RECORDED, [])
+    rows.clear()
+
+    def record(**values: Any) -> None:
+        if not values:
+            raise TypeError("record(): expected values by name, as in record(logit_diff=…)")
+        study = request.getfixturevalue("study") if "study" in request.fixturenames else None
+        rows.append(_lab(request).sorted(values, study))
+
+    return record

@@ -1,0 +1,416 @@
+"""The working part of the plugin: profile, models and store of one run. Loads no torch itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from emolib.errors import InputError
+from emolib.hashing import hash_json
+from emolib.heads import HeadSet, expand
+from emolib.outputs import SHAPES, read_ranking, safe, write_output
+from emolib.profiles import Emotion, load_emotion
+from emolib.provenance import code_hash, git_commit, package_hash, versions
+from emolib.records import Row, Store, group
+from emolib.sources import Source, find
+from emolib.tables import summary_table, write_tables
+from pytest_emolib.cases import Case, make_cases
+from pytest_emolib.options import get
+from pytest_emolib.settings import resolve
+
+if TYPE_CHECKING:
+    from emolib.models import LanguageModel
+    from emolib.runs import Study
+    from emolib.screening import Screening
+
+_SETTINGS = ("position", "max_new_tokens", "seed", "draws", "verify", "dtype", "device")
+_SCORES = "alignment/head_scores_{model}.json"
+_PLACES = ("model", "emotion", "heads", "ablation", "variant")
+
+
+class Lab:
+    """What a run works with; everything is read when it is first needed, and once."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Hold the config.
+
+        Raises:
+            InputError: When the profile or an option over it is wrong.
+        """
+        self._config = config
+        self.profile, self._free = resolve(config)
+        self._models: dict[str, LanguageModel] = {}
+        self._studies: dict[tuple[str, str], Study] = {}
+        self._screenings: dict[tuple[str, str], Screening] = {}
+        self._shown: list[Row] = []
+        self._left_out: dict[tuple[str, str], list[Any]] = {}
+        self._scores: dict[str, list[Row]] = {}
+
+    @property
+    def results(self) -> Path:
+        """The results folder of the profile."""
+        folder = get(self._config, "--results-dir")
+        base = Path(folder) if folder else self._config.rootpath / "results"
+        return base / safe(self.profile.name)
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        """The profile's models by what the user typed.
+
+        Raises:
+            InputError: When one is not found, or two have one name.
+        """
+        found = {model: find(model) for model in self.profile.models}
+        names: dict[str, str] = {}
+        for model, source in found.items():
+            if source.name in names:
+                raise InputError(
+                    f"models {names[source.name]!r} and {model!r} are both called "
+                    f"{source.name!r}, so their results would mix; rename a folder"
+                )
+            names[source.name] = model
+        return found
+
+    @cached_property
+    def emotions(self) -> dict[str, Emotion]:
+        """The profile's emotions by name, their files read."""
+        return {
+            name: load_emotion(self.profile, name, free=self._free)
+            for name in self.profile.emotions
+        }
+
+    @cached_property
+    def store(self) -> Store:
+        """The rows recorded so far."""
+        return Store(self.results / "records.jsonl")
+
+    def check(self) -> None:
+        """Read all input that can be read without a model.
+
+        Raises:
+            InputError: When any of it is wrong.
+        """
+        assert self.emotions
+        for source in self.sources.values():
+            for emotion in self.profile.emotions:
+                self._head_sets(source, emotion)
+        _check_writable(self.results)
+        if not hasattr(self._config, "workerinput"):
+            self.store.check_free()
+
+    def header(self) -> str:
+        """Return the line on the profile for pytest's header."""
+        models = ", ".join(source.name for source in self.sources.values())
+        emotions = ", ".join(self.profile.emotions)
+        return f"emolib: profile {self.profile.name} ({models}; {emotions}), to {self._written}"
+
+    @property
+    def _written(self) -> str:
+        try:
+            return str(self.results.resolve().relative_to(Path.cwd()))
+        except ValueError:
+            return str(self.results)
+
+    def cases(self, wanted: Iterable[str], marks: list[pytest.Mark]) -> list[Case]:
+        """Return the cases of a function.
+
+        Args:
+            wanted: Names of the fixtures it asks for.
+            marks: Its ``parametrize`` marks; what they name the user provides.
+        """
+        own: set[str] = set()
+        for mark in marks:
+            names = mark.args[0] if mark.args else mark.kwargs["argnames"]
+            own |= {n.strip() for n in names.split(",")} if isinstance(names, str) else set(names)
+        return make_cases(set(wanted) - own, self.profile, self.sources, self._head_sets)
+
+    def _head_sets(self, source: Source, emotion: str | None) -> list[HeadSet]:
+        ranking = None
+        if emotion is not None and any(spec.startswith("top:") for spec in self.profile.heads):
+            scores = self.results / _SCORES.format(model=safe(source.name))
+            ranking = read_ranking(scores, emotion)
+        sets: list[HeadSet] = []
+        for spec in self.profile.heads:
+            sets += expand(
+                spec,
+                source.n_layers,
+                source.n_heads,
+                model=source.name,
+                ranking=ranking,
+                seed=self.profile.seed,
+            )
+        return sets
+
+    def model(self, source: Source) -> LanguageModel:
+        """Return a model with its weights; the last one asked for is kept."""
+        if source.name not in self._models:
+            import torch
+
+            from emolib.models import load
+
+            if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+                # Each worker would otherwise start as many threads as there are cores.
+                torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+            self._models.clear()
+            self._studies.clear()
+            self._screenings.clear()
+            self._models[source.name] = load(
+                source, device=self.profile.device, dtype=self.profile.dtype
+            )
+        return self._models[source.name]
+
+    def study(self, source: Source, emotion: str) -> Study:
+        """Return a model on an emotion's prompts; the last one asked for is kept."""
+        from emolib.runs import Study
+
+        key = source.name, emotion
+        if key not in self._studies:
+            model = self.model(source)
+            self._studies.clear()
+            self._screenings.clear()
+            self._studies[key] = Study(model, self.emotions[emotion], self.profile)
+        return self._studies[key]
+
+    def screening(self, source: Source, emotion: str) -> Screening:
+        """Return the screening scores of a model on an emotion, computed once."""
+        from emolib.screening import screen
+
+        key = source.name, emotion
+        study = self.study(source, emotion)
+        if key not in self._screenings:
+            self._screenings[key] = screen(study)
+        return self._screenings[key]
+
+    def context(self, item: pytest.Item) -> str:
+        """Return the hash of all that an item's numbers follow from, but for which item it is.
+
+        That is the settings, the content of model, tokenizer and prompt files, the code of the
+        experiment and of emolib, and the versions of torch and transformers.
+        """
+        case = case_of(item)
+        found = versions()
+        return hash_json(
+            {
+                "settings": {name: getattr(self.profile, name) for name in _SETTINGS},
+                "weights": case.source and case.source.weights_hash,
+                "tokenizer": case.source and case.source.tokenizer_hash,
+                "prompts": case.emotion and self.emotions[case.emotion].hash,
+                "code": self._code(item.path.parent, item.path),
+                "emolib": package_hash(),
+                "libraries": [found["torch"], found["transformers"]],
+            }
+        )
+
+    def _code(self, folder: Path, file: Path) -> str:
+        """Return the hash of an experiment's file and of what it may import beside it."""
+        if file not in self._codes:
+            patterns = self._config.getini("python_files")
+            beside = [
+                path
+                for path in folder.glob("*.py")
+                if not any(fnmatch(path.name, pattern) for pattern in patterns)
+            ]
+            above = [parent / "conftest.py" for parent in folder.parents]
+            root = self._config.rootpath
+            conftests = [path for path in above if path.is_relative_to(root)]
+            self._codes[file] = code_hash([file, *beside, *conftests])
+        return self._codes[file]
+
+    @cached_property
+    def _codes(self) -> dict[Path, str]:
+        return {}
+
+    def key(self, item: pytest.Item) -> str:
+        """Return the key of an item's rows in the store."""
+        return hash_json([self.context(item), item.nodeid, _full_dims(case_of(item))])
+
+    def holds(self, key: str) -> bool:
+        """Return whether an item need not run: its rows are in the store."""
+        return not get(self._config, "--fresh") and key in self.store
+
+    def sorted(self, values: dict[str, Any], study: Study | None) -> dict[str, Any]:
+        """Return recorded values sorted into the fields of a row, vectors summarised.
+
+        Args:
+            values: What an experiment gave ``record``.
+            study: Its study when it has one, whose templates are the clusters of the bootstrap.
+        """
+        from emolib.records import sort_values
+        from emolib.stats import summarize
+
+        clusters = study.prompts("emotion").clusters if study else None
+
+        def summary(vector: Any) -> dict[str, Any]:
+            fits = clusters is not None and len(clusters) == len(vector)
+            return summarize(vector, clusters if fits else None, seed=self.profile.seed)
+
+        return sort_values(values, summary)
+
+    def rows(self, item: pytest.Item, recorded: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the rows of an item as plain data, ready to travel from a worker.
+
+        Args:
+            item: The item.
+            recorded: What each call of ``record`` gave, sorted by `sorted`.
+        """
+        case = case_of(item)
+        shared: dict[str, Any] = {
+            "item": item.nodeid,
+            "experiment": _experiment(item),
+            "key": self.key(item),
+            "context": self.context(item),
+            "of": len(recorded),
+            "dims": case.dims,
+            "output": _output(item, case),
+            "provenance": self._provenance(case),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return [asdict(Row(**shared, row=i, **values)) for i, values in enumerate(recorded)]
+
+    def _provenance(self, case: Case) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if source := case.source:
+            found["model"] = {
+                "id": source.id,
+                "type": source.model_type,
+                "weights": source.weights_hash,
+                "tokenizer": source.tokenizer_hash,
+            }
+            found["shape"] = {"layers": source.n_layers, "heads": source.n_heads}
+        if case.emotion:
+            found["prompts"] = self.emotions[case.emotion].hash
+        if case.source and (study := self._studies.get((case.source.name, case.emotion or ""))):
+            found["left_out"] = [list(pair) for pair in study.left_out]
+        found |= {k: v for k, v in _full_dims(case).items() if k in ("heads", "ablation")}
+        found |= {name: getattr(self.profile, name) for name in _SETTINGS}
+        return found | {"versions": versions(), "commit": git_commit(self._config.rootpath)}
+
+    def receive(self, rows: list[dict[str, Any]]) -> None:
+        """Write the rows of an item to the store, and its results file."""
+        made = [Row(**row) for row in rows]
+        self.store.append(made)
+        self._show(made, anew=True)
+
+    def replay(self, key: str) -> None:
+        """Take note of an item that the store held; write its results file if it is gone."""
+        self._show(self.store[key], anew=False)
+
+    def _show(self, rows: list[Row], *, anew: bool) -> None:
+        self._shown += rows
+        first = rows[0]
+        if left_out := first.provenance.get("left_out"):
+            self._left_out[first.dims["model"], first.dims["emotion"]] = left_out
+        if first.output.get("shape") == "scores":
+            # Many items share the file: it is written once, at the end.
+            self._scores[first.output["path"]] = rows
+        elif first.output and (anew or not (self.results / first.output["path"]).is_file()):
+            write_output(self.results, rows, ())
+
+    def finish(self) -> None:
+        """Write the files that many items share, from the store, and close it."""
+        if self._shown:
+            current = self.store.rows()
+            for rows in self._scores.values():
+                write_output(self.results, rows, current)
+            write_tables(self.results / "tables", current)
+        if "store" in self.__dict__:
+            self.store.close()
+
+    def summarize(self, reporter: pytest.TerminalReporter, replayed: int) -> None:
+        """Print what was repaired and left out, the tables of this run and where files are."""
+        if "store" in self.__dict__ and self.store.repaired:
+            reporter.write_line(self.store.repaired, yellow=True)
+        for (model, emotion), pairs in self._left_out.items():
+            reasons = "; ".join(f"{pair}: {reason}" for pair, reason in pairs[:2])
+            more = ", …" if len(pairs) > 2 else ""
+            reporter.write_line(
+                f"{model}, {emotion}: {len(pairs)} pairs left out ({reasons}{more})", yellow=True
+            )
+        if not self._shown:
+            return
+        fmt = get(self._config, "--table-format") or "simple"
+        width = reporter._tw.fullwidth
+        for experiment, rows in group(self._shown, lambda row: row.experiment).items():
+            reporter.write_sep("-", experiment)
+            reporter.write_line(summary_table(rows, fmt=fmt, width=width))
+        kept = f", {replayed} items from the store (--fresh recomputes)" if replayed else ""
+        reporter.write_line(f"written to {self._written}{kept}")
+
+    def scope(self, nodeid: str) -> str:
+        """Return what of an item decides which worker runs it: function, model and emotion."""
+        function, bracket, parameters = nodeid.partition("[")
+        if not bracket:
+            return nodeid
+        names = [source.name for source in self.sources.values()]
+        parts = f"-{parameters.rstrip(']')}-"
+        # The longest name first: one may be the beginning of another.
+        for group_of in (sorted(names, key=len, reverse=True), self.profile.emotions):
+            found = next((name for name in group_of if f"-{name}-" in parts), "")
+            function += f"[{found}]"
+        return function
+
+
+def case_of(item: pytest.Item) -> Case:
+    """Return what an item runs on."""
+    callspec = getattr(item, "callspec", None)
+    case: Case = callspec.params.get("emolib_case", Case()) if callspec else Case()
+    return case
+
+
+def _full_dims(case: Case) -> dict[str, Any]:
+    """Return the parts of a case with every head by name."""
+    return case.dims | ({"heads": [str(head) for head in case.heads]} if case.heads else {})
+
+
+def _experiment(item: pytest.Item) -> str:
+    name: str = getattr(item, "originalname", None) or item.name
+    return name.removeprefix("exp_").removeprefix("test_")
+
+
+def _output(item: pytest.Item, case: Case) -> dict[str, str]:
+    marker = item.get_closest_marker("results")
+    if marker is None:
+        return {}
+    template = str(marker.args[0]) if marker.args else ""
+    shape = marker.kwargs.get("shape", "item")
+    if shape not in SHAPES:
+        raise InputError(
+            f"{item.nodeid}: results marker: shape: expected one of {', '.join(SHAPES)}, "
+            f"got {shape!r}"
+        )
+    parts = {name: "" for name in _PLACES} | {k: safe(v) for k, v in case.dims.items()}
+    try:
+        path = Path(template.format(**parts | {"variant": case.variant}))
+    except (KeyError, IndexError, ValueError):
+        path = Path()
+    if not path.suffix or path.is_absolute() or ".." in path.parts:
+        raise InputError(
+            f"{item.nodeid}: results marker: expected a relative path to a file in which "
+            f"{', '.join(f'{{{name}}}' for name in _PLACES)} may stand, got {template!r}"
+        )
+    return {"path": path.as_posix(), "shape": shape}
+
+
+def _check_writable(folder: Path) -> None:
+    """Check that a folder can be written or made, without making it."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(
+            f"{folder}: cannot be written ({place} is a file); choose another folder with "
+            "--results-dir"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{folder}: cannot be written (no permission in {place}); choose another folder "
+            "with --results-dir"
+        )

@@ -1,0 +1,216 @@
+"""What the hooks do: from collected functions to items, from reports to rows and tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_emolib import options
+from pytest_emolib.progress import Progress
+
+if TYPE_CHECKING:
+    from pytest_emolib.lab import Lab
+
+_KEY = pytest.StashKey["ExperimentSession"]()
+RECORDED = pytest.StashKey[list[dict[str, Any]]]()
+STORED = pytest.StashKey[str]()
+MARKER = (
+    "results(path, shape='item'): the results file of an experiment, under the results folder; "
+    "the path may name {model}, {emotion}, {heads}, {ablation} and {variant}"
+)
+_SKIPPED = ("node_modules", "site-packages", "__pycache__")
+Status = tuple[str, str, str | tuple[str, dict[str, bool]]]
+
+
+def session_of(config: pytest.Config) -> ExperimentSession:
+    """Return the session object of a pytest run."""
+    return config.stash[_KEY]
+
+
+class ExperimentSession:
+    """One pytest run. All that takes imports of emolib happens in its `lab`, made when needed."""
+
+    _current: ExperimentSession
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Hold the config; read nothing yet."""
+        self.config = config
+        self.is_worker = hasattr(config, "workerinput")
+        self.progress = Progress(config)
+        self.replayed = 0
+        self._previous: ExperimentSession | None = getattr(ExperimentSession, "_current", None)
+
+    @classmethod
+    def attach(cls, config: pytest.Config) -> None:
+        """Make the session object of a config, and undo that with the config."""
+        config.addinivalue_line("markers", MARKER)
+        made = config.stash[_KEY] = cls._current = cls(config)
+        config.add_cleanup(made._detach)
+
+    def _detach(self) -> None:
+        # pytester runs a session inside a session; the outer one comes back.
+        if self._previous is not None:
+            ExperimentSession._current = self._previous
+
+    @classmethod
+    def current(cls) -> ExperimentSession:
+        """Return the session of the running config, for the hook that is given no config."""
+        return cls._current
+
+    @cached_property
+    def lab(self) -> Lab:
+        """The profile, models and store of this run."""
+        from pytest_emolib.lab import Lab
+
+        return Lab(self.config)
+
+    @property
+    def has_lab(self) -> bool:
+        """Whether any experiment has been seen."""
+        return "lab" in self.__dict__
+
+    def _expects_experiments(self) -> bool:
+        """Tell whether experiments are asked for, without importing any."""
+        if options.given(self.config):
+            return True
+        patterns = [p for p in self.config.getini("python_files") if p.startswith("exp_")]
+        places = [Path(str(arg).partition("::")[0]) for arg in self.config.args]
+        return any(_leads_to(place, patterns) for place in places)
+
+    def start(self, session: pytest.Session) -> None:
+        """Check profile, models, prompts, heads and results folder.
+
+        Raises:
+            pytest.UsageError: When one is wrong: exit code 4, nothing written.
+        """
+        if not self._expects_experiments():
+            return
+        from emolib.errors import InputError
+
+        self.progress.session = session
+        try:
+            self.lab.check()
+        except InputError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def header(self) -> list[str]:
+        """Return the line on the profile for pytest's header."""
+        return [self.lab.header()] if self.has_lab and not self.is_worker else []
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize a function that asks for a model, an emotion, heads or an ablation."""
+        if "emolib_case" not in metafunc.fixturenames:
+            return
+        from emolib.errors import InputError
+
+        marks = list(metafunc.definition.iter_markers("parametrize"))
+        try:
+            cases = self.lab.cases(metafunc.fixturenames, marks)
+        except InputError as error:
+            raise pytest.UsageError(str(error)) from None
+        ids = [case.id for case in cases]
+        metafunc.parametrize("emolib_case", cases, ids=ids, indirect=True)
+
+    def before(self, item: pytest.Item) -> None:
+        """Replace the work of an item whose rows are in the store by nothing."""
+        if "record" not in getattr(item, "fixturenames", ()):
+            return
+        key = self.lab.key(item)
+        if self.lab.holds(key):
+            item.stash[STORED] = key
+            # On the instance: pytest's own protocol still runs around it.
+            item.setup = item.runtest = lambda: None  # type: ignore[method-assign]
+
+    def reported(
+        self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
+    ) -> pytest.TestReport:
+        """Put rows, or the key of stored ones, on the report of an item's call."""
+        if report.when != "call" or "record" not in getattr(item, "fixturenames", ()):
+            return report
+        extra: dict[str, Any] = {}
+        if report.passed and STORED in item.stash:
+            extra["stored"] = item.stash[STORED]
+        elif report.passed and item.stash.get(RECORDED, None):
+            extra["rows"] = self.lab.rows(item, item.stash[RECORDED])
+        elif report.failed and call.excinfo is not None:
+            expected = (AssertionError, pytest.fail.Exception)
+            extra["raised"] = not call.excinfo.errisinstance(expected)
+        report.emolib = extra  # type: ignore[attr-defined]
+        return report
+
+    def received(self, report: pytest.TestReport) -> None:
+        """Write an item's rows and its results file; in a worker, leave both to the controller."""
+        extra = _extra(report)
+        if self.is_worker or not extra:
+            return
+        from emolib.errors import InputError
+
+        try:
+            if "rows" in extra:
+                self.lab.receive(extra["rows"])
+                # pytest keeps every report to the end; the rows are on disk.
+                extra["rows"] = True
+            elif "stored" in extra:
+                self.replayed += 1
+                self.lab.replay(extra["stored"])
+        except InputError as error:
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        self.progress.advance(report)
+
+    def status(self, report: pytest.CollectReport | pytest.TestReport) -> Status | None:
+        """Return ``recorded`` or ``error`` for experiments, None to leave it to pytest."""
+        extra = _extra(report)
+        if "rows" in extra or "stored" in extra:
+            if self.progress.shown:
+                return "recorded", "", ""
+            return "recorded", "r", ("RECORDED", {"green": True})
+        if extra.get("raised"):
+            return "error", "E", ("ERROR", {"red": True})
+        return None
+
+    def finish(self) -> None:
+        """Write the tables from the store and close it."""
+        self.progress.close()
+        if self.has_lab and not self.is_worker:
+            self.lab.finish()
+
+    def summarize(self, reporter: pytest.TerminalReporter) -> None:
+        """Print the tables of this run and where everything was written."""
+        if self.has_lab and not self.is_worker:
+            self.lab.summarize(reporter, self.replayed)
+
+    def scheduler(self, log: Any) -> Any:
+        """Return xdist's scheduler for experiments, None to leave it to xdist."""
+        arguments = self.config.invocation_params.args
+        chosen = any(str(argument).startswith("--dist") for argument in arguments)
+        if chosen or not self._expects_experiments():
+            return None
+        from pytest_emolib.scheduling import CaseScheduling
+
+        return CaseScheduling(self.config, log, self.lab.scope)
+
+
+def _leads_to(place: Path, patterns: Collection[str]) -> bool:
+    """Tell whether a path is a file of one of the patterns or a folder with one below it."""
+
+    def fits(name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in patterns)
+
+    if not place.is_dir():
+        return fits(place.name)
+    for _, folders, files in os.walk(place):
+        if any(map(fits, files)):
+            return True
+        folders[:] = [name for name in folders if name[0] != "." and name not in _SKIPPED]
+    return False
+
+
+def _extra(report: Any) -> dict[str, Any]:
+    extra: dict[str, Any] = getattr(report, "emolib", None) or {}
+    return extra
