@@ -1,3 +1,3 @@
 """Makes the plugin known in a checkout, where it may not be installed."""
 
-pytest_plugins = ("pytest_emolib",)
+pytest_plugins = ("pytest_emolib", "pytester")

@@ -98,7 +98,8 @@ class Batch:
         """Return where a position setting points, as booleans of shape ``[batch, seq]``.
 
         Raises:
-            InputError: When `position` needs slots and the prompts have none.
+            InputError: When `position` needs slots and the prompts have none, or points at
+                nothing in one of them.
         """
         columns = torch.arange(self.prompts.width, device=self.device)[None, :]
         if position == "last":
@@ -108,6 +109,12 @@ class Batch:
         start, end = self._slots()
         if position == "slot":
             return (columns >= start) & (columns < end)
+        if position == "after_slot" and bool((end >= self.prompts.width).any()):
+            row = self.rows[int((end[:, 0] >= self.prompts.width).int().argmax())]
+            raise InputError(
+                f"prompt {self.prompts.texts[row][-40:]!r} ends with its slot, so nothing is "
+                "after_slot; use --position last, or let the prompt go on"
+            )
         return columns >= end
 
     def _slots(self) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,12 +71,11 @@ def intervened(
         return
 
     def edit_output(output: Tensor, layer: str, inputs: tuple[Tensor, ...]) -> Tensor:
-        z = stage.edited(inputs[0], layers[layer])
-        if z is inputs[0]:
-            return output
-        # forward, not __call__: the hook we are in must not run again.
-        projected: Tensor = model.module(layer).forward(z)
-        return projected
+        # The projection is linear, so adding what the edit changes equals projecting the edited
+        # z, costs less, and keeps what another trace on the same module did to the output.
+        for head, change in stage.changes(inputs[0], layers[layer]).items():
+            output = output + change @ model.w_o(head)
+        return output
 
     with OwnTraceDict(model.hf, list(layers), retain_output=False, edit_output=edit_output):
         yield stage
@@ -114,41 +112,56 @@ class _Stage:
                     )
                 self.plan.setdefault(head.layer, []).append((head, intervention))
 
-    def edited(self, z: Tensor, layer: int) -> Tensor:
-        """Return z of all heads, shape ``[batch, seq, n_heads * d_head]``, edited."""
+    def changes(self, z: Tensor, layer: int) -> dict[Head, Tensor]:
+        """Return z edited less z, shape ``[batch, seq, d_head]``, of the heads that are edited.
+
+        Args:
+            z: z of all heads of the layer, shape ``[batch, seq, n_heads * d_head]``.
+            layer: The layer.
+        """
         self.ran.add(layer)
         if self.generated and self.position != "all":
-            return z
-        heads = z.unflatten(-1, (self.n_heads, -1)).clone()
+            return {}
+        heads = split_heads(z, self.n_heads)
+        edited: dict[Head, Tensor] = {}
         for head, intervention in self.plan[layer]:
-            before = heads[:, :, head.index]
+            before = edited.get(head, heads[:, :, head.index])
             site = Site(head, self.batch, self.position, self.draw, self.generated)
-            after = intervention.edit(before.clone(), site)
-            if after.shape != before.shape:
+            after: object = intervention.edit(before.clone(), site)
+            if not isinstance(after, Tensor) or after.shape != before.shape:
+                got = list(after.shape) if isinstance(after, Tensor) else repr(after)
                 raise RuntimeError(
                     f"{intervention}: the edit of {head} must return z of the shape it got, "
-                    f"{list(before.shape)} [batch, seq, d_head], got {list(after.shape)}"
+                    f"{list(before.shape)} [batch, seq, d_head], got {got}"
                 )
-            heads[:, :, head.index] = (
-                after if self.generated else torch.where(self.mask, after, before)
-            )
-        return heads.flatten(-2)
+            after = after.to(before)
+            edited[head] = after if self.generated else torch.where(self.mask, after, before)
+        return {head: after - heads[:, :, head.index] for head, after in edited.items()}
 
 
-def forward(model: LanguageModel, batch: Batch, **options: Any) -> Any:
+def split_heads(z: Tensor, n_heads: int) -> Tensor:
+    """Return the input of an output projection cut into heads, ``[…, n_heads, d_head]``."""
+    return z.view(*z.shape[:-1], n_heads, -1)
+
+
+def forward(model: LanguageModel, batch: Batch, *, keep: int = 1, **options: Any) -> Any:
     """Run the model on a left-padded batch and return transformers' output.
 
     Positions count from the first real token, without which GPT-2's logits shift with padding.
+
+    Args:
+        model: The model.
+        batch: What to run.
+        keep: From how many of the last positions the logits will be read; where the model can
+            leave the others out, it does.
+        **options: More arguments of the model's forward.
     """
-    if "position_ids" in inspect.signature(model.hf.forward).parameters:
+    if "position_ids" in model.accepts:
         options.setdefault("position_ids", batch.position_ids)
+    if "logits_to_keep" in model.accepts:
+        options.setdefault("logits_to_keep", keep)
     options.setdefault("use_cache", False)
     return model.hf(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **options)
-
-
-def _last_only(model: LanguageModel) -> dict[str, int]:
-    accepted = inspect.signature(model.hf.forward).parameters
-    return {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
 
 
 @torch.no_grad()
@@ -172,7 +185,7 @@ def last_logits(
         rows = []
         for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
             with intervened(model, interventions, batch, position, draw):
-                rows.append(forward(model, batch, **_last_only(model)).logits[:, -1])
+                rows.append(forward(model, batch).logits[:, -1])
         runs.append(torch.cat(rows))
     return torch.stack(runs)
 
@@ -185,10 +198,12 @@ def activations(
     paths = [model.attn_out(layer) for layer in range(model.n_layers)]
     layers: list[list[Tensor]] = [[] for _ in paths]
     for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
-        with OwnTraceDict(model.hf, paths, retain_output=False, retain_input=True) as traced:
-            forward(model, batch, **_last_only(model))
+        with OwnTraceDict(
+            model.hf, paths, retain_output=False, retain_input=True, stop=True
+        ) as traced:
+            forward(model, batch)
         for layer, path in enumerate(paths):
-            layers[layer].append(traced[path].input.unflatten(-1, (model.n_heads, -1)))
+            layers[layer].append(split_heads(traced[path].input, model.n_heads))
     whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
     return Activations(prompts, whole, tuple(torch.cat(layer) for layer in layers))
 
@@ -224,8 +239,7 @@ def _decode(
 ) -> tuple[list[tuple[int, ...]], list[float]]:
     ends = torch.tensor(sorted(_end_ids(model)), device=model.device)
     mask, places = batch.attention_mask, batch.position_ids[:, -1:]
-    accepts_positions = "position_ids" in inspect.signature(model.hf.forward).parameters
-    out = forward(model, batch, use_cache=True, **_last_only(model))
+    out = forward(model, batch, use_cache=True)
     stage.generated = True
     done = torch.zeros(len(batch.rows), dtype=torch.bool, device=model.device)
     smallest = torch.full((len(batch.rows),), torch.inf, device=model.device)
@@ -247,7 +261,7 @@ def _decode(
             attention_mask=mask,
             past_key_values=out.past_key_values,
             use_cache=True,
-            **({"position_ids": places} if accepts_positions else {}),
+            **({"position_ids": places} if "position_ids" in model.accepts else {}),
         )
     rows = torch.stack(tokens, dim=1).tolist()
     return [tuple(t for t in row if t >= 0) for row in rows], smallest.tolist()
@@ -267,15 +281,22 @@ def log_probs(
     *,
     batch_size: int | None = None,
 ) -> list[float]:
-    """Return the mean log-probability (nats per token) of continuations under the clean model."""
+    """Return the mean log-probability (nats per token) of continuations under the clean model.
+
+    Raises:
+        ValueError: When a continuation has no token.
+    """
+    if not all(continuations):
+        raise ValueError("expected continuations of at least one token, got an empty one")
+    keep = 1 + max(map(len, continuations))
     joined = Prompts(
         prompts.texts,
         tuple((*ids, *more) for ids, more in zip(prompts.ids, continuations, strict=True)),
     )
     means = []
     for batch in joined.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
-        logits = forward(model, batch).logits[:, :-1].float()
-        chosen = torch.gather(logits, 2, batch.input_ids[:, 1:, None])[..., 0]
+        logits = forward(model, batch, keep=keep).logits[:, -keep:-1].float()
+        chosen = torch.gather(logits, 2, batch.input_ids[:, 1 - keep :, None])[..., 0]
         scores = chosen - logits.logsumexp(-1)
         for index, row in enumerate(batch.rows):
             means.append(float(scores[index, -len(continuations[row]) :].mean()))

@@ -8,7 +8,8 @@ Heimersheim & Nanda (2404.15255).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -129,7 +130,9 @@ def mean(heads: Heads, reference: Activations) -> Intervention:
 
     def apply(z: Tensor, site: Site) -> Tensor:
         value = reference.mean(site.head, site.position)
-        if value.ndim == 2 and (site.generated or value.shape[0] != z.shape[1]):
+        prompts = site.batch.prompts
+        aligned = set(map(len, prompts.ids)) == {reference.prompts.width}
+        if value.ndim == 2 and (site.generated or not aligned):
             value = value.mean(0)
         return value.to(z).expand_as(z)
 
@@ -163,10 +166,10 @@ def resample(
 
 
 def _donor(reference: Prompts, prompts: Prompts, row: int, site: Site, seed: int) -> int:
-    candidates = range(len(reference))
+    candidates: Sequence[int] = range(len(reference))
     if site.position != "last":
         slots = None if prompts.slots is None else prompts.slots[row]
-        candidates = [  # type: ignore[assignment]
+        candidates = [
             i
             for i in candidates
             if len(reference.ids[i]) == len(prompts.ids[row])
@@ -178,8 +181,7 @@ def _donor(reference: Prompts, prompts: Prompts, row: int, site: Site, seed: int
             f"prompt {row}; use --position last, or pairs that share them"
         )
     # Seeded per row and draw, so that a prompt's donor does not depend on its batch.
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + site.draw) * 1_000_003 + row)
-    return candidates[int(torch.randint(len(candidates), (1,), generator=generator))]
+    return random.Random(f"{seed}:{site.draw}:{row}").choice(candidates)
 
 
 def _right_aligned(values: Tensor, z: Tensor) -> Tensor:

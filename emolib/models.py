@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers.utils import logging as hf_logging
+from transformers.utils import logging
 
-from emolib.architectures import Architecture, architecture
+from emolib.architectures import Architecture, architecture, shape_from_config
 from emolib.encoding import AlignedPairs, Prompts, align, encode
 from emolib.errors import InputError
 from emolib.heads import Head
 from emolib.prompts import Lexicon, Pair
 from emolib.sources import Source
 from emolib.tracing import get_module
+
+_hf_logging: Any = logging
 
 
 class LanguageModel:
@@ -44,9 +48,7 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.name = name
         self.arch: Architecture = architecture(hf.config.model_type)
-        config = hf.config.to_dict()
-        self.n_layers = int(config[self.arch.n_layers_key])
-        self.n_heads = int(config[self.arch.n_heads_key])
+        self.n_layers, self.n_heads = shape_from_config(hf.config.to_dict())
 
     @property
     def device(self) -> torch.device:
@@ -64,6 +66,11 @@ class LanguageModel:
         """Most tokens the model reads, None where it sets no limit."""
         return getattr(self.hf.config, "max_position_embeddings", None)
 
+    @cached_property
+    def accepts(self) -> frozenset[str]:
+        """Names of the arguments that the model's forward takes."""
+        return frozenset(inspect.signature(self.hf.forward).parameters)
+
     def attn_out(self, layer: int) -> str:
         """Return the path of a layer's attention output projection, whose input is z."""
         return self.arch.attn_out_path(layer)
@@ -78,7 +85,7 @@ class LanguageModel:
         weight: Tensor = projection.weight
         # transformers' Conv1D stores [in, out], nn.Linear [out, in].
         rows = weight if type(projection).__name__ == "Conv1D" else weight.T
-        return rows.unflatten(0, (self.n_heads, -1))[head.index]
+        return rows.view(self.n_heads, -1, rows.shape[1])[head.index]
 
     def encode(self, texts: Sequence[str], new_tokens: int = 0) -> Prompts:
         """Return free prompts as tokens; see `emolib.encoding.encode`."""
@@ -108,12 +115,15 @@ class LanguageModel:
         return torch.tensor(sorted(set(ids)), device=self.device)
 
     def _word_id(self, word: str) -> int | None:
-        for text in (f" {word}", word):
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            spaced = self.tokenizer.convert_ids_to_tokens(ids[:1])[0].startswith(("Ġ", "▁", " "))
-            if len(ids) == 1 and spaced:
-                return int(ids[0])
-        return None
+        # What the word adds after itself: right for every tokenizer, whether it marks the space
+        # before a word (Ġ, ▁) or not, and whatever it does at the start of a text.
+        first, both = (
+            self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            for text in (word, f"{word} {word}")
+        )
+        if both[:-1] != first or both[-1] in self.tokenizer.all_special_ids:
+            return None
+        return int(both[-1])
 
     def target_ids(self, emotion: Lexicon, neutral: Lexicon) -> tuple[Tensor, Tensor]:
         """Return the token ids T_emo and T_neu of ``logit_diff``.
@@ -143,10 +153,10 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"--device {device}: not usable here ({reason}); use cpu") from None
-    shown = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
+    shown = _hf_logging.is_progress_bar_enabled()
+    _hf_logging.disable_progress_bar()
     try:
-        hf = transformers.AutoModelForCausalLM.from_pretrained(
+        hf: Any = transformers.AutoModelForCausalLM.from_pretrained(
             source.folder,
             dtype=getattr(torch, dtype),
             attn_implementation="eager",
@@ -159,5 +169,5 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
         )
     finally:
         if shown:
-            hf_logging.enable_progress_bar()
+            _hf_logging.enable_progress_bar()
     return LanguageModel(hf.to(device), tokenizer, source.name)

@@ -91,12 +91,12 @@ def per_prompt(row: Row) -> list[dict[str, Any]]:
 def scores_file(rows: Sequence[Row]) -> dict[str, Any]:
     """Return the content of a model's scores file, one entry a head and emotion.
 
-    Each row is of one head, named by its label ``head``.
+    Each row is of one head, the one of its dims.
     """
     first = rows[0]
     scores = []
     for row in rows:
-        head = parse_head(row.labels["head"])
+        head = parse_head(row.dims["heads"])
         entry = {"layer": head.layer, "head": head.index, "emotion": row.dims["emotion"]}
         for name, value in row.values.items():
             entry[name] = value["mean"] if isinstance(value, dict) else value

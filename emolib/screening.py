@@ -7,8 +7,9 @@ attribution as in Wang et al. (2211.00593).
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from emolib.stats import RELIABLE, rank_correlation, split_half
 from emolib.tracing import OwnTrace, OwnTraceDict
 
 IG_STEPS = 5
+# Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
+_TIE = 1e-6
 Table = NDArray[np.float64]
 
 
@@ -52,12 +55,12 @@ class Screening:
     verified: dict[Head, tuple[float, float]] = field(default_factory=dict)
     reliability: float | None = None
 
-    @property
+    @cached_property
     def ranking(self) -> list[Head]:
         """Heads by |atp_ig|, strongest first."""
         return _ranking(self.heads, self.pairs["atp_ig"])
 
-    @property
+    @cached_property
     def rank_correlation(self) -> float | None:
         """Spearman correlation of |atp_ig| with |patch_denoise| over the verified heads."""
         if not self.verified:
@@ -130,7 +133,7 @@ def attention_scores(study: Study) -> dict[str, Table]:
     pairs = study.pairs
     emotion = _slot_attention(study, pairs.emotion)
     neutral = _slot_attention(study, pairs.neutral)
-    if emotion.shape[1] > 1 and np.ptp(emotion, axis=1).max() < 1e-9:
+    if emotion.shape[1] > 1 and np.ptp(emotion, axis=1).max() < _TIE:
         raise ValueError(
             f"every head of {study.model.name} pays the slot the same attention "
             f"({emotion[0, 0]:.4g}); a sum or mean over the wrong keys does that"
@@ -169,24 +172,26 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
         ``delta_out_debiased``, shape ``[H]``.)
     """
     model, pairs = study.model, study.pairs
-    z = {"emotion": study.activations("emotion"), "neutral": study.activations("neutral")}
-    final = {side: _final_residual(study, study.prompts(side)) for side in z}
-    mask = z["emotion"].batch.at(study.profile.position)
-    weight = (mask / mask.sum(1, keepdim=True)).double()
-    directions, halves = _held_out(final["emotion"] - final["neutral"], pairs.emotion.clusters)
+    emotion, neutral = study.activations("emotion"), study.activations("neutral")
+    final = _inputs_at_last(study, pairs.emotion, model.arch.final_norm)
+    final_neutral = _inputs_at_last(study, pairs.neutral, model.arch.final_norm)
+    mask = emotion.batch.at(study.profile.position)
+    weight = mask.double() / mask.sum(1, keepdim=True)
+    directions, halves = _held_out(final - final_neutral, pairs.emotion.clusters)
+    through_norms = _frozen_norms(study, final)
     unembed = _target_direction(study)
     out, debiased, projected, direct = [], [], [], []
     for head in all_heads(model.n_layers, model.n_heads):
         w_o = model.w_o(head).double()
-        change = z["emotion"].of(head).double() - z["neutral"].of(head).double()
+        change = emotion.of(head).double() - neutral.of(head).double()
         written = torch.einsum("bt,btd->bd", weight, change) @ w_o
         average, n = written.mean(0), len(written)
         spread = written.var(0).sum() / n if n > 1 else torch.zeros(())
         out.append(average.norm())
         debiased.append((average.square().sum() - spread).clamp(min=0).sqrt())
         projected.append((written * directions[halves]).sum(-1))
-        last = z["emotion"].of(head)[:, -1].double() @ w_o
-        direct.append(_through_norms(study, last, head.layer, final["emotion"]) @ unembed)
+        last = emotion.of(head)[:, -1].double() @ w_o
+        direct.append(through_norms[head.layer](last) @ unembed)
     tables = {"delta_proj": projected, "dla": direct}
     norms = {"delta_out": out, "delta_out_debiased": debiased}
     return (
@@ -197,17 +202,13 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
 
 @torch.no_grad()
 def _inputs_at_last(study: Study, prompts: Prompts, path: str) -> Tensor:
+    """Return what goes into a module at the last token, shape ``[n, d_model]``."""
     model, rows = study.model, []
     for batch in prompts.batches(_size(study), model.pad, model.device):
-        with OwnTrace(model.hf, path, retain_output=False, retain_input=True) as traced:
+        with OwnTrace(model.hf, path, retain_output=False, retain_input=True, stop=True) as traced:
             engine.forward(model, batch)
         rows.append(traced.input[:, -1])
     return torch.cat(rows).double()
-
-
-def _final_residual(study: Study, prompts: Prompts) -> Tensor:
-    """Return the residual stream before the final norm at the last token, ``[n, d_model]``."""
-    return _inputs_at_last(study, prompts, study.model.arch.final_norm)
 
 
 def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tensor, Tensor]:
@@ -227,30 +228,57 @@ def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tenso
 
 def _target_direction(study: Study) -> Tensor:
     """Return mean W_U[T_emo] − mean W_U[T_neu], shape ``[d_model]``."""
-    unembed = study.model.hf.get_output_embeddings().weight.double()
+    unembed: Tensor = study.model.hf.get_output_embeddings().weight.double()
     emotion, neutral = study.targets
     return unembed[emotion].mean(0) - unembed[neutral].mean(0)
 
 
-def _through_norms(study: Study, written: Tensor, layer: int, final: Tensor) -> Tensor:
-    """Return a head's output as it reaches the unembedding, every norm's scale frozen."""
+def _frozen_norms(study: Study, final: Tensor) -> list[Callable[[Tensor], Tensor]]:
+    """Return per layer the map from what a head writes to what reaches the unembedding of it.
+
+    Every norm's scale is frozen at the emotion run.
+
+    Args:
+        study: The study.
+        final: The residual stream before the final norm, shape ``[n, d_model]``.
+    """
     model = study.model
-    if model.arch.post_attn_norm is not None:
-        path = f"{model.arch.layers}.{layer}.{model.arch.post_attn_norm}"
-        frozen = _inputs_at_last(study, study.pairs.emotion, path)
-        written = _frozen_norm(model, path, written, frozen)
-    return _frozen_norm(model, model.arch.final_norm, written, final)
+    last = frozen_norm(model, model.arch.final_norm, final)
+    maps: list[Callable[[Tensor], Tensor]] = []
+    for layer in range(model.n_layers):
+        path = model.arch.post_attn_norm_path(layer)
+        if path is None:
+            maps.append(last)
+            continue
+        post = frozen_norm(model, path, _inputs_at_last(study, study.pairs.emotion, path))
+        maps.append(lambda written, post=post: last(post(written)))  # type: ignore[misc]
+    return maps
 
 
-def _frozen_norm(model: LanguageModel, path: str, written: Tensor, full: Tensor) -> Tensor:
+def frozen_norm(model: LanguageModel, path: str, full: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return a norm of the model as the linear map that it is with its scale frozen, no bias.
+
+    Args:
+        model: The model.
+        path: Path of one of its norms.
+        full: What went into the norm, shape ``[n, d_model]``, whose scale stays.
+    """
     norm: Any = model.module(path)
     eps = getattr(norm, "variance_epsilon", None) or norm.eps
-    gain = norm.weight.double()
+    gain: Tensor = norm.weight.double()
+    if model.arch.norm == "rms_plus_one":
+        gain = 1 + gain
+    full = full.double()
     if model.arch.norm == "layer":
-        sigma = (full.var(-1, unbiased=False, keepdim=True) + eps).sqrt()
-        return (written - written.mean(-1, keepdim=True)) / sigma * gain
-    sigma = (full.square().mean(-1, keepdim=True) + eps).sqrt()
-    return written / sigma * (1 + gain if model.arch.norm == "rms_plus_one" else gain)
+        full = full - full.mean(-1, keepdim=True)
+    factor = gain / (full.square().mean(-1, keepdim=True) + eps).sqrt()
+
+    def apply(written: Tensor) -> Tensor:
+        if model.arch.norm == "layer":
+            written = written - written.mean(-1, keepdim=True)
+        return written * factor
+
+    return apply
 
 
 def attribution_scores(study: Study) -> dict[str, Table]:
@@ -318,7 +346,7 @@ def _gradients(
             rows: slice = rows,
             probes: dict[int, Tensor] = probes,
         ) -> Tensor:
-            z = inputs[0].unflatten(-1, (model.n_heads, -1))
+            z = engine.split_heads(inputs[0], model.n_heads)
             if values is not None:
                 moved = values[paths[layer]][rows] - z.detach()
                 z = z + torch.where(mask, moved, torch.zeros_like(moved))

@@ -90,7 +90,7 @@ def find(model: str) -> Source:
 def _from_hub(model: str) -> Path:
     # Imported here: only a Hub id needs it, and it takes a while.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(model, allow_patterns=_HUB_FILES))
@@ -122,7 +122,10 @@ def _describe(model: str, name: str, folder: Path) -> Source:
         )
     if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
         raise InputError(f"model {model!r}: no tokenizer in {folder}; save it there too")
-    layers, heads = shape_from_config(config)
+    try:
+        layers, heads = shape_from_config(config)
+    except ValueError as error:
+        raise InputError(f"model {model!r}: {folder}/{error}") from None
     return Source(name, model, folder, model_type, layers, heads)
 
 

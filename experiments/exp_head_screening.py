@@ -6,4 +6,4 @@ import pytest
 @pytest.mark.results("alignment/head_scores_{model}.json", shape="scores")
 def exp_head_screening(screening, head, record):
     """Score a head: where it looks, what it writes and what that moves."""
-    record(head=str(head), **screening.of(head))
+    record(**screening.of(head))

@@ -39,9 +39,9 @@ class Case:
     def dims(self) -> dict[str, str]:
         """The parts by name, as tables show them."""
         parts = {
-            "model": self.source and self.source.name,
+            "model": None if self.source is None else self.source.name,
             "emotion": self.emotion,
-            "heads": self.heads and heads_name(self.heads),
+            "heads": None if self.heads is None else heads_name(self.heads),
             "ablation": self.ablation,
         }
         return {name: part for name, part in parts.items() if part is not None}

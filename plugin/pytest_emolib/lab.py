@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _SETTINGS = ("position", "max_new_tokens", "seed", "draws", "verify", "dtype", "device")
 _SCORES = "alignment/head_scores_{model}.json"
+_LONGEST_NAME = 40
 _PLACES = ("model", "emotion", "heads", "ablation", "variant")
 
 
@@ -232,6 +233,25 @@ class Lab:
         """Return the key of an item's rows in the store."""
         return hash_json([self.context(item), item.nodeid, _full_dims(case_of(item))])
 
+    def check_outputs(self, items: Iterable[pytest.Item]) -> None:
+        """Check that every item's results file has a place of its own.
+
+        Raises:
+            InputError: When a results marker is wrong or two items would write one file.
+        """
+        writers: dict[str, str] = {}
+        for item in items:
+            output = _output(item)
+            if output.get("shape") != "item":
+                continue
+            other = writers.setdefault(output["path"], item.nodeid)
+            if other != item.nodeid:
+                names = ", ".join(f"{{{name}}}" for name in (*_PLACES, *_own_parameters(item)))
+                raise InputError(
+                    f"{other} and {item.nodeid} would both write {output['path']}; name more of "
+                    f"{names} in the results marker"
+                )
+
     def holds(self, key: str) -> bool:
         """Return whether an item need not run: its rows are in the store."""
         return not get(self._config, "--fresh") and key in self.store
@@ -268,8 +288,8 @@ class Lab:
             "key": self.key(item),
             "context": self.context(item),
             "of": len(recorded),
-            "dims": case.dims,
-            "output": _output(item, case),
+            "dims": case.dims | _own_parameters(item),
+            "output": _output(item),
             "provenance": self._provenance(case),
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -316,12 +336,15 @@ class Lab:
 
     def finish(self) -> None:
         """Write the files that many items share, from the store, and close it."""
-        if self._shown:
-            current = self.store.rows()
-            for rows in self._scores.values():
-                write_output(self.results, rows, current)
-            write_tables(self.results / "tables", current)
-        if "store" in self.__dict__:
+        if "store" not in self.__dict__:
+            return
+        try:
+            if self._shown:
+                current = self.store.rows()
+                for rows in self._scores.values():
+                    write_output(self.results, rows, current)
+                write_tables(self.results / "tables", current)
+        finally:
             self.store.close()
 
     def summarize(self, reporter: pytest.TerminalReporter, replayed: int) -> None:
@@ -375,7 +398,21 @@ def _experiment(item: pytest.Item) -> str:
     return name.removeprefix("exp_").removeprefix("test_")
 
 
-def _output(item: pytest.Item, case: Case) -> dict[str, str]:
+def _own_parameters(item: pytest.Item) -> dict[str, str]:
+    """Return what the user parametrized an item with, as tables show it."""
+    callspec = getattr(item, "callspec", None)
+    params = dict(callspec.params) if callspec else {}
+    params.pop("emolib_case", None)
+    return {n: str(getattr(v, "__name__", v))[:_LONGEST_NAME] for n, v in params.items()}
+
+
+def _output(item: pytest.Item) -> dict[str, str]:
+    """Return where an item's results file goes and its shape, empty without a marker.
+
+    Raises:
+        InputError: When the marker is wrong.
+    """
+    case = case_of(item)
     marker = item.get_closest_marker("results")
     if marker is None:
         return {}
@@ -386,7 +423,9 @@ def _output(item: pytest.Item, case: Case) -> dict[str, str]:
             f"{item.nodeid}: results marker: shape: expected one of {', '.join(SHAPES)}, "
             f"got {shape!r}"
         )
-    parts = {name: "" for name in _PLACES} | {k: safe(v) for k, v in case.dims.items()}
+    own = _own_parameters(item)
+    places = (*_PLACES, *own)
+    parts = dict.fromkeys(places, "") | {k: safe(v) for k, v in (own | case.dims).items()}
     try:
         path = Path(template.format(**parts | {"variant": case.variant}))
     except (KeyError, IndexError, ValueError):
@@ -394,7 +433,7 @@ def _output(item: pytest.Item, case: Case) -> dict[str, str]:
     if not path.suffix or path.is_absolute() or ".." in path.parts:
         raise InputError(
             f"{item.nodeid}: results marker: expected a relative path to a file in which "
-            f"{', '.join(f'{{{name}}}' for name in _PLACES)} may stand, got {template!r}"
+            f"{', '.join(f'{{{name}}}' for name in places)} may stand, got {template!r}"
         )
     return {"path": path.as_posix(), "shape": shape}
 

@@ -36,7 +36,7 @@ class Progress:
         return (
             self.session is not None
             and reporter is not None
-            and reporter.isatty
+            and bool(reporter.isatty)
             and self._config.get_verbosity() == 0
         )
 

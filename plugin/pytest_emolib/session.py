@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
@@ -91,13 +92,9 @@ class ExperimentSession:
         """
         if not self._expects_experiments():
             return
-        from emolib.errors import InputError
-
         self.progress.session = session
-        try:
+        with _usage_errors():
             self.lab.check()
-        except InputError as error:
-            raise pytest.UsageError(str(error)) from None
 
     def header(self) -> list[str]:
         """Return the line on the profile for pytest's header."""
@@ -107,19 +104,26 @@ class ExperimentSession:
         """Parametrize a function that asks for a model, an emotion, heads or an ablation."""
         if "emolib_case" not in metafunc.fixturenames:
             return
-        from emolib.errors import InputError
-
         marks = list(metafunc.definition.iter_markers("parametrize"))
-        try:
+        with _usage_errors():
             cases = self.lab.cases(metafunc.fixturenames, marks)
-        except InputError as error:
-            raise pytest.UsageError(str(error)) from None
         ids = [case.id for case in cases]
         metafunc.parametrize("emolib_case", cases, ids=ids, indirect=True)
 
+    def collected(self, items: list[pytest.Item]) -> None:
+        """Check where the items write.
+
+        Raises:
+            pytest.UsageError: When a results marker is wrong or two items write one file.
+        """
+        recording = [item for item in items if _records(item)]
+        if recording:
+            with _usage_errors():
+                self.lab.check_outputs(recording)
+
     def before(self, item: pytest.Item) -> None:
         """Replace the work of an item whose rows are in the store by nothing."""
-        if "record" not in getattr(item, "fixturenames", ()):
+        if not _records(item):
             return
         key = self.lab.key(item)
         if self.lab.holds(key):
@@ -131,7 +135,7 @@ class ExperimentSession:
         self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
     ) -> pytest.TestReport:
         """Put rows, or the key of stored ones, on the report of an item's call."""
-        if report.when != "call" or "record" not in getattr(item, "fixturenames", ()):
+        if report.when != "call" or not _records(item):
             return report
         extra: dict[str, Any] = {}
         if report.passed and STORED in item.stash:
@@ -194,6 +198,21 @@ class ExperimentSession:
         from pytest_emolib.scheduling import CaseScheduling
 
         return CaseScheduling(self.config, log, self.lab.scope)
+
+
+def _records(item: pytest.Item) -> bool:
+    return "record" in getattr(item, "fixturenames", ())
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Turn wrong input into pytest's own usage error: one message, exit code 4."""
+    from emolib.errors import InputError
+
+    try:
+        yield
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _leads_to(place: Path, patterns: Collection[str]) -> bool:

@@ -1,0 +1,37 @@
+"""Fixtures of the plugin's tests."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+
+import pytest
+from folders import EXPERIMENT, INI, PROFILE, Folder, pairs
+
+import emolib.screening
+from emolib import models, sources
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loaded():
+    """Load now what a run inside this process would load, and lose, otherwise."""
+    assert emolib.screening
+    for name in sources.embedded_names():
+        models.load(sources.find(name))
+    # Each run inside collects garbage several times; torch's modules are none of it.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)
+    made = Folder(pytester, os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"})
+    made.write("pytest.ini", INI)
+    made.write("exp_effect.py", EXPERIMENT)
+    made.write("data/profiles/small.toml", PROFILE)
+    made.write("data/pairs/gratitude.json", json.dumps(pairs()))
+    return made

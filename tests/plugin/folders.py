@@ -1,0 +1,84 @@
+"""A folder of a user's own to run pytest in, with a small profile and one experiment."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA = Path(__file__).parents[2] / "data"
+INI = """
+[pytest]
+python_files = exp_*.py
+python_functions = exp_*
+filterwarnings = error
+"""
+EXPERIMENT = """
+from emolib.interventions import zero
+
+
+def exp_effect(run, heads, record):
+    clean, ablated = run(), run(zero(heads))
+    record(logit_diff=ablated.logit_diff - clean.logit_diff)
+"""
+PROFILE = """
+models = ["tiny-neo"]
+emotions = ["gratitude"]
+heads = ["2:0", "3:1", "0:0,0:1"]
+max_new_tokens = 3
+verify = 1
+"""
+
+
+@dataclass
+class Folder:
+    """The folder, and ways to run pytest in it."""
+
+    pytester: pytest.Pytester
+    env: dict[str, str]
+
+    @property
+    def path(self) -> Path:
+        return self.pytester.path
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def pytest(self, *args: str) -> pytest.RunResult:
+        """Run in this process."""
+        return self.pytester.runpytest_inprocess("--profile", "small", *args)
+
+    def python(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run python in a process of its own."""
+        return subprocess.run(
+            [sys.executable, *args], cwd=self.path, env=self.env, capture_output=True, text=True,
+            timeout=300, check=False,
+        )  # fmt: skip
+
+    def command(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "pytest", "--profile", "small", *args]
+
+    def process(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run in a process of its own."""
+        return self.python(*self.command(*args)[1:])
+
+    def results(self, name: str = "") -> Path:
+        return self.path / "results" / "small" / name
+
+    def rows(self) -> list[dict[str, Any]]:
+        lines = self.results("records.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
+def pairs(emotion: str = "gratitude", count: int = 12) -> dict[str, Any]:
+    """Return the content of a pairs file with a few of the project's pairs."""
+    data = json.loads((DATA / f"pairs/{emotion}.json").read_text(encoding="utf-8"))
+    return data | {"pairs": data["pairs"][:count]}

@@ -1,0 +1,299 @@
+"""Bad input: one message, exit code 4, nothing written, no torch loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from folders import DATA, PROFILE, pairs
+from tabulate import tabulate_formats
+
+FILES = "expected a pairs file, an object with the keys emotion, version, pairs"
+
+
+def profile(**changes):
+    """Return a profile's text with lines replaced or added."""
+    lines = dict(line.split(" = ", 1) for line in PROFILE.strip().splitlines())
+    return "\n".join(f"{key} = {value}" for key, value in (lines | changes).items())
+
+
+def broken_pairs(change):
+    data = pairs(count=3)
+    change(data)
+    return json.dumps(data)
+
+
+def second(**fields):
+    return lambda data: data["pairs"][1].update(fields)
+
+
+# Per case: arguments, files to write first, and the whole message; {path} is the folder.
+CASES = {
+    "unknown profile": (
+        ["--profile", "nosuch"],
+        {},
+        "--profile nosuch: unknown; expected one of baseline, demo, extended, small, or the path "
+        "of a .toml file",
+    ),
+    "profile path without a file": (
+        ["--profile", "my/profile.toml"],
+        {},
+        "--profile my/profile.toml: no such file; expected a profile in TOML",
+    ),
+    "profile not TOML": (
+        [],
+        {"data/profiles/small.toml": "models = ["},
+        "data/profiles/small.toml: not TOML (Invalid value (at end of document))",
+    ),
+    "unknown profile key": (
+        [],
+        {"data/profiles/small.toml": profile(layers="3")},
+        "data/profiles/small.toml: unknown key 'layers'; the keys are models, emotions, heads, "
+        "ablations, position, max_new_tokens, seed, draws, verify, dtype, device, batch_size, "
+        "files",
+    ),
+    "profile without models": (
+        [],
+        {"data/profiles/small.toml": 'emotions = ["gratitude"]'},
+        "data/profiles/small.toml: the key 'models' is missing; expected a list of names",
+    ),
+    "wrong value in a profile": (
+        [],
+        {"data/profiles/small.toml": profile(position='"first"')},
+        "data/profiles/small.toml: position: expected one of last, slot, after_slot, all, got "
+        "'first'",
+    ),
+    "profile file outside its folder": (
+        [],
+        {"data/profiles/small.toml": profile() + "\n[files.gratitude]\npairs = '../../x.json'\n"},
+        "data/profiles/small.toml: files.gratitude.pairs: '../../x.json' lies outside "
+        "{path}/data; keep it inside",
+    ),
+    "unknown model": (
+        ["--model", "tiny-gpt3"],
+        {},
+        "model 'tiny-gpt3': its weights are not in the local cache and the Hub cannot be reached; "
+        "name an embedded model (tiny-gpt2, tiny-neo, tiny-neox), a local folder, or download it "
+        "once where there is a network (`hf download`)",
+    ),
+    "model folder without config": (
+        ["--model", "./data"],
+        {},
+        "model './data': no config.json in data",
+    ),
+    "model folder that is not there": (
+        ["--model", "./nowhere"],
+        {},
+        "model './nowhere': no such folder; expected one with a config.json",
+    ),
+    "unknown architecture": (
+        ["--model", "./mamba"],
+        {"mamba/config.json": '{"model_type": "mamba"}'},
+        "model './mamba': unknown architecture 'mamba'; expected one of bloom, falcon, "
+        "gemma2, gemma3_text, gpt2, gpt_neo, gpt_neox, gptj, llama, mistral, olmo2, opt, phi3, "
+        "qwen2, qwen3: to add it, write a row in emolib/architectures.py and a config in "
+        "tests/tiny.py",
+    ),
+    "model twice": (
+        ["--model", "tiny-neo", "--model", "tiny-neo"],
+        {},
+        "--model: 'tiny-neo' is named twice; name it once",
+    ),
+    "two models of one name": (
+        ["--model", "tiny-neo", "--model", "./copy/tiny-neo"],
+        {"copy/tiny-neo": DATA / "models/tiny-neo"},
+        "models 'tiny-neo' and './copy/tiny-neo' are both called 'tiny-neo', so their results "
+        "would mix; rename a folder",
+    ),
+    "head out of range": (
+        ["--head-spec", "4:0"],
+        {},
+        "head spec '4:0': L4H0 does not exist, tiny-neo has 4 layers (0..3) of 4 heads (0..3); "
+        "name a head inside that range",
+    ),
+    "malformed head spec": (
+        ["--head-spec", "3-5"],
+        {},
+        "--head-spec: head spec '3-5': expected a head such as 3:5 or L3H5, got '3-5'; the forms "
+        "are 3:5 | 0:0,0:1,3:5 | all | layer:3 | top:10 | random:10",
+    ),
+    "head twice in a set": (
+        ["--head-spec", "0:1,0:1"],
+        {},
+        "--head-spec: head spec '0:1,0:1': head L0H1 is named twice in one set; name each head "
+        "once; the forms are 3:5 | 0:0,0:1,3:5 | all | layer:3 | top:10 | random:10",
+    ),
+    "layer out of range": (
+        ["--head-spec", "layer:4"],
+        {},
+        "head spec 'layer:4': layer 4 does not exist, tiny-neo has 4 layers (0..3) of 4 heads; "
+        "name a layer inside that range",
+    ),
+    "more random heads than there are": (
+        ["--head-spec", "random:17"],
+        {},
+        "head spec 'random:17': 17 heads asked for, tiny-neo has 4 layers (0..3) of 4 heads, 16 "
+        "in all; ask for fewer",
+    ),
+    "unknown ablation": (
+        ["--ablation", "median"],
+        {},
+        "--ablation: expected one of zero, mean, resample, got 'median'",
+    ),
+    "unknown position": (
+        ["--position", "first"],
+        {},
+        "--position: expected one of last, slot, after_slot, all, got 'first'",
+    ),
+    "no new tokens": (
+        ["--max-new-tokens", "0"],
+        {},
+        "--max-new-tokens: expected a whole number from 1, got 0",
+    ),
+    "unknown dtype": (
+        ["--dtype", "float8"],
+        {},
+        "--dtype: expected one of float32, float64, bfloat16, float16, got 'float8'",
+    ),
+    "batch size of words": (
+        ["--batch-size", "many"],
+        {},
+        "--batch-size: expected a whole number from 1, or auto, got 'many'",
+    ),
+    "unknown table format": (
+        ["--table-format", "word"],
+        {},
+        f"--table-format word: unknown; expected one of {', '.join(tabulate_formats)}",
+    ),
+    "emotion without pairs": (
+        [],
+        {"data/profiles/small.toml": profile(emotions='["joy"]')},
+        "emotion 'joy' has no lexicon file: expected {path}/data/lexicons/joy.json or "
+        f"{DATA}/lexicons/joy.json; write one or take 'joy' out of the profile",
+    ),
+    "prompt file not there": (
+        ["--prompts-file", "mine.json"],
+        {},
+        f"mine.json: no such file; {FILES}",
+    ),
+    "prompt file not JSON": (
+        [],
+        {"data/pairs/gratitude.json": '{"emotion": "gratitude",'},
+        "{path}/data/pairs/gratitude.json: not JSON (line 1, column 25: Expecting property name "
+        f"enclosed in double quotes); {FILES}",
+    ),
+    "empty prompt file": (
+        [],
+        {"data/pairs/gratitude.json": ""},
+        "{path}/data/pairs/gratitude.json: not JSON (line 1, column 1: Expecting value); " + FILES,
+    ),
+    "no pairs in the file": (
+        [],
+        {"data/pairs/gratitude.json": broken_pairs(lambda data: data.update(pairs=[]))},
+        "{path}/data/pairs/gratitude.json: pairs: expected at least one entry, got an empty list",
+    ),
+    "pairs of another emotion": (
+        [],
+        {"data/pairs/gratitude.json": broken_pairs(lambda data: data.update(emotion="joy"))},
+        "{path}/data/pairs/gratitude.json: emotion: expected 'gratitude', got 'joy'",
+    ),
+    "pair without a field": (
+        [],
+        {"data/pairs/gratitude.json": broken_pairs(lambda data: data["pairs"][1].pop("neutral"))},
+        "{path}/data/pairs/gratitude.json: pairs[1]: field 'neutral' is missing; expected id, "
+        "template, prompt, emotion, neutral",
+    ),
+    "pair without a slot": (
+        [],
+        {"data/pairs/gratitude.json": broken_pairs(second(prompt="no slot here"))},
+        "{path}/data/pairs/gratitude.json: pairs[1].prompt: expected {slot} exactly once, got it "
+        "0 times",
+    ),
+    "pair id twice": (
+        [],
+        {"data/pairs/gratitude.json": broken_pairs(second(id="gratitude-000"))},
+        "{path}/data/pairs/gratitude.json: pairs.id[1]: 'gratitude-000' stands at [0] already; "
+        "remove one",
+    ),
+    "free list without prompts": (
+        ["--emotion-prompts", "gratitude=free.json"],
+        {"free.json": '{"prompts": []}'},
+        "free.json: prompts: expected at least one entry, got an empty list",
+    ),
+    "free list of numbers": (
+        ["--neutral-prompts", "free.json"],
+        {"free.json": '{"prompts": ["one", 2]}'},
+        "free.json: prompts[1]: expected text, got the number 2",
+    ),
+    "free lists at the slot": (
+        ["--neutral-prompts", "free.json", "--position", "slot"],
+        {"free.json": '{"prompts": ["one"]}'},
+        "--position slot needs aligned pairs, got free prompt lists; use --position last or all, "
+        "or drop --emotion-prompts/--neutral-prompts",
+    ),
+    "results folder is a file": (
+        ["--results-dir", "taken"],
+        {"taken": "a file"},
+        "taken/small: cannot be written (taken is a file); choose another folder with "
+        "--results-dir",
+    ),
+    "damaged record": (
+        [],
+        {"results/small/records.jsonl": '{"v": 1}\n{"v": 1}\n'},
+        "X",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_message_and_nothing_written(folder, name):
+    args, files, message = CASES[name]
+    for path, content in files.items():
+        if isinstance(content, str):
+            folder.write(path, content)
+        else:
+            shutil.copytree(content, folder.path / path)
+    before = sorted(folder.path.rglob("*"))
+    result = folder.pytest(*args)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    errors = [line for line in result.errlines if line.startswith("ERROR: ")]
+    assert errors == ["ERROR: " + message.replace("{path}", str(folder.path))]
+    assert sorted(folder.path.rglob("*")) == before
+
+
+def test_there_are_more_than_twenty():
+    assert len({message for *_, message in CASES.values()}) >= 20
+
+
+def test_bad_input_loads_nothing_heavy(folder):
+    script = (
+        "import sys, pytest; code = pytest.main(['--profile', 'small', '--head-spec', '9:9']);"
+        "sys.exit(99 if {'torch', 'matplotlib'} & set(sys.modules) else int(code))"
+    )
+    done = folder.python("-c", script)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stderr
+
+
+def test_workers_are_not_even_started(folder):
+    done = folder.process("-n", "2", "--head-spec", "9:9")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stderr.strip().startswith("ERROR: head spec '9:9': L9H9 does not exist")
+    assert "worker" not in done.stdout
+
+
+def test_an_experiment_of_pairs_refuses_free_lists(folder):
+    """That it needs pairs shows only when it asks for them."""
+    folder.write("free.json", '{"prompts": ["Anna thanked him", "He was glad and she"]}')
+    folder.write("exp_effect.py", "def exp_it(pairs, record): record(n=len(pairs))")
+    result = folder.pytest("--emotion-prompts", "gratitude=free.json")
+    result.stdout.fnmatch_lines(
+        ["E*this experiment needs aligned pairs of 'gratitude', got free prompt lists; drop "
+         "--emotion-prompts/--neutral-prompts or give a pairs file with --prompts-file"]
+    )  # fmt: skip
+
+
+def test_free_lists_run_where_pairs_are_not_needed(folder):
+    folder.write("free.json", '{"prompts": ["Anna thanked him", "He was glad and she"]}')
+    folder.pytest("--emotion-prompts", "gratitude=free.json").assert_outcomes()
+    assert {len(row["vectors"]["logit_diff"]) for row in folder.rows()} == {2}

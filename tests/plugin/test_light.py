@@ -1,0 +1,39 @@
+"""The plugin costs next to nothing where no experiment runs."""
+
+from __future__ import annotations
+
+HEAVY = "{'torch', 'transformers', 'matplotlib', 'scipy', 'numpy', 'emolib'}"
+
+
+def test_help_loads_nothing_heavy(folder):
+    script = (
+        "import sys, pytest; pytest.main(['--help']);"
+        f"print('LOADED', sorted({HEAVY} & set(sys.modules)))"
+    )
+    done = folder.python("-c", script)
+    assert "--head-spec" in done.stdout
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_collecting_loads_no_torch(folder):
+    """Unless the experiment itself imports it."""
+    folder.write("exp_effect.py", "def exp_it(run, heads, record): pass")
+    script = (
+        "import sys, pytest; pytest.main(['--profile', 'small', '--collect-only']);"
+        "print('LOADED', sorted({'torch', 'transformers', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = folder.python("-c", script)
+    assert "exp_it[tiny-neo-gratitude-L2H0]" in done.stdout
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_the_library_does_not_know_pytest(folder):
+    script = (
+        "import importlib, pkgutil, sys, emolib\n"
+        "for module in pkgutil.iter_modules(emolib.__path__):\n"
+        "    if module.name != '__main__':\n"
+        "        importlib.import_module(f'emolib.{module.name}')\n"
+        "print(sorted(name for name in sys.modules if name.partition('.')[0] in ('pytest', '_pytest')))"
+    )
+    done = folder.python("-c", script)
+    assert done.stdout.strip() == "[]", done.stderr

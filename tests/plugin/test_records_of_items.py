@@ -1,0 +1,249 @@
+"""What ``record`` takes, and which files it ends in."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from folders import pairs
+
+
+def recorded(folder, body, *args):
+    folder.write(
+        "exp_effect.py", f"import numpy as np, torch\n\n\ndef exp_it(record):\n    {body}\n"
+    )
+    return folder.pytest(*args)
+
+
+def test_numbers_vectors_texts_and_none(folder):
+    recorded(
+        folder,
+        "record(count=3, share=np.float32(0.5), none=None, tensor=torch.tensor(2.0), "
+        "effect=torch.tensor([1.0, 2.0, 3.0]), listed=[1, 2], text='a note', texts=['x', 'y'])",
+    )
+    row = folder.rows()[0]
+    assert row["labels"] == {"text": "a note"} and row["texts"] == {"texts": ["x", "y"]}
+    assert row["vectors"] == {"effect": [1.0, 2.0, 3.0], "listed": [1.0, 2.0]}
+    values = row["values"]
+    assert (values["count"], values["share"], values["none"], values["tensor"]) == (3, 0.5, None, 2)
+    assert values["effect"]["mean"] == 2 and values["effect"]["n"] == 3
+    assert values["effect"]["d_z"] == pytest.approx(2)
+    low, high = values["effect"]["ci"]
+    assert 1 <= low < 2 < high <= 3
+
+
+def test_several_calls_are_several_rows(folder):
+    recorded(folder, "[record(step=i) for i in range(3)]").stdout.fnmatch_lines(["*1 recorded*"])
+    assert [(row["row"], row["of"], row["values"]) for row in folder.rows()] == [
+        (i, 3, {"step": float(i)}) for i in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("record()", "TypeError: record(): expected values by name, as in record(logit_diff=…)"),
+        (
+            "record(x=[1.0, float('nan')])",
+            "ValueError: record(x=…): 1 of 2 values are not finite; leave them out, or record "
+            "None where the metric is undefined",
+        ),
+        (
+            "record(x=np.zeros((2, 2)))",
+            "ValueError: record(x=…): expected a number, a vector of shape [n] or texts, got an "
+            "array of shape [2, 2]",
+        ),
+        (
+            "record(x=object())",
+            "TypeError: record(x=…): expected a number, a vector of shape [n] or texts, got object",
+        ),
+    ],
+)
+def test_what_cannot_be_recorded_is_an_error(folder, body, message):
+    result = recorded(folder, body)
+    result.stdout.fnmatch_lines([f"E*{message.replace('[', '[[]')}", "*1 error in*"])
+    assert not folder.results("records.jsonl").exists()
+
+
+def test_templates_are_the_clusters_of_the_interval(folder):
+    """An effect that is constant within a template: the interval is that of the templates."""
+    folder.write(
+        "exp_effect.py",
+        """
+import numpy as np
+
+def exp_it(pairs, record):
+    names = sorted({pair.template for pair in pairs.pairs})
+    values = np.array([float(names.index(pair.template)) for pair in pairs.pairs])
+    record(clustered=values, shorter=values[:-1])
+""",
+    )
+    folder.pytest()
+    values = folder.rows()[0]["values"]
+    clustered, shorter = (np_width(values[name]["ci"]) for name in ("clustered", "shorter"))
+    assert clustered > 1.2 * shorter
+
+
+def np_width(interval):
+    return interval[1] - interval[0]
+
+
+def test_results_files(folder):
+    folder.write(
+        "exp_effect.py",
+        """
+import pytest
+from emolib.interventions import zero
+
+@pytest.mark.results("patching/own/{model}_{emotion}_{heads}{variant}.json")
+def exp_own(run, ablation, heads, record):
+    clean, ablated = run(), run(ablation(heads))
+    record(logit_diff=ablated.logit_diff - clean.logit_diff, text=ablated.texts)
+
+@pytest.mark.results("alignment/head_scores_{model}.json", shape="scores")
+def exp_scores(head, emotion, record):
+    record(atp_ig=[head.index + 1.0, head.index + 3.0], delta_out=2.0)
+""",
+    )
+    folder.pytest("--head-spec", "2:0", "--head-spec", "2:1", "--ablation", "mean")
+    own = json.loads(
+        folder.results("patching/own/tiny-neo_gratitude_L2H0-mean.json").read_text("utf-8")
+    )
+    assert own["model"] == "tiny-neo" and own["heads"] == "L2H0" and own["ablation"] == "mean"
+    assert len(own["prompts"]) == 12 and set(own["prompts"][0]) == {"logit_diff", "text"}
+    mean = sum(prompt["logit_diff"] for prompt in own["prompts"]) / 12
+    assert own["summary"]["logit_diff"]["mean"] == pytest.approx(mean)
+    provenance = own["provenance"]
+    assert provenance["model"]["id"] == "tiny-neo" and len(provenance["model"]["weights"]) == 16
+    assert provenance["position"] == "last" and provenance["heads"] == ["L2H0"]
+    assert provenance["versions"]["torch"].startswith("2.") and provenance["time"]
+
+    scores = json.loads(folder.results("alignment/head_scores_tiny-neo.json").read_text("utf-8"))
+    assert (scores["model"], scores["layers"], scores["heads_per_layer"]) == ("tiny-neo", 4, 4)
+    assert [(s["layer"], s["head"], s["emotion"], s["atp_ig"]) for s in scores["scores"]] == [
+        (2, 0, "gratitude", 2.0),
+        (2, 1, "gratitude", 3.0),
+    ]
+    with folder.results("tables/scores.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["heads"], line["atp_ig"], line["atp_ig_n"]) for line in lines] == [
+        ("L2H0", "2.0", "2"),
+        ("L2H1", "3.0", "2"),
+    ]
+    assert "L2H1" in folder.results("tables/own.md").read_text("utf-8")
+
+
+def test_top_heads_come_from_screening(folder):
+    folder.write(
+        "exp_effect.py",
+        """
+import pytest
+
+@pytest.mark.results("alignment/head_scores_{model}.json", shape="scores")
+def exp_screening(screening, head, record):
+    record(**screening.of(head))
+""",
+    )
+    missing = folder.pytest("--head-spec", "top:2")
+    missing.stderr.fnmatch_lines(
+        ["ERROR: head spec 'top:2': no screening scores for tiny-neo; run `pytest "
+         "experiments/exp_head_screening.py` with the same profile and model first"]
+    )  # fmt: skip
+    folder.pytest("--head-spec", "all")
+    rows = {row["dims"]["heads"]: row["values"]["atp_ig"]["mean"] for row in folder.rows()}
+    best = sorted(rows, key=lambda head: -abs(rows[head]))[:2]
+    result = folder.pytest("--head-spec", "top:2", "--collect-only", "-q")
+    assert [line for line in result.outlines if "::" in line] == [
+        f"exp_effect.py::exp_screening[tiny-neo-gratitude-{head}]" for head in best
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("'../out.json'", "expected a relative path to a file in which {model}, {emotion}, "
+         "{heads}, {ablation}, {variant} may stand, got '../out.json'"),
+        ("'/tmp/out.json'", "expected a relative path to a file in which {model}, {emotion}, "
+         "{heads}, {ablation}, {variant} may stand, got '/tmp/out.json'"),
+        ("'{layer}.json'", "expected a relative path to a file in which {model}, {emotion}, "
+         "{heads}, {ablation}, {variant} may stand, got '{layer}.json'"),
+        ("'a.json', shape='row'", "shape: expected one of item, scores, got 'row'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_results_marker_is_an_error(folder, arguments, message):
+    folder.write(
+        "exp_effect.py",
+        f"import pytest\n\n@pytest.mark.results({arguments})\ndef exp_it(record): record(n=1)\n",
+    )
+    result = folder.pytest()
+    assert f"ERROR: exp_effect.py::exp_it: results marker: {message}" in result.errlines
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_two_items_cannot_share_a_results_file(folder):
+    source = """
+import pytest
+
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.results("x/PATH.json")
+def exp_it(model_source, factor, record): record(n=factor)
+"""
+    folder.write("exp_effect.py", source.replace("PATH", "{model}"))
+    refused = folder.pytest()
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert (
+        "ERROR: exp_effect.py::exp_it[tiny-neo-1] and exp_effect.py::exp_it[tiny-neo-2] would "
+        "both write x/tiny-neo.json; name more of {model}, {emotion}, {heads}, {ablation}, "
+        "{variant}, {factor} in the results marker"
+    ) in refused.errlines
+    folder.write("exp_effect.py", source.replace("PATH", "{model}_{factor}"))
+    folder.pytest()
+    assert {path.name for path in folder.results("x").iterdir()} == {
+        "tiny-neo_1.json",
+        "tiny-neo_2.json",
+    }
+
+
+def test_names_stay_inside_the_results_folder(folder):
+    """A parameter or a model cannot lead a file out of the folder."""
+    folder.write(
+        "exp_effect.py",
+        """
+import pytest
+
+@pytest.mark.results("x/{model}.json")
+def exp_it(model_source, record): record(n=1)
+""",
+    )
+    folder.pytest()
+    assert (folder.results("x/tiny-neo.json")).is_file()
+
+
+def test_rows_of_an_older_context_leave_the_tables(folder):
+    source = (folder.path / "exp_effect.py").read_text("utf-8")
+    folder.pytest()
+    folder.write("exp_effect.py", source + "\n# another version\n")
+    folder.pytest("-k", "L2H0")
+    table = folder.results("tables/effect.csv").read_text("utf-8")
+    assert "L2H0" in table and "L3H1" not in table
+    assert len(folder.rows()) == 4
+
+
+def test_the_table_of_a_run(folder):
+    result = folder.pytest("--table-format", "github")
+    result.stdout.fnmatch_lines(
+        ["*- effect -*", "| model*| emotion*| heads*| n*| logit_diff*", "| tiny-neo*L2H0*| 12*|*",
+         "written to results/small", "*3 recorded in *"]
+    )  # fmt: skip
+
+
+def test_pairs_that_do_not_align_are_named(folder):
+    data = pairs()
+    data["pairs"][3]["neutral"] = "ate with a very large wooden spoon and"
+    folder.write("data/pairs/gratitude.json", json.dumps(data))
+    result = folder.pytest("-k", "L2H0")
+    name = data["pairs"][3]["id"]
+    result.stdout.fnmatch_lines([f"tiny-neo, gratitude: 1 pairs left out ({name}: * tokens)"])
+    row = folder.rows()[0]
+    assert row["provenance"]["left_out"][0][0] == name and row["values"]["logit_diff"]["n"] == 11
