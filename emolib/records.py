@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -58,6 +58,7 @@ class Row:
         return json.dumps({"v": VERSION} | asdict(self), ensure_ascii=False, allow_nan=False)
 
 
+_FIELDS = {field.name for field in fields(Row)}
 Summarize = Callable[[Sequence[float]], dict[str, Any]]
 
 
@@ -211,18 +212,19 @@ class Store:
             ) from None
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Write the rows of one item and flush them to the disk."""
+        """Write the rows of one item and flush them, so that they outlive this process."""
         if self._file is None:
             self.open()
         assert self._file is not None
         self._file.write("".join(row.to_json() + "\n" for row in rows))
         self._file.flush()
-        os.fsync(self._file.fileno())
         self._add(rows)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, its content on the disk."""
         if self._file is not None:
+            # Once a run: rows outlive the process without it, a power cut they do not.
+            os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
 
@@ -269,10 +271,12 @@ class Store:
             raise InputError(f"{where}: not JSON; {advice}") from None
         if not isinstance(data, dict) or data.pop("v", None) != VERSION:
             raise InputError(f"{where}: expected a row of version {VERSION}; {advice}")
-        try:
-            return Row(**data)
-        except TypeError as error:
-            raise InputError(f"{where}: not a row ({error}); {advice}") from None
+        if data.keys() != _FIELDS:
+            missing, unknown = sorted(_FIELDS - data.keys()), sorted(data.keys() - _FIELDS)
+            wrong = [f"no {', '.join(missing)}"] * bool(missing)
+            wrong += [f"unknown {', '.join(unknown)}"] * bool(unknown)
+            raise InputError(f"{where}: not a row ({'; '.join(wrong)}); {advice}")
+        return Row(**data)
 
 
 def _family(row: Row) -> tuple[str, str | None, str | None]:

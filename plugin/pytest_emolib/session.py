@@ -45,6 +45,7 @@ class ExperimentSession:
         self.is_worker = hasattr(config, "workerinput")
         self.progress = Progress(config)
         self.replayed = 0
+        self._refused = ""
         self._previous: ExperimentSession | None = getattr(ExperimentSession, "_current", None)
 
     @classmethod
@@ -114,17 +115,26 @@ class ExperimentSession:
         """Check where the items write.
 
         Raises:
-            pytest.UsageError: When a results marker is wrong or two items write one file.
+            pytest.UsageError: When a results marker is wrong or two items write one file. A
+                worker has no way to end the run like that: there each item fails in its setup.
         """
         recording = [item for item in items if _records(item)]
-        if recording:
+        if not recording:
+            return
+        try:
             with _usage_errors():
                 self.lab.check_outputs(recording)
+        except pytest.UsageError as error:
+            if not self.is_worker:
+                raise
+            self._refused = str(error)
 
     def before(self, item: pytest.Item) -> None:
         """Replace the work of an item whose rows are in the store by nothing."""
         if not _records(item):
             return
+        if self._refused:
+            pytest.fail(self._refused, pytrace=False)
         key = self.lab.key(item)
         if self.lab.holds(key):
             item.stash[STORED] = key

@@ -1,0 +1,119 @@
+"""``-n 2``: the same rows, files and ids as serial."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+
+FULL = """
+import pytest
+
+
+@pytest.mark.results("patching/{model}_{emotion}_{heads}{variant}.json")
+def exp_ablation(run, heads, ablation, record):
+    clean, ablated = run(), run(ablation(heads))
+    record(
+        logit_diff=ablated.logit_diff - clean.logit_diff,
+        sentiment=ablated.sentiment,
+        text=ablated.texts,
+    )
+
+
+@pytest.mark.results("alignment/head_scores_{model}.json", shape="scores")
+def exp_screening(screening, head, record):
+    record(**screening.of(head))
+"""
+PROFILE = """
+models = ["tiny-neo", "tiny-gpt2"]
+emotions = ["gratitude", "anger"]
+heads = ["2:0", "0:2"]
+ablations = ["zero", "resample"]
+max_new_tokens = 3
+verify = 1
+"""
+
+
+def files(folder):
+    """Return every results file without times and the order of the store."""
+    found = {}
+    for path in sorted(folder.results().rglob("*")):
+        if not path.is_file():
+            continue
+        text = re.sub(r'"time": "[^"]*"', '"time": ""', path.read_text("utf-8"))
+        if path.name == "records.jsonl":
+            text = "\n".join(sorted(text.splitlines()))
+        found[str(path.relative_to(folder.results()))] = text
+    return found
+
+
+@pytest.fixture
+def full(folder):
+    folder.write("exp_effect.py", FULL)
+    folder.write("data/profiles/small.toml", PROFILE)
+    return folder
+
+
+def test_rows_and_files_are_those_of_a_serial_run(full):
+    assert "24 recorded" in full.process().stdout
+    serial = files(full)
+    shutil.rmtree(full.results())
+    parallel = full.process("-n", "2")
+    assert "24 recorded" in parallel.stdout, parallel.stdout
+    assert "@" not in parallel.stdout
+    assert files(full) == serial
+    assert len(serial) == 1 + 16 + 2 + 4
+    kinds = {json.loads(line)["experiment"] for line in serial["records.jsonl"].splitlines()}
+    assert kinds == {"ablation", "screening"}
+
+
+def test_a_serial_run_goes_on_from_a_parallel_one(full):
+    full.process("-n", "2", "-k", "tiny-neo")
+    again = full.process()
+    assert "12 items from the store" in again.stdout and "24 recorded" in again.stdout
+
+
+def test_stored_items_are_recorded_in_workers_too(full):
+    full.process("-k", "exp_ablation and zero")
+    done = full.process("-n", "2", "-v")
+    assert "RECORDED" in done.stdout and "24 recorded" in done.stdout
+    assert len(full.rows()) == 24
+
+
+def test_errors_in_workers_have_their_traceback(full):
+    full.write("exp_effect.py", "def exp_it(run, heads, record): raise KeyError('no such thing')")
+    done = full.process("-n", "2")
+    assert "KeyError: 'no such thing'" in done.stdout and "8 errors" in done.stdout
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+
+
+def test_an_own_choice_of_dist_stands(full):
+    done = full.process("-n", "2", "--dist", "load", "-k", "exp_ablation and tiny-neo")
+    assert "8 recorded" in done.stdout
+
+
+def test_items_of_one_model_and_emotion_share_a_worker(full):
+    full.write(
+        "exp_effect.py",
+        "def exp_it(run, heads, record, worker_id): record(worker=worker_id)\n",
+    )
+    full.process("-n", "2")
+    workers = {}
+    for row in full.rows():
+        key = row["dims"]["model"], row["dims"]["emotion"]
+        workers.setdefault(key, set()).add(row["labels"]["worker"])
+    assert len(workers) == 4 and all(len(found) == 1 for found in workers.values())
+    assert set.union(*workers.values()) == {"gw0", "gw1"}
+
+
+def test_a_wrong_marker_fails_every_item_of_the_workers(full):
+    full.write(
+        "exp_effect.py",
+        "import pytest\n\n@pytest.mark.results('../x.json')\ndef exp_it(record): record(n=1)\n",
+    )
+    done = full.process("-n", "2")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "exp_it: results marker: expected a relative path to a file" in done.stdout
+    assert "INTERNALERROR" not in done.stdout and not full.results().exists()

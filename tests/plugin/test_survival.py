@@ -1,0 +1,214 @@
+"""Interrupted and started again, a run computes what is missing; no row is lost or doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+
+SLOW = """
+import os, time
+from pathlib import Path
+from emolib.interventions import zero
+
+
+def exp_effect(run, heads, record):
+    with Path("ran.txt").open("a") as file:
+        file.write(f"{os.getpid()} {heads}\\n")
+    time.sleep(0.3)
+    record(logit_diff=run(zero(heads)).logit_diff - run().logit_diff)
+"""
+
+
+@pytest.fixture
+def slow(folder):
+    folder.write("exp_effect.py", SLOW)
+    return folder
+
+
+def ran(folder):
+    path = folder.path / "ran.txt"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return [tuple(line.split(" ", 1)) for line in lines]
+
+
+def wait_for_rows(folder, count):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        path = folder.results("records.jsonl")
+        if path.is_file() and path.read_bytes().count(b"\n") >= count:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"no {count} rows within a minute")
+
+
+def start(folder, *args):
+    return subprocess.Popen(
+        folder.command(*args), cwd=folder.path, env=folder.env, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def assert_whole(folder, count):
+    items = Counter(row["item"] for row in folder.rows())
+    assert len(items) == count and set(items.values()) == {1}
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["serial", "n2"])
+def test_sigkill_of_the_main_process(slow, workers):
+    run = start(slow, "--head-spec", "all", *workers)
+    wait_for_rows(slow, 4)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    kept = [row["item"] for row in slow.rows()]
+    assert 4 <= len(kept) < 16
+    (slow.path / "ran.txt").unlink()
+    again = slow.process("--head-spec", "all", *workers)
+    assert "16 recorded" in again.stdout, again.stdout
+    assert f"{len(kept)} items from the store" in again.stdout
+    assert len(ran(slow)) == 16 - len(kept)
+    assert_whole(slow, 16)
+
+
+def test_sigkill_of_a_worker(slow):
+    run = start(
+        slow, "-n", "2", "--head-spec", "all", "--model", "tiny-neo", "--model", "tiny-gpt2"
+    )
+    wait_for_rows(slow, 4)
+    pid = int(ran(slow)[-1][0])
+    assert pid != run.pid
+    os.kill(pid, signal.SIGKILL)
+    out, _ = run.communicate(timeout=120)
+    assert "crashed" in out and run.returncode == 1
+    assert len({row["item"] for row in slow.rows()}) == len(slow.rows()) <= 32
+    again = slow.process("--head-spec", "all", "--model", "tiny-neo", "--model", "tiny-gpt2")
+    assert "32 recorded" in again.stdout, again.stdout
+    assert_whole(slow, 32)
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["serial", "n2"])
+def test_ctrl_c_writes_the_tables_of_what_is_there(slow, workers):
+    run = start(slow, "--head-spec", "all", *workers)
+    wait_for_rows(slow, 3)
+    os.kill(run.pid, signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == pytest.ExitCode.INTERRUPTED, out + err
+    assert "KeyboardInterrupt" in out and "written to results/small" in out
+    assert "INTERNALERROR" not in out
+    lines = slow.results("tables/effect.csv").read_text("utf-8").splitlines()
+    assert len(lines) - 1 == len(slow.rows()) >= 3
+    assert "16 recorded" in slow.process("--head-spec", "all").stdout
+    assert_whole(slow, 16)
+
+
+def test_a_second_run_runs_nothing(slow):
+    slow.pytest()
+    first = slow.results("records.jsonl").read_bytes()
+    count = len(ran(slow))
+    slow.pytest("-v").stdout.fnmatch_lines(
+        ["*RECORDED*", "*3 items from the store (--fresh recomputes)*", "*3 recorded*"]
+    )
+    assert len(ran(slow)) == count == 3
+    assert slow.results("records.jsonl").read_bytes() == first
+
+
+def test_fresh_recomputes(slow):
+    slow.pytest()
+    slow.pytest("--fresh").stdout.fnmatch_lines(["*3 recorded*"])
+    assert len(ran(slow)) == 6 and len(slow.rows()) == 6
+    assert len(slow.results("tables/effect.csv").read_text("utf-8").splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "--seed=1",
+        "--position=all",
+        "--max-new-tokens=4",
+        "--dtype=float64",
+        "code",
+        "helper",
+        "data",
+    ],
+)
+def test_a_change_of_what_decides_the_numbers_recomputes(slow, change):
+    slow.pytest("-k", "L2H0")
+    args = []
+    if change == "code":
+        slow.write("exp_effect.py", SLOW + "\n")
+    elif change == "helper":
+        slow.write("helper.py", "x = 1")
+    elif change == "data":
+        path = slow.path / "data/pairs/gratitude.json"
+        path.write_text(path.read_text("utf-8").replace("gratitude-000", "first"), "utf-8")
+    else:
+        args = [change]
+    slow.pytest("-k", "L2H0", *args)
+    assert len(ran(slow)) == 2
+
+
+@pytest.mark.parametrize(
+    "args", [["-k", "L3H1"], ["--batch-size", "5"], ["--table-format", "html"]]
+)
+def test_a_change_of_nothing_that_matters_does_not(slow, args):
+    slow.pytest()
+    slow.pytest(*args)
+    assert len(ran(slow)) == 3
+
+
+def test_a_torn_last_line_is_repaired_with_a_message(slow):
+    slow.pytest()
+    path = slow.results("records.jsonl")
+    data = path.read_bytes()
+    path.write_bytes(data[:-100])
+    torn = len(data) - 100 - data[:-100].rindex(b"\n") - 1
+    result = slow.pytest()
+    result.stdout.fnmatch_lines(
+        [f"*records.jsonl: its last line was torn (the run was killed while writing); cut off "
+         f"{torn} bytes, that item runs again", "*3 recorded*"]
+    )  # fmt: skip
+    assert_whole(slow, 3)
+    assert len(ran(slow)) == 4
+
+
+def test_other_damage_names_the_line_and_leaves_the_file(slow):
+    slow.pytest()
+    path = slow.results("records.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1][:50] + b"\n" + lines[2])
+    damaged = path.read_bytes()
+    result = slow.pytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: *records.jsonl: line 2: not JSON; restore the file from a copy or move it away "
+         "to start afresh"]
+    )  # fmt: skip
+    assert path.read_bytes() == damaged
+
+
+def test_two_runs_do_not_write_one_store(slow):
+    run = start(slow, "--head-spec", "all")
+    wait_for_rows(slow, 1)
+    second = slow.process("--head-spec", "all")
+    run.communicate(timeout=60)
+    assert second.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "another run is writing to it; wait for it, or choose another folder" in second.stderr
+    assert_whole(slow, 16)
+
+
+def test_a_results_file_that_is_gone_is_written_again(slow):
+    slow.write(
+        "exp_effect.py",
+        "import pytest\n\n@pytest.mark.results('own/{heads}.json')\n"
+        "def exp_it(heads, record): record(n=len(heads))\n",
+    )
+    slow.pytest()
+    path = slow.results("own/L2H0.json")
+    text = path.read_text("utf-8")
+    path.unlink()
+    slow.pytest()
+    assert path.read_text("utf-8") == text
