@@ -242,8 +242,8 @@ CASES = {
         [],
         {"results/small/records.jsonl": '{"v": 1}\n{"v": 1}\n'},
         "{path}/results/small/records.jsonl: line 1: not a row (no context, dims, experiment, "
-        "item, key, labels, of, output, provenance, row, texts, time, values, vectors); restore the "
-        "file from a copy or move it away to start afresh",
+        "item, key, labels, of, output, provenance, row, texts, time, values, vectors); restore "
+        "the file from a copy or move it away to start afresh",
     ),
 }
 

@@ -1,0 +1,119 @@
+"""Away from the repository: the wheel in an environment of its own, and emotions as data alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MINE = """
+from emolib.interventions import scale
+
+
+def exp_half(run, head, record):
+    record(logit_diff=run(scale(head, 0.5)).logit_diff - run().logit_diff)
+"""
+JOY = {
+    "emotion": "joy",
+    "version": 1,
+    "pairs": [
+        {
+            "id": f"joy-{i}",
+            "template": f"frame-{i % 3}",
+            "prompt": f"{opening} {{slot}} the radio, and then she",
+            "emotion": "fixed",
+            "neutral": "noticed",
+        }
+        for i, opening in enumerate(
+            ["At home Anna", "In the office Anna", "At school Anna", "In town Anna"]
+        )
+    ],
+}
+LEXICON = {"name": "joy", "version": 1, "words": ["smiled", "happy"], "targets": ["smiled"]}
+
+
+def call(*command, cwd):
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Build the wheel, install it in an empty environment, and give that one's python.
+
+    The dependencies are lent by this environment; emolib itself is the wheel's.
+    """
+    place = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    call(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", place, ROOT, cwd=place)
+    venv.create(place / "env", symlinks=True)
+    python = place / "env/bin/python"
+    wheel = next(place.glob("emolib-*.whl"))
+    call(*pip, "--python", python, "install", "-q", "--no-deps", "--no-index", wheel, cwd=place)
+    site = call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=place)
+    Path(site.strip(), "lent.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    return python
+
+
+def test_the_wheel_runs_a_folder_with_one_experiment(installed, tmp_path):
+    where = call(installed, "-c", "import emolib; print(emolib.__file__)", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(installed.parents[1])
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\npython_files = exp_*.py\npython_functions = exp_*\n", encoding="utf-8"
+    )
+    (tmp_path / "exp_mine.py").write_text(MINE, encoding="utf-8")
+    out = call(
+        installed,
+        "-m",
+        "pytest",
+        "-k",
+        "tiny-neox and gratitude",
+        "--head-spec",
+        "1:2",
+        cwd=tmp_path,
+    )
+    assert "1 recorded" in out and "written to results/demo" in out
+    table = (tmp_path / "results/demo/tables/half.csv").read_text("utf-8")
+    name, *_ = table.splitlines()[1].split(",")
+    assert name == "exp_mine.py::exp_half[tiny-neox-gratitude-L1H2]"
+    (row,) = (tmp_path / "results/demo/records.jsonl").read_text("utf-8").splitlines()
+    effect = json.loads(row)["values"]["logit_diff"]
+    assert effect["n"] >= 64 and effect["ci"][1] < -1
+
+
+def test_a_new_emotion_is_data_alone(folder):
+    folder.write("data/pairs/joy.json", json.dumps(JOY))
+    folder.write("data/lexicons/joy.json", json.dumps(LEXICON))
+    folder.write(
+        "data/profiles/small.toml",
+        'models = ["tiny-neo"]\nemotions = ["joy"]\nheads = ["2:0"]\nmax_new_tokens = 3\n',
+    )
+    folder.pytest().stdout.fnmatch_lines(["*tiny-neo*joy*L2H0*", "*1 recorded*"])
+    (row,) = folder.rows()
+    assert row["item"].endswith("exp_effect[tiny-neo-joy-L2H0]")
+    assert row["values"]["logit_diff"]["n"] == 4
+
+
+def test_a_profile_is_found_by_its_path(folder):
+    folder.write("studies/one.toml", 'models = ["tiny-neo"]\nemotions = ["anger"]\nheads = ["0:0"]')
+    folder.pytest("--profile", "studies/one.toml").stdout.fnmatch_lines(
+        ["emolib: profile one (tiny-neo; anger), to results/one", "*1 recorded*"]
+    )
+
+
+def test_results_go_where_they_are_asked_to(folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("elsewhere")
+    # With =: pytest takes a path that stands alone for one of its own, and looks for ini files there.
+    folder.pytest(f"--results-dir={place}")
+    assert (place / "small/records.jsonl").is_file()
+    assert not folder.results().exists()
