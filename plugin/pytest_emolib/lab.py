@@ -16,13 +16,14 @@ import pytest
 from emolib.errors import InputError
 from emolib.hashing import hash_json
 from emolib.heads import HeadSet, expand
-from emolib.outputs import SHAPES, read_ranking, safe, write_output
+from emolib.outputs import read_ranking, safe, write_output
 from emolib.profiles import Emotion, load_emotion
 from emolib.provenance import code_hash, git_commit, package_hash, versions
 from emolib.records import Row, Store, group
 from emolib.sources import Source, find
 from emolib.tables import summary_table, write_tables
 from pytest_emolib.cases import Case, make_cases
+from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.options import get
 from pytest_emolib.settings import resolve
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 _SETTINGS = ("position", "max_new_tokens", "seed", "draws", "verify", "dtype", "device")
 _SCORES = "alignment/head_scores_{model}.json"
-_LONGEST_NAME = 40
-_PLACES = ("model", "emotion", "heads", "ablation", "variant")
 
 
 class Lab:
@@ -51,6 +50,7 @@ class Lab:
         self._models: dict[str, LanguageModel] = {}
         self._studies: dict[tuple[str, str], Study] = {}
         self._screenings: dict[tuple[str, str], Screening] = {}
+        self._contexts: dict[tuple[Path, str | None, str | None], str] = {}
         self._shown: list[Row] = []
         self._left_out: dict[tuple[str, str], list[Any]] = {}
         self._scores: dict[str, list[Row]] = {}
@@ -197,6 +197,12 @@ class Lab:
         experiment and of emolib, and the versions of torch and transformers.
         """
         case = case_of(item)
+        key = item.path, case.dims.get("model"), case.emotion
+        if key not in self._contexts:
+            self._contexts[key] = self._make_context(case, item.path)
+        return self._contexts[key]
+
+    def _make_context(self, case: Case, file: Path) -> str:
         found = versions()
         return hash_json(
             {
@@ -204,53 +210,27 @@ class Lab:
                 "weights": case.source and case.source.weights_hash,
                 "tokenizer": case.source and case.source.tokenizer_hash,
                 "prompts": case.emotion and self.emotions[case.emotion].hash,
-                "code": self._code(item.path.parent, item.path),
+                "code": self._code(file),
                 "emolib": package_hash(),
                 "libraries": [found["torch"], found["transformers"]],
             }
         )
 
-    def _code(self, folder: Path, file: Path) -> str:
+    def _code(self, file: Path) -> str:
         """Return the hash of an experiment's file and of what it may import beside it."""
-        if file not in self._codes:
-            patterns = self._config.getini("python_files")
-            beside = [
-                path
-                for path in folder.glob("*.py")
-                if not any(fnmatch(path.name, pattern) for pattern in patterns)
-            ]
-            above = [parent / "conftest.py" for parent in folder.parents]
-            root = self._config.rootpath
-            conftests = [path for path in above if path.is_relative_to(root)]
-            self._codes[file] = code_hash([file, *beside, *conftests])
-        return self._codes[file]
-
-    @cached_property
-    def _codes(self) -> dict[Path, str]:
-        return {}
+        patterns = self._config.getini("python_files")
+        beside = [
+            path
+            for path in file.parent.glob("*.py")
+            if not any(fnmatch(path.name, pattern) for pattern in patterns)
+        ]
+        above = [folder / "conftest.py" for folder in file.parent.parents]
+        root = self._config.rootpath
+        return code_hash([file, *beside, *(path for path in above if path.is_relative_to(root))])
 
     def key(self, item: pytest.Item) -> str:
         """Return the key of an item's rows in the store."""
-        return hash_json([self.context(item), item.nodeid, _full_dims(case_of(item))])
-
-    def check_outputs(self, items: Iterable[pytest.Item]) -> None:
-        """Check that every item's results file has a place of its own.
-
-        Raises:
-            InputError: When a results marker is wrong or two items would write one file.
-        """
-        writers: dict[str, str] = {}
-        for item in items:
-            output = _output(item)
-            if output.get("shape") != "item":
-                continue
-            other = writers.setdefault(output["path"], item.nodeid)
-            if other != item.nodeid:
-                names = ", ".join(f"{{{name}}}" for name in (*_PLACES, *_own_parameters(item)))
-                raise InputError(
-                    f"{other} and {item.nodeid} would both write {output['path']}; name more of "
-                    f"{names} in the results marker"
-                )
+        return hash_json([self.context(item), item.nodeid, full_dims(case_of(item))])
 
     def holds(self, key: str) -> bool:
         """Return whether an item need not run: its rows are in the store."""
@@ -284,12 +264,12 @@ class Lab:
         case = case_of(item)
         shared: dict[str, Any] = {
             "item": item.nodeid,
-            "experiment": _experiment(item),
+            "experiment": experiment_of(item),
             "key": self.key(item),
             "context": self.context(item),
             "of": len(recorded),
-            "dims": case.dims | _own_parameters(item),
-            "output": _output(item),
+            "dims": case.dims | own_parameters(item),
+            "output": output_of(item),
             "provenance": self._provenance(case),
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -309,7 +289,7 @@ class Lab:
             found["prompts"] = self.emotions[case.emotion].hash
         if case.source and (study := self._studies.get((case.source.name, case.emotion or ""))):
             found["left_out"] = [list(pair) for pair in study.left_out]
-        found |= {k: v for k, v in _full_dims(case).items() if k in ("heads", "ablation")}
+        found |= {k: v for k, v in full_dims(case).items() if k in ("heads", "ablation")}
         found |= {name: getattr(self.profile, name) for name in _SETTINGS}
         return found | {"versions": versions(), "commit": git_commit(self._config.rootpath)}
 
@@ -379,63 +359,6 @@ class Lab:
             found = next((name for name in group_of if f"-{name}-" in parts), "")
             function += f"[{found}]"
         return function
-
-
-def case_of(item: pytest.Item) -> Case:
-    """Return what an item runs on."""
-    callspec = getattr(item, "callspec", None)
-    case: Case = callspec.params.get("emolib_case", Case()) if callspec else Case()
-    return case
-
-
-def _full_dims(case: Case) -> dict[str, Any]:
-    """Return the parts of a case with every head by name."""
-    return case.dims | ({"heads": [str(head) for head in case.heads]} if case.heads else {})
-
-
-def _experiment(item: pytest.Item) -> str:
-    name: str = getattr(item, "originalname", None) or item.name
-    return name.removeprefix("exp_").removeprefix("test_")
-
-
-def _own_parameters(item: pytest.Item) -> dict[str, str]:
-    """Return what the user parametrized an item with, as tables show it."""
-    callspec = getattr(item, "callspec", None)
-    params = dict(callspec.params) if callspec else {}
-    params.pop("emolib_case", None)
-    return {n: str(getattr(v, "__name__", v))[:_LONGEST_NAME] for n, v in params.items()}
-
-
-def _output(item: pytest.Item) -> dict[str, str]:
-    """Return where an item's results file goes and its shape, empty without a marker.
-
-    Raises:
-        InputError: When the marker is wrong.
-    """
-    case = case_of(item)
-    marker = item.get_closest_marker("results")
-    if marker is None:
-        return {}
-    template = str(marker.args[0]) if marker.args else ""
-    shape = marker.kwargs.get("shape", "item")
-    if shape not in SHAPES:
-        raise InputError(
-            f"{item.nodeid}: results marker: shape: expected one of {', '.join(SHAPES)}, "
-            f"got {shape!r}"
-        )
-    own = _own_parameters(item)
-    places = (*_PLACES, *own)
-    parts = dict.fromkeys(places, "") | {k: safe(v) for k, v in (own | case.dims).items()}
-    try:
-        path = Path(template.format(**parts | {"variant": case.variant}))
-    except (KeyError, IndexError, ValueError):
-        path = Path()
-    if not path.suffix or path.is_absolute() or ".." in path.parts:
-        raise InputError(
-            f"{item.nodeid}: results marker: expected a relative path to a file in which "
-            f"{', '.join(f'{{{name}}}' for name in places)} may stand, got {template!r}"
-        )
-    return {"path": path.as_posix(), "shape": shape}
 
 
 def _check_writable(folder: Path) -> None:

@@ -121,9 +121,11 @@ class ExperimentSession:
         recording = [item for item in items if _records(item)]
         if not recording:
             return
+        from pytest_emolib.items import check_outputs
+
         try:
             with _usage_errors():
-                self.lab.check_outputs(recording)
+                check_outputs(recording)
         except pytest.UsageError as error:
             if not self.is_worker:
                 raise

@@ -113,7 +113,7 @@ def test_a_profile_is_found_by_its_path(folder):
 
 def test_results_go_where_they_are_asked_to(folder, tmp_path_factory):
     place = tmp_path_factory.mktemp("elsewhere")
-    # With =: pytest takes a path that stands alone for one of its own, and looks for ini files there.
+    # With =: pytest looks for its ini file beside a path that stands alone.
     folder.pytest(f"--results-dir={place}")
     assert (place / "small/records.jsonl").is_file()
     assert not folder.results().exists()

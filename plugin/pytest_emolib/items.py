@@ -1,0 +1,94 @@
+"""What an item says of itself: what it runs on, what it is called and where it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emolib.errors import InputError
+from emolib.outputs import SHAPES, safe
+from pytest_emolib.cases import Case
+
+_LONGEST_NAME = 40
+_PLACES = ("model", "emotion", "heads", "ablation", "variant")
+
+
+def case_of(item: pytest.Item) -> Case:
+    """Return what an item runs on."""
+    callspec = getattr(item, "callspec", None)
+    case: Case = callspec.params.get("emolib_case", Case()) if callspec else Case()
+    return case
+
+
+def full_dims(case: Case) -> dict[str, Any]:
+    """Return the parts of a case with every head by name."""
+    return case.dims | ({"heads": [str(head) for head in case.heads]} if case.heads else {})
+
+
+def experiment_of(item: pytest.Item) -> str:
+    """Return the name of an item's experiment, its function without ``exp_``."""
+    name: str = getattr(item, "originalname", None) or item.name
+    return name.removeprefix("exp_").removeprefix("test_")
+
+
+def own_parameters(item: pytest.Item) -> dict[str, str]:
+    """Return what the user parametrized an item with, as tables show it."""
+    callspec = getattr(item, "callspec", None)
+    params = dict(callspec.params) if callspec else {}
+    params.pop("emolib_case", None)
+    return {n: str(getattr(v, "__name__", v))[:_LONGEST_NAME] for n, v in params.items()}
+
+
+def output_of(item: pytest.Item) -> dict[str, str]:
+    """Return where an item's results file goes and its shape, empty without a marker.
+
+    Raises:
+        InputError: When the marker is wrong.
+    """
+    case = case_of(item)
+    marker = item.get_closest_marker("results")
+    if marker is None:
+        return {}
+    template = str(marker.args[0]) if marker.args else ""
+    shape = marker.kwargs.get("shape", "item")
+    if shape not in SHAPES:
+        raise InputError(
+            f"{item.nodeid}: results marker: shape: expected one of {', '.join(SHAPES)}, "
+            f"got {shape!r}"
+        )
+    own = own_parameters(item)
+    places = (*_PLACES, *own)
+    parts = dict.fromkeys(places, "") | {k: safe(v) for k, v in (own | case.dims).items()}
+    try:
+        path = Path(template.format(**parts | {"variant": case.variant}))
+    except (KeyError, IndexError, ValueError):
+        path = Path()
+    if not path.suffix or path.is_absolute() or ".." in path.parts:
+        raise InputError(
+            f"{item.nodeid}: results marker: expected a relative path to a file in which "
+            f"{', '.join(f'{{{name}}}' for name in places)} may stand, got {template!r}"
+        )
+    return {"path": path.as_posix(), "shape": shape}
+
+
+def check_outputs(items: Iterable[pytest.Item]) -> None:
+    """Check that every item's results file has a place of its own.
+
+    Raises:
+        InputError: When a results marker is wrong or two items would write one file.
+    """
+    writers: dict[str, str] = {}
+    for item in items:
+        output = output_of(item)
+        if output.get("shape") != "item":
+            continue
+        other = writers.setdefault(output["path"], item.nodeid)
+        if other != item.nodeid:
+            names = ", ".join(f"{{{name}}}" for name in (*_PLACES, *own_parameters(item)))
+            raise InputError(
+                f"{other} and {item.nodeid} would both write {output['path']}; name more of "
+                f"{names} in the results marker"
+            )

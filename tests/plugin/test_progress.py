@@ -1,0 +1,77 @@
+"""The progress line: shown in a terminal, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+from pytest_emolib.progress import Progress, _clock
+
+
+def in_terminal(folder, *args):
+    """Run in a pseudo-terminal and return what it printed."""
+    ours, theirs = pty.openpty()
+    run = subprocess.Popen(
+        folder.command(*args), cwd=folder.path, env=folder.env | {"TERM": "xterm"},
+        stdout=theirs, stderr=theirs, close_fds=True,
+    )  # fmt: skip
+    os.close(theirs)
+    printed = b""
+    while True:
+        try:
+            chunk = os.read(ours, 65536)
+        except OSError:
+            break
+        if not chunk:
+            break
+        printed += chunk
+    os.close(ours)
+    run.wait()
+    return re.sub(r"\x1b\[[0-9;]*m", "", printed.decode())
+
+
+def test_a_terminal_shows_items_rate_time_left_and_model(folder):
+    source = (folder.path / "exp_effect.py").read_text("utf-8")
+    folder.write("exp_effect.py", source + "\n    import time; time.sleep(0.15)\n")
+    printed = in_terminal(folder)
+    assert re.search(
+        r"\r3/3 items · [\d.]+ items/s · 0s left · tiny-neo-gratitude-L0H0\+L0H1", printed
+    ), printed
+    assert "rrr" not in printed and "3 recorded" in printed
+
+
+@pytest.mark.parametrize("option", ["-v", "-q"])
+def test_not_with_other_verbosities(folder, option):
+    assert "items/s" not in in_terminal(folder, option)
+
+
+def test_not_in_a_pipe(folder):
+    out = folder.process().stdout
+    assert "items/s" not in out and "exp_effect.py rrr" in out
+
+
+def test_a_failure_keeps_its_letter_on_a_line_of_its_own(folder):
+    folder.write(
+        "exp_effect.py",
+        "import time\n\ndef exp_it(heads, record):\n    time.sleep(0.15)\n"
+        "    if str(heads) == 'L3H1': raise KeyError('no')\n    record(n=1)\n",
+    )
+    printed = in_terminal(folder)
+    assert "2 recorded" in printed and "1 error" in printed and "KeyError: 'no'" in printed
+
+
+def test_the_line_before_a_rate_is_known():
+    progress = Progress(SimpleNamespace())
+    progress.session = SimpleNamespace(testscollected=4)
+    progress._done = 1
+    assert progress.line("a.py::exp_a[tiny-L0H0]", 0.0) == "1/4 items · tiny-L0H0"
+    progress._done = 3
+    assert progress.line("a.py::exp_a", 4.0) == "3/4 items · 0.5 items/s · 2s left · exp_a"
+
+
+def test_clock():
+    assert (_clock(5.4), _clock(65), _clock(3600)) == ("5s", "1m05s", "60m00s")
