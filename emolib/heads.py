@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from emolib.errors import InputError
 
@@ -43,7 +44,7 @@ class HeadSet:
         ordered = tuple(sorted(self.heads))
         if not ordered:
             raise InputError("a head set needs at least one head, got none")
-        for left, right in zip(ordered, ordered[1:], strict=False):
+        for left, right in pairwise(ordered):
             if left == right:
                 raise InputError(f"head {left} is named twice in one set; name each head once")
         object.__setattr__(self, "heads", ordered)

@@ -80,7 +80,7 @@ def item_file(rows: Sequence[Row]) -> dict[str, Any]:
 
 def per_prompt(row: Row) -> list[dict[str, Any]]:
     """Return a row's texts and vectors prompt by prompt."""
-    columns: dict[str, Sequence[Any]] = row.texts | row.vectors
+    columns: dict[str, Sequence[Any]] = {**row.texts, **row.vectors}
     count = max(map(len, columns.values()), default=0)
     return [
         {name: column[i] for name, column in columns.items() if len(column) == count}

@@ -117,7 +117,8 @@ def load_profile(name: str) -> Profile:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML ({error})") from None
-    root = (path.parent.parent if path.parent.name == "profiles" else path.parent).resolve()
+    folder = path.resolve().parent
+    root = folder.parent if folder.name == "profiles" else folder
     known = [f.name for f in dataclasses.fields(Profile) if f.name not in ("name", "root")]
     for key in data:
         if key not in known:
@@ -125,10 +126,18 @@ def load_profile(name: str) -> Profile:
     for key in ("models", "emotions"):
         if key not in data:
             raise InputError(f"{path}: the key {key!r} is missing; expected a list of names")
-    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+    fields: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in data.items()
+    }
     fields["files"] = _named_files(data.get("files", {}), root, path)
     profile = Profile(name=path.stem, root=root, **fields)
     _check_fields(profile, lambda key: f"{path}: {key}")
+    for _, emotion in profile.files:
+        if emotion not in (*profile.emotions, "neutral"):
+            raise InputError(
+                f"{path}: files.{emotion}: expected one of "
+                f"{', '.join((*profile.emotions, 'neutral'))}, got {emotion!r}"
+            )
     return profile
 
 
@@ -143,7 +152,8 @@ def _find(name: str) -> Path:
             return folder / f"{name}.toml"
     known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
     raise InputError(
-        f"--profile {name}: unknown; expected one of {', '.join(known)}, or the path of a .toml file"
+        f"--profile {name}: unknown; expected one of {', '.join(known)}, or the path of a "
+        ".toml file"
     )
 
 
@@ -198,6 +208,8 @@ def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
                 raise InputError(
                     f"{label(key)}: expected one of {', '.join(allowed)}, got {value!r}"
                 )
+    if not isinstance(profile.device, str):
+        raise InputError(f"{label('device')}: expected a name, got {profile.device!r}")
     for key, least in _LEAST.items():
         value = getattr(profile, key)
         if key == "batch_size" and value is None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emolib.errors import InputError
+from emolib.wording import fold
+from emolib.wording import words as words_of
 
 Side = Literal["emotion", "neutral"]
 SLOT = "{slot}"
@@ -199,6 +201,11 @@ def load_lexicon(path: Path, name: str | None = None) -> Lexicon:
         for index, word in enumerate(words):
             if len(word.split()) != 1:
                 raise InputError(f"{path}: {key}[{index}]: expected one word, got {word!r}")
+            if key == "words" and words_of(word) != [fold(word)]:
+                raise InputError(
+                    f"{path}: words[{index}]: expected letters and inner apostrophes alone, got "
+                    f"{word!r}, which no word of a text would match"
+                )
         lists[key] = _unique(words, f"{path}: {key}")
     version = _version(data["version"], f"{path}: version")
     return Lexicon(_text(data["name"], f"{path}: name"), version, lists["words"], lists["targets"])

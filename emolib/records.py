@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-import numpy as np
-
 from emolib.errors import InputError
 
 VERSION = 1
+_ADVICE = "restore the file from a copy or move it away to start afresh"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Row:
         return json.dumps({"v": VERSION} | asdict(self), ensure_ascii=False, allow_nan=False)
 
 
-_FIELDS = {field.name for field in fields(Row)}
+_TYPES = {f.name: {"str": str, "int": int}.get(str(f.type), dict) for f in fields(Row)}
 Summarize = Callable[[Sequence[float]], dict[str, Any]]
 
 
@@ -76,12 +76,12 @@ def sort_values(recorded: Mapping[str, Any], summarize: Summarize) -> dict[str, 
     """
     row: dict[str, Any] = {"labels": {}, "values": {}, "vectors": {}, "texts": {}}
     for name, value in recorded.items():
-        if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        if value is None or isinstance(value, (int, float)):
             row["values"][name] = None if value is None else _finite(name, [float(value)])[0]
         elif isinstance(value, str):
             row["labels"][name] = value
         elif isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
-            row["texts"][name] = [str(text) for text in value]
+            row["texts"][name] = _texts(name, value)
         else:
             vector = _vector(name, value)
             if isinstance(vector, float):
@@ -92,7 +92,20 @@ def sort_values(recorded: Mapping[str, Any], summarize: Summarize) -> dict[str, 
     return row
 
 
+def _texts(name: str, values: Sequence[Any]) -> list[str]:
+    for index, value in enumerate(values):
+        if not isinstance(value, str):
+            raise TypeError(
+                f"record({name}=…): expected texts throughout, got {type(value).__name__} at "
+                f"[{index}]"
+            )
+    return [str(value) for value in values]
+
+
 def _vector(name: str, value: Any) -> float | list[float]:
+    # Imported here: who only reads rows does without it.
+    import numpy as np
+
     if hasattr(value, "detach"):
         value = value.detach().cpu().double().numpy()
     expected = f"record({name}=…): expected a number, a vector of shape [n] or texts"
@@ -108,7 +121,7 @@ def _vector(name: str, value: Any) -> float | list[float]:
 
 
 def _finite(name: str, values: list[float]) -> list[float]:
-    bad = sum(not np.isfinite(value) for value in values)
+    bad = sum(not math.isfinite(value) for value in values)
     if bad:
         raise ValueError(
             f"record({name}=…): {bad} of {len(values)} values are not finite; "
@@ -136,6 +149,7 @@ class Store:
         """
         self.path = path
         self.repaired: str | None = None
+        self._size = 0
         self._intact: int | None = None
         self._rows: dict[str, list[Row]] = {}
         self._latest: dict[str, str] = {}
@@ -166,6 +180,10 @@ class Store:
         for key in self._latest.values():
             yield from self._rows[key]
 
+    def touch(self, key: str) -> None:
+        """Make an item's stored rows its latest ones, as if they had just been recorded."""
+        self._add(self._rows[key])
+
     def check_free(self) -> None:
         """Check that no other run is writing.
 
@@ -192,11 +210,15 @@ class Store:
             ) from None
         try:
             self._lock(self._file)
+            if self.path.stat().st_size != self._size:
+                # Somebody has written since it was read: what was torn then may be whole now.
+                self._read()
         except InputError:
             self.close()
             raise
         if self._intact is not None:
             os.truncate(self.path, self._intact)
+            self._size, self._intact = self._intact, None
 
     def _lock(self, file: IO[Any]) -> None:
         try:
@@ -236,7 +258,11 @@ class Store:
 
     def _read(self) -> None:
         data = self.path.read_bytes()
-        start, pending, intact = 0, [], 0
+        self._size, self._intact = len(data), None
+        self._rows.clear()
+        self._latest.clear()
+        start, intact = 0, 0
+        pending: list[Row] = []
         for number, line in enumerate(data.splitlines(keepends=True), 1):
             last = start + len(line) == len(data)
             row = self._row(line, number, torn=last and not line.endswith(b"\n"))
@@ -244,9 +270,10 @@ class Store:
             if row is None:
                 break
             if row.row != len(pending) or (pending and pending[0].key != row.key):
+                item = pending[0].item if pending else "an item"
                 raise InputError(
-                    f"{self.path}: line {number}: expected row {len(pending)} of its item, got "
-                    f"row {row.row}; a line is missing: restore the file or move it away"
+                    f"{self.path}: line {number}: expected row {len(pending)} of {item}, got row "
+                    f"{row.row} of {row.item}: a line is missing; {_ADVICE}"
                 )
             pending.append(row)
             if len(pending) == row.of:
@@ -254,7 +281,8 @@ class Store:
                 pending, intact = [], start
         if intact != len(data):
             self._intact = intact
-            lost = "its last line was torn" if start == len(data) else "it ends inside an item"
+            torn = not data.endswith(b"\n")
+            lost = "its last line was torn" if torn else "it ends inside an item"
             self.repaired = (
                 f"{self.path}: {lost} (the run was killed while writing); "
                 f"cut off {len(data) - intact} bytes, that item runs again"
@@ -264,18 +292,22 @@ class Store:
         if torn:
             return None
         where = f"{self.path}: line {number}"
-        advice = "restore the file from a copy or move it away to start afresh"
         try:
             data = json.loads(line)
         except (json.JSONDecodeError, UnicodeDecodeError):
-            raise InputError(f"{where}: not JSON; {advice}") from None
+            raise InputError(f"{where}: not JSON; {_ADVICE}") from None
         if not isinstance(data, dict) or data.pop("v", None) != VERSION:
-            raise InputError(f"{where}: expected a row of version {VERSION}; {advice}")
-        if data.keys() != _FIELDS:
-            missing, unknown = sorted(_FIELDS - data.keys()), sorted(data.keys() - _FIELDS)
-            wrong = [f"no {', '.join(missing)}"] * bool(missing)
-            wrong += [f"unknown {', '.join(unknown)}"] * bool(unknown)
-            raise InputError(f"{where}: not a row ({'; '.join(wrong)}); {advice}")
+            raise InputError(f"{where}: expected a row of version {VERSION}; {_ADVICE}")
+        missing, unknown = sorted(_TYPES.keys() - data.keys()), sorted(data.keys() - _TYPES.keys())
+        wrong = [f"no {', '.join(missing)}"] * bool(missing)
+        wrong += [f"unknown {', '.join(unknown)}"] * bool(unknown)
+        wrong += [
+            f"{name} is {type(data[name]).__name__}, not {kind.__name__}"
+            for name, kind in _TYPES.items()
+            if name in data and not isinstance(data[name], kind)
+        ]
+        if wrong:
+            raise InputError(f"{where}: not a row ({'; '.join(wrong)}); {_ADVICE}")
         return Row(**data)
 
 

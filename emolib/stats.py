@@ -39,8 +39,10 @@ def summarize(
             another length.
     """
     x = np.asarray(values, dtype=np.float64)
-    if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
-        raise ValueError(f"expected finite values of shape [n], n >= 1, got shape {x.shape}")
+    if x.ndim != 1 or not len(x):
+        raise ValueError(f"expected values of shape [n], n >= 1, got shape {list(x.shape)}")
+    if bad := int((~np.isfinite(x)).sum()):
+        raise ValueError(f"expected finite values, got {bad} of {len(x)} that are not")
     if clusters is not None and len(clusters) != len(x):
         raise ValueError(f"expected one cluster for each of {len(x)} values, got {len(clusters)}")
     mean, n = float(x.mean()), len(x)
@@ -53,7 +55,9 @@ def summarize(
     d_z = mean / sd
     summary |= {"d_z": d_z, "g_z": d_z * (1 - 3 / (4 * (n - 1) - 1))}
     interval = _interval(x, clusters, seed)
-    return summary | ({"ci": interval} if interval else {"why": "one cluster: no CI"})
+    return summary | (
+        {"ci": interval} if interval else {"why": "fewer than 2 clusters that differ: no CI"}
+    )
 
 
 def _interval(
@@ -61,7 +65,8 @@ def _interval(
 ) -> list[float] | None:
     _, labels = np.unique(clusters if clusters is not None else range(len(x)), return_inverse=True)
     sums, sizes = np.bincount(labels, weights=x), np.bincount(labels).astype(float)
-    if len(sums) < 2:
+    # One cluster, or several of the same mean: every resample is the sample, which is no width.
+    if np.ptp(sums / sizes) <= _TINY * max(1.0, abs(float(x.mean()))):
         return None
 
     def ratio(sums: Any, sizes: Any, axis: int = -1) -> Any:
@@ -104,7 +109,7 @@ def split_half(
         seed: Of the splits.
 
     Returns:
-        At most 1, or None where a half ranks nothing (fewer than 4 prompts, 2 heads, all ties).
+        In [−1, 1], or None where a half ranks nothing (fewer than 4 prompts, 2 heads, all ties).
     """
     x = np.asarray(table, dtype=np.float64)
     if x.shape[0] < 4 or x.shape[1] < 2:
@@ -120,7 +125,8 @@ def split_half(
             return None
         correlations.append(rho)
     rho = float(np.mean(correlations))
-    return 2 * rho / (1 + rho) if rho > -1 else -1.0
+    # Below −1/3 the step up leaves the range of a correlation, towards −∞ at −1.
+    return 2 * rho / (1 + rho) if rho > -1 / 3 else -1.0
 
 
 def rank_correlation(left: ArrayLike, right: ArrayLike) -> float | None:

@@ -33,7 +33,9 @@ def write_tables(folder: Path, rows: Sequence[Row]) -> None:
     """Write ``<experiment>.csv`` and ``.md`` for every experiment among the rows."""
     for experiment, members in group(rows, lambda row: row.experiment).items():
         write_text(folder / f"{experiment}.csv", to_csv(members))
-        body = tabulate(*_cells(members, _columns(members)), tablefmt="github")
+        columns = _columns(members)
+        cells = _cells(members, columns, columns)
+        body = tabulate(*cells, tablefmt="github", disable_numparse=True)
         write_text(folder / f"{experiment}.md", body + "\n")
 
 
@@ -66,7 +68,8 @@ def summary_table(
     """Return the table of one experiment for a terminal, with a line on what it leaves out.
 
     Of more than `shown` rows, those whose first metric is the largest stand for each combination
-    of model, emotion and the like. Columns that do not fit are left out, the first ones kept.
+    of model, emotion and the like. The first metric with one value per prompt comes with its 95 %
+    CI and d_z, the others as means; columns that do not fit are left out.
 
     Args:
         rows: Rows of one experiment.
@@ -76,9 +79,9 @@ def summary_table(
     """
     chosen = _strongest(rows, shown)
     columns = _columns(chosen)
+    detailed = [name for name in columns if any(_is_summary(row, name) for row in chosen)][:1]
     while True:
-        header_cells = _cells(chosen, columns)
-        text = tabulate(*header_cells, tablefmt=fmt, disable_numparse=True)
+        text = tabulate(*_cells(chosen, columns, detailed), tablefmt=fmt, disable_numparse=True)
         if len(columns) <= 1 or max(map(len, text.splitlines())) <= width:
             break
         columns = columns[:-1]
@@ -87,6 +90,8 @@ def summary_table(
         notes.append(f"the strongest {len(chosen)} of {len(rows)} rows")
     if hidden := len(_columns(chosen)) - len(columns):
         notes.append(f"{hidden} more columns")
+    if any(_is_summary(row, name) for row in chosen for name in columns if name not in detailed):
+        notes.append("means, 95 % CI of the first")
     name = rows[0].experiment
     return text + (f"\n({'; '.join(notes)}; all in tables/{name}.csv)" if notes else "")
 
@@ -112,24 +117,46 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.values))
 
 
-def _cells(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+def _is_summary(row: Row, name: str) -> bool:
+    return isinstance(row.values.get(name), dict)
+
+
+def _cells(
+    rows: Sequence[Row], columns: Sequence[str], detailed: Sequence[str]
+) -> tuple[list[list[str]], list[str]]:
+    """Return the cells and the headers of a table.
+
+    Args:
+        rows: Its rows.
+        columns: Its metrics.
+        detailed: Those of them that come with CI and d_z.
+    """
     dims = list(dict.fromkeys(name for row in rows for name in row.dims | row.labels))
     if not any(row.dims or row.labels for row in rows):
         dims = ["item"]
-    sizes = {
-        name: {row.values[name]["n"] for row in rows if isinstance(row.values.get(name), dict)}
-        for name in columns
-    }
-    counts = set().union(*sizes.values()) if sizes else set()
+    counted = any(_is_summary(row, name) for row in rows for name in columns)
+    headers = [*dims, *(["n"] if counted else [])]
+    for name in columns:
+        headers += [name, "d_z"] if _is_detailed(rows, name, detailed) else [name]
     lines = []
     for row in rows:
         named = {"item": row.item} | row.dims | row.labels
         line = [_escaped(named.get(dim, "")) for dim in dims]
-        if counts:
-            n = {v["n"] for v in row.values.values() if isinstance(v, dict)}
-            line.append("/".join(map(str, sorted(n))))
-        lines.append(line + [_cell(row.values.get(name)) for name in columns])
-    return lines, [*dims, *(["n"] if counts else []), *columns]
+        if counted:
+            sizes = {value["n"] for value in row.values.values() if isinstance(value, dict)}
+            line.append("/".join(map(str, sorted(sizes))))
+        for name in columns:
+            value = row.values.get(name)
+            if not _is_detailed(rows, name, detailed):
+                line.append(_cell(value["mean"] if isinstance(value, dict) else value))
+            else:
+                line += [_cell(value), _cell(value["d_z"] if isinstance(value, dict) else None)]
+        lines.append(line)
+    return lines, headers
+
+
+def _is_detailed(rows: Sequence[Row], name: str, detailed: Sequence[str]) -> bool:
+    return name in detailed and any(_is_summary(row, name) for row in rows)
 
 
 def _cell(value: Any) -> str:

@@ -38,7 +38,12 @@ def words(text: str) -> list[str]:
     >>> words("Don't panic, Straße!")
     ["don't", 'panic', 'strasse']
     """
-    return [word.replace("’", "'").casefold() for word in _WORD.findall(text)]
+    return [fold(word) for word in _WORD.findall(text)]
+
+
+def fold(word: str) -> str:
+    """Return a word as words are compared: case-folded, with a straight apostrophe."""
+    return word.replace("’", "'").casefold()
 
 
 def keyword_hits(text: str, lexicon: Collection[str]) -> tuple[int, int]:
@@ -51,7 +56,7 @@ def keyword_hits(text: str, lexicon: Collection[str]) -> tuple[int, int]:
     >>> keyword_hits("thankless", {"thank"})
     (0, 0)
     """
-    folded = {word.casefold() for word in lexicon}
+    folded = {fold(word) for word in lexicon}
     tokens = words(text)
     plain = negated = 0
     for index, token in enumerate(tokens):

@@ -7,6 +7,7 @@ import os
 import random
 import re
 from collections import Counter
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from emolib.prompts import load_lexicon, load_pairs, load_prompts
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
 MODELS = ("tiny-gpt2", "tiny-neox", "tiny-neo")
+PRONOUNS = re.compile(r"\b(her|his|my|him|she|he)\b", re.IGNORECASE)
 
 
 def _gpt2() -> Tokenizer:
@@ -125,21 +127,26 @@ def test_no_prompt_occurs_in_training():
 
 def _event(prompt: str) -> str:
     """Return a prompt without the names of its people and without what follows the act."""
-    data = corpus.tables()
-    people = [*data["women"], *data["men"], *data["she"], *data["he"], "I", "me"]
-    names = "|".join(re.escape(name) for name in people)
-    text = re.sub(rf"\b({names})\b", "X", prompt, flags=re.IGNORECASE)
-    text = re.sub(r"\b(her|his|my|him|she|he)\b", "Y", text, flags=re.IGNORECASE)
-    frames = [frame.split("{act}")[0] for frame in data["frames"].values()]
-    opening = next(frame for frame in frames if _opens(frame, text))
-    sentences = opening.count(".") + 1
+    names, frames = _patterns()
+    text = PRONOUNS.sub("Y", names.sub("X", prompt))
+    sentences = next(count for frame, count in frames if frame.match(text))
     return ".".join(text.split(".")[:sentences])
 
 
-def _opens(frame: str, text: str) -> bool:
-    fixed = re.sub(r"\{(A|Ao|B|Bo)\}", "X", frame)
-    fixed = re.sub(r"\{(a|b)\}", "(X|Y)", re.sub(r"\.", r"\\.", fixed))
-    return re.match(fixed, text, flags=re.IGNORECASE) is not None
+@cache
+def _patterns() -> tuple[re.Pattern[str], list[tuple[re.Pattern[str], int]]]:
+    """Return what matches a person, and per frame its opening and how many sentences it has."""
+    data = corpus.tables()
+    people = [*data["women"], *data["men"], *data["she"], *data["he"], "I", "me"]
+    names = "|".join(re.escape(name) for name in people)
+    openings = [frame.split("{act}")[0] for frame in data["frames"].values()]
+    frames = [(_opening(text), text.count(".") + 1) for text in openings]
+    return re.compile(rf"\b({names})\b", re.IGNORECASE), frames
+
+
+def _opening(frame: str) -> re.Pattern[str]:
+    fixed = re.sub(r"\{(A|Ao|B|Bo)\}", "X", frame.replace(".", r"\."))
+    return re.compile(re.sub(r"\{(a|b)\}", "(X|Y)", fixed), re.IGNORECASE)
 
 
 def test_the_check_of_the_check():

@@ -301,6 +301,7 @@ class Lab:
 
     def replay(self, key: str) -> None:
         """Take note of an item that the store held; write its results file if it is gone."""
+        self.store.touch(key)
         self._show(self.store[key], anew=False)
 
     def _show(self, rows: list[Row], *, anew: bool) -> None:

@@ -212,3 +212,13 @@ def test_a_results_file_that_is_gone_is_written_again(slow):
     path.unlink()
     slow.pytest()
     assert path.read_text("utf-8") == text
+
+
+def test_going_back_to_stored_settings_brings_their_table_back(slow):
+    slow.pytest("--seed=1")
+    first = slow.results("tables/effect.csv").read_text("utf-8")
+    slow.pytest("--position=all")
+    assert slow.results("tables/effect.csv").read_text("utf-8") != first
+    slow.pytest("--seed=1").stdout.fnmatch_lines(["*3 items from the store*"])
+    assert slow.results("tables/effect.csv").read_text("utf-8") == first
+    assert len(ran(slow)) == 6
