@@ -44,6 +44,10 @@ class Architecture:
         """Return the path of a layer's attention output projection, from the model."""
         return f"{self.layers}.{layer}.{self.attn_out}"
 
+    def attn_path(self, layer: int) -> str:
+        """Return the path of a layer's attention, which puts out (output, pattern)."""
+        return self.attn_out_path(layer).rpartition(".")[0]
+
     def mlp_out_path(self, layer: int) -> str:
         """Return the path of a layer's MLP down-projection, from the model."""
         return f"{self.layers}.{layer}.{self.mlp_out}"

@@ -35,7 +35,7 @@ class Prompts:
         """Return the number of prompts."""
         return len(self.ids)
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Tokens of the longest prompt."""
         return max(len(ids) for ids in self.ids)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import masking_utils
 
 from emolib.encoding import Batch, Prompts
 from emolib.errors import InputError
@@ -136,12 +137,13 @@ class _Stage:
                 )
             after = after.to(before)
             edited[head] = after if self.generated else torch.where(self.mask, after, before)
-        return {head: after - heads[:, :, head.index] for head, after in edited.items()}
+        # Sorted: floats add up differently in another order.
+        return {head: edited[head] - heads[:, :, head.index] for head in sorted(edited)}
 
 
 def split_heads(z: Tensor, n_heads: int) -> Tensor:
     """Return the input of an output projection cut into heads, ``[…, n_heads, d_head]``."""
-    return z.view(*z.shape[:-1], n_heads, -1)
+    return z.reshape(*z.shape[:-1], n_heads, -1)
 
 
 def forward(model: LanguageModel, batch: Batch, *, keep: int = 1, **options: Any) -> Any:
@@ -161,7 +163,31 @@ def forward(model: LanguageModel, batch: Batch, *, keep: int = 1, **options: Any
     if "logits_to_keep" in model.accepts:
         options.setdefault("logits_to_keep", keep)
     options.setdefault("use_cache", False)
-    return model.hf(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **options)
+    with _finite_masks(model.hf.dtype):
+        return model.hf(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **options)
+
+
+@contextmanager
+def _finite_masks(dtype: torch.dtype) -> Iterator[None]:
+    """Keep float64 attention masks finite in float32.
+
+    Most architectures compute the softmax in float32. There the lowest float64 is −inf, the
+    rows of padding become NaN, and NaN times a weight of 0 is NaN in the rows of the prompt.
+    """
+    if dtype != torch.float64:
+        yield
+        return
+    masks: Any = masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
+    eager = masks["eager"]
+
+    def finite(*args: Any, dtype: torch.dtype, **options: Any) -> Any:
+        return eager(*args, dtype=torch.float32, **options).to(dtype)
+
+    masks["eager"] = finite
+    try:
+        yield
+    finally:
+        masks["eager"] = eager
 
 
 @torch.no_grad()

@@ -108,8 +108,9 @@ class LanguageModel:
         """
         ids = [token for word in words if (token := self._word_id(word)) is not None]
         if not ids:
+            shown = ", ".join(words[:5]) + (", …" if len(words) > 5 else "")
             raise InputError(
-                f"none of the {what} ({', '.join(words[:5])}, …) is a single token under the "
+                f"none of the {what} ({shown}) is a single token under the "
                 f"tokenizer of {self.name}; add some that are"
             )
         return torch.tensor(sorted(set(ids)), device=self.device)

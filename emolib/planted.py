@@ -38,7 +38,7 @@ def planted_model(dtype: torch.dtype = torch.float64) -> LanguageModel:
         dtype: Its floating point type; the closed forms hold to 1e-6 in float64.
     """
     tokenizer = _tokenizer()
-    config = GPT2Config(
+    config: Any = GPT2Config(
         vocab_size=len(tokenizer),
         n_positions=32,
         n_embd=WIDTH,
@@ -48,9 +48,10 @@ def planted_model(dtype: torch.dtype = torch.float64) -> LanguageModel:
         tie_word_embeddings=False,
         bos_token_id=0,
         eos_token_id=None,
-        attn_implementation="eager",
     )
-    hf: Any = GPT2LMHeadModel(config).to(torch.float64)
+    hf: Any = GPT2LMHeadModel(config)
+    hf.set_attn_implementation("eager")
+    hf.double()
     with torch.no_grad():
         _plant(hf, tokenizer)
     return LanguageModel(hf.to(dtype), tokenizer, "planted")
@@ -73,12 +74,13 @@ def planted_emotion(name: str = "gratitude") -> Emotion:
     return Emotion(name, lexicon, neutral, tuple(pairs), None, "planted")
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def _tokenizer() -> Any:
     words = ["<bos>", "END", *_NEUTRAL_WORDS, *EMOTION_WORDS.values(), *TARGETS.values()]
     model = WordLevel({word: index for index, word in enumerate(words)}, unk_token="<bos>")
     tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>")
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    fast: Any = PreTrainedTokenizerFast
+    return fast(tokenizer_object=tokenizer, bos_token="<bos>")
 
 
 def _feature(index: int) -> Tensor:

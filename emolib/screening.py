@@ -7,7 +7,7 @@ attribution as in Wang et al. (2211.00593).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ from emolib.interventions import patch
 from emolib.models import LanguageModel
 from emolib.runs import Study, Vector
 from emolib.stats import RELIABLE, rank_correlation, split_half
-from emolib.tracing import OwnTrace, OwnTraceDict
+from emolib.tracing import OwnTraceDict
 
 IG_STEPS = 5
 # Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
@@ -73,13 +73,21 @@ class Screening:
     def of(self, head: Head) -> dict[str, Any]:
         """Return the scores of one head: vectors per pair, plain numbers, None where not run.
 
-        ``rank`` is None where the ranking's reliability is below 0.8: such an order is noise.
+        ``rank`` is None where the ranking's reliability is below 0.8, since such an order is
+        noise; a text, ``ranking``, then says so.
         """
         column = self.heads.index(head)
         denoise, noise = self.verified.get(head, (None, None))
         reliable = self.reliability is not None and self.reliability >= RELIABLE
-        row: dict[str, Any] = {"rank": self.ranking.index(head) + 1 if reliable else None}
-        for name in ("atp_ig", "delta_attn", "dla", "delta_proj", "atp_denoise", "atp_noise"):
+        row: dict[str, Any] = {"atp_ig": self.pairs["atp_ig"][:, column]}
+        row["rank"] = self.ranking.index(head) + 1 if reliable else None
+        if not reliable:
+            row["ranking"] = (
+                "no reliability: too few pairs"
+                if self.reliability is None
+                else f"reliability {self.reliability:.2f} < {RELIABLE}"
+            )
+        for name in ("delta_attn", "dla", "delta_proj", "atp_denoise", "atp_noise"):
             row[name] = self.pairs[name][:, column]
         row |= {"patch_denoise": denoise, "patch_noise": noise}
         row |= {name: float(values[column]) for name, values in self.norms.items()}
@@ -148,8 +156,12 @@ def attention_scores(study: Study) -> dict[str, Table]:
 @torch.no_grad()
 def _slot_attention(study: Study, prompts: Prompts) -> Table:
     model, rows = study.model, []
+    # Traced: asking transformers for output_attentions leaves its hooks on the model for good.
+    paths = [model.arch.attn_path(layer) for layer in range(model.n_layers)]
     for batch in prompts.batches(_size(study), model.pad, model.device):
-        patterns = engine.forward(model, batch, output_attentions=True).attentions
+        with OwnTraceDict(model.hf, paths, stop=True) as traced:
+            engine.forward(model, batch)
+        patterns = [traced[path].output[1] for path in paths]
         queries = batch.at(study.profile.position).double()
         keys = batch.at("slot").double()
         layers = [
@@ -173,12 +185,14 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
     """
     model, pairs = study.model, study.pairs
     emotion, neutral = study.activations("emotion"), study.activations("neutral")
-    final = _inputs_at_last(study, pairs.emotion, model.arch.final_norm)
-    final_neutral = _inputs_at_last(study, pairs.neutral, model.arch.final_norm)
+    paths = _norm_paths(model)
+    into = _inputs_at_last(study, pairs.emotion, paths)
+    final = into[model.arch.final_norm]
+    final_neutral = _inputs_at_last(study, pairs.neutral, paths)[model.arch.final_norm]
     mask = emotion.batch.at(study.profile.position)
     weight = mask.double() / mask.sum(1, keepdim=True)
     directions, halves = _held_out(final - final_neutral, pairs.emotion.clusters)
-    through_norms = _frozen_norms(study, final)
+    through_norms = _frozen_norms(model, into)
     unembed = _target_direction(study)
     out, debiased, projected, direct = [], [], [], []
     for head in all_heads(model.n_layers, model.n_heads):
@@ -201,14 +215,30 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
 
 
 @torch.no_grad()
-def _inputs_at_last(study: Study, prompts: Prompts, path: str) -> Tensor:
-    """Return what goes into a module at the last token, shape ``[n, d_model]``."""
-    model, rows = study.model, []
+def _inputs_at_last(study: Study, prompts: Prompts, paths: Sequence[str]) -> dict[str, Tensor]:
+    """Return what goes into modules at the last token, shape ``[n, d_model]`` each.
+
+    Args:
+        study: The model.
+        prompts: What to run.
+        paths: The modules, the one that runs last at the end.
+    """
+    model = study.model
+    rows: dict[str, list[Tensor]] = {path: [] for path in paths}
     for batch in prompts.batches(_size(study), model.pad, model.device):
-        with OwnTrace(model.hf, path, retain_output=False, retain_input=True, stop=True) as traced:
+        with OwnTraceDict(
+            model.hf, paths, retain_output=False, retain_input=True, stop=True
+        ) as traced:
             engine.forward(model, batch)
-        rows.append(traced.input[:, -1])
-    return torch.cat(rows).double()
+        for path, trace in traced.items():
+            rows[path].append(trace.input[:, -1])
+    return {path: torch.cat(parts).double() for path, parts in rows.items()}
+
+
+def _norm_paths(model: LanguageModel) -> list[str]:
+    """Return the paths of the norms between a head and the unembedding, the final one last."""
+    posts = map(model.arch.post_attn_norm_path, range(model.n_layers))
+    return [*filter(None, posts), model.arch.final_norm]
 
 
 def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tensor, Tensor]:
@@ -233,24 +263,23 @@ def _target_direction(study: Study) -> Tensor:
     return unembed[emotion].mean(0) - unembed[neutral].mean(0)
 
 
-def _frozen_norms(study: Study, final: Tensor) -> list[Callable[[Tensor], Tensor]]:
+def _frozen_norms(
+    model: LanguageModel, into: Mapping[str, Tensor]
+) -> list[Callable[[Tensor], Tensor]]:
     """Return per layer the map from what a head writes to what reaches the unembedding of it.
 
-    Every norm's scale is frozen at the emotion run.
-
     Args:
-        study: The study.
-        final: The residual stream before the final norm, shape ``[n, d_model]``.
+        model: The model.
+        into: What went into each of the norms of `_norm_paths`, whose scales stay.
     """
-    model = study.model
-    last = frozen_norm(model, model.arch.final_norm, final)
+    last = frozen_norm(model, model.arch.final_norm, into[model.arch.final_norm])
     maps: list[Callable[[Tensor], Tensor]] = []
     for layer in range(model.n_layers):
         path = model.arch.post_attn_norm_path(layer)
         if path is None:
             maps.append(last)
             continue
-        post = frozen_norm(model, path, _inputs_at_last(study, study.pairs.emotion, path))
+        post = frozen_norm(model, path, into[path])
         maps.append(lambda written, post=post: last(post(written)))  # type: ignore[misc]
     return maps
 
@@ -276,7 +305,8 @@ def frozen_norm(model: LanguageModel, path: str, full: Tensor) -> Callable[[Tens
     def apply(written: Tensor) -> Tensor:
         if model.arch.norm == "layer":
             written = written - written.mean(-1, keepdim=True)
-        return written * factor
+        reached: Tensor = written * factor
+        return reached
 
     return apply
 

@@ -224,32 +224,37 @@ def _stopped(trace: OwnTrace, kind: type[BaseException] | None) -> bool:
 def _by_name(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of ``output, layer, inputs`` that passes on what `function` takes.
 
-    Arguments go by name; a required one of another name gets the first that is left.
+    Arguments go by name; a required one of another name gets the first that is left, an optional
+    one keeps its default.
     """
-    taken = inspect.signature(function).parameters
     offered = ("output", "layer", "inputs")
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in taken.values())
-    required = [
-        p.name
-        for p in taken.values()
-        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-    ]
-    left = [name for name in offered if name not in taken]
-    others = [name for name in required if name not in offered]
+    try:
+        taken = list(inspect.signature(function).parameters.values())
+    except ValueError:
+        # Some builtins, torch.relu among them, do not say what they take.
+        return lambda output, layer, inputs: function(output)
+    kinds = {p.kind for p in taken}
+    taken = [p for p in taken if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    names = [p.name for p in taken]
+    left = [name for name in offered if name not in names]
+    others = [p.name for p in taken if p.default is p.empty and p.name not in offered]
     if len(others) > len(left):
         raise TypeError(
             f"edit_output may take {', '.join(offered)}, got also {', '.join(others[len(left) :])}"
         )
-    source = dict(zip(others, left, strict=False))
-    source |= {name: name for name in offered if name in taken}
-    if open_ended:
-        source |= {name: name for name in left if name not in source.values()}
-    keyword = [p.name for p in taken.values() if p.kind is not p.POSITIONAL_ONLY]
-    positional = [p.name for p in taken.values() if p.kind is p.POSITIONAL_ONLY]
+    source = {name: name for name in offered if name in names}
+    source |= dict(zip(others, left, strict=False))
+    rest = left[len(others) :]
+    by_order = [p for p in taken if p.kind is not p.KEYWORD_ONLY]
+    by_keyword = [p.name for p in taken if p.kind is p.KEYWORD_ONLY and p.name in source]
 
     def call(**given: Any) -> Any:
-        first = [given[source[name]] for name in positional if name in source]
-        named = {n: given[source[n]] for n in source if n in keyword or n not in taken}
+        first = [given[source[p.name]] if p.name in source else p.default for p in by_order]
+        named = {name: given[source[name]] for name in by_keyword}
+        if inspect.Parameter.VAR_POSITIONAL in kinds:
+            first += [given[name] for name in rest]
+        elif inspect.Parameter.VAR_KEYWORD in kinds:
+            named |= {name: given[name] for name in rest}
         return function(*first, **named)
 
     return call
@@ -259,16 +264,19 @@ def _copied(
     value: Any, *, clone: bool = False, detach: bool = False, retain_grad: bool = False
 ) -> Any:
     """Return a value, or the tensors inside it, as the options ask."""
-    if not (clone or detach or retain_grad):
+    if value is None or not (clone or detach or retain_grad):
         return value
     if isinstance(value, torch.Tensor):
+        if detach and not retain_grad:
+            value = value.detach()
+        if clone:
+            value = value.clone()
         if retain_grad:
+            # After the copy: it is what is kept that must get a gradient.
             if not value.requires_grad:
                 value.requires_grad_()
             value.retain_grad()
-        elif detach:
-            value = value.detach()
-        return value.clone() if clone else value
+        return value
     options = {"clone": clone, "detach": detach, "retain_grad": retain_grad}
     if isinstance(value, dict):
         return type(value)({key: _copied(item, **options) for key, item in value.items()})

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from tiny import profile, text, tiny_emotion, tiny_model
+
+from emolib import engine
+from emolib.encoding import Prompts
+from emolib.errors import InputError
+from emolib.heads import Head, HeadSet
+from emolib.interventions import Site, edit, mean, patch, resample, scale, zero
+from emolib.runs import Study
+from emolib.tracing import OwnTrace
+
+HEAD, OTHER = Head(1, 1), Head(0, 3)
+MODEL = tiny_model("llama")
+
+
+def free(*lengths, first=5):
+    texts = [text(*range(first + i, first + i + n)) for i, n in enumerate(lengths)]
+    return MODEL.encode(texts)
+
+
+def with_slots(prompts, *slots):
+    return Prompts(prompts.texts, prompts.ids, slots)
+
+
+def edited(intervention, prompts, position="last", draw=0, generated=False, size=99):
+    """Give what an edit makes of a z of ones, by batches."""
+    parts = []
+    for batch in prompts.batches(size, 0, "cpu"):
+        site = Site(HEAD, batch, position, draw, generated)
+        z = torch.ones(len(batch.rows), 1 if generated else prompts.width, 12)
+        parts.append(intervention.edit(z, site))
+        assert torch.equal(z, torch.ones_like(z)), "an edit is pure"
+    return torch.cat(parts)
+
+
+def test_an_intervention_is_named_after_its_kind_and_heads():
+    assert str(zero([OTHER, HEAD])) == "zero(L0H3+L1H1)"
+    assert str(scale(HEAD, 0.5)) == "scale[0.5](L1H1)"
+    assert str(edit(HeadSet((HEAD,)), torch.relu, kind="relu")) == "relu(L1H1)"
+
+
+def test_zero_scale_and_edit_are_the_functions_they_name():
+    prompts = free(3, 2)
+    assert not edited(zero(HEAD), prompts).any()
+    assert torch.equal(edited(scale(HEAD, 3), prompts), torch.full((2, 3, 12), 3.0))
+    assert torch.equal(edited(scale(HEAD, 0), prompts), edited(zero(HEAD), prompts))
+    assert torch.equal(edited(edit(HEAD, lambda z: -z), prompts), -torch.ones(2, 3, 12))
+
+
+def test_mean_is_over_prompts_position_by_position_where_all_are_of_one_length():
+    reference = engine.activations(MODEL, free(4, 4, 4))
+    z = reference.of(HEAD)
+    by_position = edited(mean(HEAD, reference), free(4, 4, first=20), "all")
+    torch.testing.assert_close(by_position, z.mean(0).expand(2, 4, 12))
+    last = edited(mean(HEAD, reference), free(4, 4, first=20))
+    torch.testing.assert_close(last, z[:, -1].mean(0).expand(2, 4, 12))
+
+
+def test_mean_is_over_all_positions_where_they_do_not_align():
+    reference = engine.activations(MODEL, free(4, 4, 4))
+    average = reference.of(HEAD).mean((0, 1))
+    for prompts in (free(5, 5), free(4, 3)):
+        made = edited(mean(HEAD, reference), prompts, "all")
+        torch.testing.assert_close(made, average.expand_as(made))
+    generated = edited(mean(HEAD, reference), free(4, 4), "all", generated=True)
+    torch.testing.assert_close(generated, average.expand(2, 1, 12))
+
+
+def test_mean_counts_no_padding():
+    reference = engine.activations(MODEL, free(4, 2))
+    z = reference.of(HEAD)
+    expected = torch.cat([z[0], z[1, 2:]]).mean(0)
+    torch.testing.assert_close(reference.mean(HEAD, "all"), expected)
+
+
+def test_mean_at_the_slot_is_over_the_slot_s_tokens():
+    prompts = with_slots(free(4, 3), (0, 2), (1, 2))
+    reference = engine.activations(MODEL, prompts)
+    z = reference.of(HEAD)
+    # The second row has one column of padding on its left.
+    expected = torch.stack([z[0, 0], z[0, 1], z[1, 2]]).mean(0)
+    torch.testing.assert_close(reference.mean(HEAD, "slot"), expected)
+
+
+def test_resample_takes_the_last_token_s_z_of_any_reference_prompt():
+    reference = engine.activations(MODEL, free(4, 2, 7))
+    donors = reference.of(HEAD)[:, -1]
+    seen = set()
+    for draw in range(30):
+        made = edited(resample(HEAD, reference), free(3, 5), draw=draw)
+        for row in made[:, -1]:
+            (match,) = [i for i, donor in enumerate(donors) if torch.equal(donor, row)]
+            seen.add(match)
+    assert seen == {0, 1, 2}
+
+
+def test_resample_elsewhere_takes_only_prompts_of_the_same_length_and_slot():
+    reference = engine.activations(
+        MODEL, with_slots(free(4, 4, 4, 6), (1, 2), (1, 2), (2, 3), (1, 2))
+    )
+    prompts = with_slots(free(4, 6, first=20), (1, 2), (1, 2))
+    seen = set()
+    for draw in range(20):
+        made = edited(resample(HEAD, reference), prompts, "slot", draw=draw)
+        donors = reference.of(HEAD)[:, -4:]
+        (match,) = [i for i, donor in enumerate(donors) if torch.equal(donor, made[0, -4:])]
+        seen.add(match)
+        assert torch.equal(made[1], reference.of(HEAD)[3])
+    assert seen == {0, 1}
+
+
+def test_resample_without_a_donor_is_an_error():
+    reference = engine.activations(MODEL, free(4, 4))
+    message = (
+        "resample at 'all': no reference prompt has the length and slot of prompt 1; use "
+        "--position last, or pairs that share them"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        edited(resample(HEAD, reference), free(4, 5), "all")
+
+
+def test_resample_draws_the_same_whatever_the_batch_size_and_anew_with_another_seed():
+    reference, prompts = engine.activations(MODEL, free(*[4] * 9)), free(*[3] * 6, first=20)
+    first = edited(resample(HEAD, reference, seed=3), prompts)
+    for size in (1, 2, 4):
+        assert torch.equal(edited(resample(HEAD, reference, seed=3), prompts, size=size), first)
+    assert not torch.equal(edited(resample(HEAD, reference, seed=4), prompts), first)
+    assert not torch.equal(edited(resample(HEAD, reference, seed=3), prompts, draw=1), first)
+
+
+def test_a_date_will_do_as_a_seed():
+    reference = engine.activations(MODEL, free(4, 4))
+    made = edited(resample(HEAD, reference, seed=20_260_131), free(3))
+    assert made.shape == (1, 3, 12)
+
+
+def test_resample_takes_all_heads_of_a_set_from_one_prompt():
+    reference = engine.activations(MODEL, free(*[4] * 9))
+    joint, prompts = resample([HEAD, OTHER], reference), free(4, 4, first=20)
+    (batch,) = prompts.batches(9, 0, "cpu")
+    donors = []
+    for head in (HEAD, OTHER):
+        made = joint.edit(torch.ones(2, 4, 12), Site(head, batch, "last", 0, False))
+        columns = reference.of(head)[:, -1]
+        donors.append(
+            [next(i for i, c in enumerate(columns) if torch.equal(c, m[-1])) for m in made]
+        )
+    assert donors[0] == donors[1]
+
+
+def test_last_logits_hold_every_draw_and_one_without_draws():
+    reference = engine.activations(MODEL, free(4, 5, 6))
+    prompts, drawn = free(4, 3), resample(HEAD, reference, draws=12)
+    logits = engine.last_logits(MODEL, prompts, [drawn])
+    assert logits.shape[:2] == (12, 2)
+    assert len({tuple(row.tolist()) for row in logits[:, 0]}) == 3
+    assert torch.equal(logits, engine.last_logits(MODEL, prompts, [drawn]))
+    joint = engine.last_logits(MODEL, prompts, [zero(OTHER), drawn])
+    assert joint.shape[0] == 12
+    assert engine.last_logits(MODEL, prompts, [zero(OTHER)]).shape[0] == 1
+
+
+def test_patch_gives_each_prompt_the_z_of_its_pair():
+    source = engine.activations(MODEL, free(4, 3, first=20))
+    for size in (1, 2):
+        made = edited(patch(HEAD, source), free(4, 3), "all", size=size)
+        assert torch.equal(made, source.of(HEAD))
+
+
+def test_patch_across_lengths_is_refused():
+    source = engine.activations(MODEL, free(4, 3))
+    for prompts in (free(4, 4), free(4)):
+        with pytest.raises(InputError, match=r"^patch: expected \d source prompts of the same "):
+            edited(patch(HEAD, source), prompts)
+
+
+@pytest.mark.parametrize("kind", [patch, resample])
+def test_generated_tokens_have_no_counterpart_and_are_left_alone(kind):
+    source = engine.activations(MODEL, free(4, 3))
+    made = edited(kind(HEAD, source), free(4, 3), "all", generated=True)
+    assert torch.equal(made, torch.ones(2, 1, 12))
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "gpt_neox", "gemma2"])
+def test_patching_every_head_everywhere_gives_the_pair_s_attention_output(model_type):
+    study = Study(tiny_model(model_type, torch.float64), tiny_emotion(), profile(position="all"))
+    model, heads = study.model, [Head(0, i) for i in range(4)]
+    source = study.activations("emotion")
+    batch = source.batch
+    (neutral,) = study.prompts("neutral").batches(99, model.pad, model.device)
+    with (
+        torch.no_grad(),
+        engine.intervened(model, [patch(heads, source)], neutral, "all"),
+        OwnTrace(model.hf, model.attn_out(0)) as patched,
+    ):
+        engine.forward(model, neutral)
+    with torch.no_grad(), OwnTrace(model.hf, model.attn_out(0)) as emotion:
+        engine.forward(model, batch)
+    real = batch.at("all")
+    torch.testing.assert_close(patched.output[real], emotion.output[real])

@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from tiny import N_HEADS, N_LAYERS, profile, text, tiny_emotion, tiny_model, tokenizer
+
+from emolib import engine, screening
+from emolib.heads import Head, all_heads
+from emolib.interventions import Intervention, head_set, patch
+from emolib.models import LanguageModel
+from emolib.prompts import Pair
+from emolib.runs import Study
+from emolib.screening import Screening
+from emolib.tracing import OwnTrace, OwnTraceDict, hook_count
+
+HEADS = all_heads(N_LAYERS, N_HEADS)
+FAMILIES = ("gpt2", "gpt_neo", "gpt_neox", "falcon", "llama", "olmo2", "gemma2")
+families = pytest.mark.parametrize("model_type", FAMILIES)
+
+
+def study_of(model_type, **fields):
+    return Study(tiny_model(model_type, torch.float64), tiny_emotion(), profile(**fields))
+
+
+def patterns_of(model, ids, **options):
+    """Give the patterns of all heads as transformers puts them out, ``[batch, H, seq, seq]``.
+
+    From a copy: transformers leaves hooks on a model that was asked for them.
+    """
+    hf = copy.deepcopy(model.hf)
+    return torch.cat(hf(input_ids=ids, output_attentions=True, **options).attentions, dim=1)
+
+
+@families
+@pytest.mark.parametrize("position", ["last", "after_slot"])
+def test_attention_is_summed_over_the_slot_and_averaged_over_the_queries(model_type, position):
+    study = study_of(model_type, position=position)
+    scores = screening.attention_scores(study)
+    for side in ("emotion", "neutral"):
+        prompts = study.prompts(side)
+        for row, (start, end) in enumerate(prompts.slots):
+            ids = torch.tensor([prompts.ids[row]])
+            pattern = patterns_of(study.model, ids)[0]
+            queries = slice(-1, None) if position == "last" else slice(end, None)
+            expected = pattern[:, queries, start:end].sum(-1).mean(-1)
+            found = scores[f"{side}_mean_attn"][row]
+            assert found == pytest.approx(expected.numpy(), abs=1e-5)
+    difference = scores["emotion_mean_attn"] - scores["neutral_mean_attn"]
+    assert np.array_equal(scores["delta_attn"], difference)
+    assert all(scores[f"{side}_mean_attn"].min() >= 0 for side in ("emotion", "neutral"))
+
+
+def test_a_mean_over_all_keys_would_be_one_over_t_for_every_head():
+    """The trap: a softmax row sums to 1. What the score sums over must not be all keys."""
+    study = study_of("gpt2")
+    (batch,) = study.prompts().batches(99, study.model.pad, "cpu")
+    patterns = patterns_of(study.model, batch.input_ids, attention_mask=batch.attention_mask)
+    wrong = patterns[:, :, -1].sum(-1) / batch.attention_mask.sum(1)[:, None]
+    lengths = torch.tensor([len(ids) for ids in study.prompts().ids])
+    torch.testing.assert_close(wrong, (1 / lengths)[:, None].double().expand_as(wrong))
+    scores = screening.attention_scores(study)["emotion_mean_attn"]
+    assert np.ptp(scores, axis=1).min() > 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_heads_that_all_tie_are_an_error(dtype):
+    hf = copy.deepcopy(tiny_model("gpt2", dtype).hf)
+    with torch.no_grad():
+        for block in hf.transformer.h:
+            block.attn.c_attn.weight[:, :64] = 0
+            block.attn.c_attn.bias[:64] = 0
+    study = Study(LanguageModel(hf, tokenizer(), "uniform"), tiny_emotion(), profile())
+    with pytest.raises(ValueError, match=r"^every head of uniform pays the slot the same attent"):
+        screening.screen(study)
+
+
+def test_attention_to_all_keys_ties_up_to_float_noise_and_is_an_error(monkeypatch):
+    """With the slot stretched over the whole prompt every head's sum is 1."""
+    study = Study(tiny_model("gpt2"), tiny_emotion(), profile())
+    for side in ("emotion", "neutral"):
+        prompts = study.prompts(side)
+        whole = tuple((0, len(ids)) for ids in prompts.ids)
+        wrong = dataclasses.replace(prompts, slots=whole)
+        monkeypatch.setattr(study, "_pairs", dataclasses.replace(study.pairs, **{side: wrong}))
+    with pytest.raises(ValueError, match=r"pays the slot the same attention \(1\)"):
+        screening.attention_scores(study)
+
+
+@families
+@pytest.mark.parametrize("position", ["last", "after_slot", "all"])
+def test_atp_is_the_slope_of_the_patch(model_type, position):
+    """Finite differences: a small step of one head's z towards the other side."""
+    study = study_of(model_type, position=position)
+    z = {side: study.activations(side).z for side in ("emotion", "neutral")}
+    scores = screening.attribution_scores(study)
+    step = 1e-3
+
+    def effect(head, side, other, sign):
+        def towards(value, site):
+            rows = site.batch.rows
+            change = z[other][head.layer] - z[side][head.layer]
+            return value + sign * step * change[rows.start : rows.stop, :, head.index]
+
+        return study.run(Intervention("step", head_set(head), towards), on=side).logit_diff
+
+    for name, side, other in (
+        ("atp_denoise", "neutral", "emotion"),
+        ("atp_noise", "emotion", "neutral"),
+    ):
+        for column, head in enumerate(HEADS):
+            up, down = effect(head, side, other, 1), effect(head, side, other, -1)
+            slope = (up - down) / (2 * step)
+            assert scores[name][:, column] == pytest.approx(slope, rel=1e-3, abs=2e-3), head
+    assert np.abs(scores["atp_denoise"]).max() > 0.1
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "gpt_neox"])
+def test_atp_ig_is_the_slope_averaged_along_the_path(model_type):
+    """Along the path z at Q of all heads stands between the two sides."""
+    study = study_of(model_type)
+    model, prompts = study.model, study.prompts("neutral")
+    z_emo, z_neu = study.activations("emotion").z, study.activations("neutral").z
+    step, slopes = 1e-4, []
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        moved = {}
+
+        def place(value, site, share=share, moved=moved):
+            layer, index = site.head.layer, site.head.index
+            stands = ((1 - share) * z_neu[layer] + share * z_emo[layer])[:, :, index]
+            moved[site.head] = stands - value
+            return stands
+
+        engine.last_logits(model, prompts, [Intervention("place", head_set(HEADS), place)])
+        row = []
+        for head in HEADS:
+            ends = []
+            for sign in (1, -1):
+
+                def again(value, site, sign=sign, head=head, moved=moved):
+                    value = value + moved[site.head]
+                    change = (z_emo[head.layer] - z_neu[head.layer])[:, :, head.index]
+                    return value + sign * step * change if site.head == head else value
+
+                ends.append(study.run(Intervention("again", head_set(HEADS), again), on="neutral"))
+            row.append((ends[0].logit_diff - ends[1].logit_diff) / (2 * step))
+        slopes.append(np.stack(row, axis=1))
+    found = screening.attribution_scores(study)["atp_ig"]
+    assert found == pytest.approx(np.mean(slopes, axis=0), rel=1e-3, abs=1e-3)
+    assert not np.allclose(found, screening.attribution_scores(study)["atp_denoise"], rtol=0.02)
+
+
+@families
+def test_direct_effects_of_all_parts_add_up_to_the_logit_difference(model_type):
+    """Embedding, heads, biases and MLPs through the frozen norms: nothing else reaches LD."""
+    study = study_of(model_type)
+    model, row = study.model, study.model.arch
+    modules = dict(model.hf.named_modules())
+    layers = [f"{row.layers}.{layer}" for layer in range(N_LAYERS)]
+    normed = [f"{layer}.post_feedforward_layernorm" for layer in layers]
+    plain = [row.mlp_out_path(layer) for layer in range(N_LAYERS)]
+    mlps = normed if normed[0] in modules else plain
+    posts = [row.post_attn_norm_path(layer) for layer in range(N_LAYERS)]
+    paths = [layers[0], row.final_norm, *mlps, *filter(None, posts)]
+    (batch,) = study.prompts().batches(99, model.pad, "cpu")
+    with torch.no_grad(), OwnTraceDict(model.hf, paths, retain_input=True, clone=True) as traces:
+        engine.forward(model, batch)
+
+    final = traces[row.final_norm]
+    through = screening.frozen_norm(model, row.final_norm, final.input[:, -1])
+    unembed = model.hf.get_output_embeddings().weight
+    emotion, neutral = study.targets
+    direction = unembed[emotion].mean(0) - unembed[neutral].mean(0)
+    stream = traces[layers[0]].input
+    stream = stream[0] if isinstance(stream, tuple) else stream
+    parts = [stream[:, -1], *(traces[path].output[:, -1] for path in mlps)]
+    for layer, post in enumerate(posts):
+        bias = modules[model.attn_out(layer)].bias
+        if bias is not None:
+            bias = bias.expand(len(batch.rows), -1)
+            if post:
+                bias = screening.frozen_norm(model, post, traces[post].input[:, -1])(bias)
+            parts.append(bias)
+    total = sum(through(part) @ direction for part in parts)
+    final_bias = getattr(modules[row.final_norm], "bias", None)
+    if final_bias is not None:
+        total = total + final_bias @ direction
+    dla = screening.output_scores(study)[0]["dla"]
+    # Before a soft cap on the logits and a bias of the unembedding.
+    expected = (final.output[:, -1] @ direction).numpy()
+    assert total.numpy() + dla.sum(1) == pytest.approx(expected, abs=1e-4)
+    assert np.abs(dla).max() > 0.05
+
+
+@families
+@pytest.mark.parametrize("position", ["last", "all"])
+def test_delta_out_is_the_length_of_the_mean_difference(model_type, position):
+    study = study_of(model_type, position=position)
+    found = screening.output_scores(study)[1]
+    sides = []
+    for side in ("emotion", "neutral"):
+        prompts = study.prompts(side)
+        written = []
+        for ids in prompts.ids:
+            with OwnTrace(study.model.hf, study.model.attn_out(1), retain_input=True) as trace:
+                study.model.hf(input_ids=torch.tensor([ids]))
+            z = trace.input[0].unflatten(-1, (N_HEADS, -1))[:, 2]
+            written.append(
+                (z[-1:] if position == "last" else z).mean(0) @ study.model.w_o(Head(1, 2))
+            )
+        sides.append(torch.stack(written))
+    change = sides[0] - sides[1]
+    column = HEADS.index(Head(1, 2))
+    assert found["delta_out"][column] == pytest.approx(float(change.mean(0).norm()), abs=1e-5)
+    noise = float(change.var(0).sum()) / len(change)
+    debiased = max(0.0, float(change.mean(0).square().sum()) - noise) ** 0.5
+    assert found["delta_out_debiased"][column] == pytest.approx(debiased, abs=1e-4)
+
+
+def test_delta_proj_is_on_the_direction_of_the_other_half_of_the_templates():
+    emotion = tiny_emotion(8)
+
+    def projected(pairs):
+        study = Study(tiny_model("gpt2"), dataclasses.replace(emotion, pairs=pairs), profile())
+        return screening.output_scores(study)[0]["delta_proj"][0]
+
+    first, mate, *others = emotion.pairs
+    assert first.template == mate.template != others[0].template
+    expected = projected((first, mate, *others))
+    other_mate = dataclasses.replace(mate, prompt=text(30, 31) + " {slot} w32")
+    assert projected((first, other_mate, *others)) == pytest.approx(expected, abs=1e-5)
+    changed = dataclasses.replace(others[0], prompt=text(30, 31) + " {slot} w32")
+    assert np.abs(projected((first, mate, changed, *others[1:])) - expected).max() > 1e-2
+
+
+def test_verified_heads_are_the_top_and_as_many_random_others():
+    study = study_of("gpt_neox", verify=2)
+    scores = screening.screen(study)
+    chosen = list(scores.verified)
+    assert chosen[:2] == scores.ranking[:2]
+    assert len(set(chosen)) == 4
+    assert list(screening.screen(study).verified) == chosen
+    denoise = study.run(patch(chosen[3], study.activations("emotion")), on="neutral").logit_diff
+    noise = study.run(patch(chosen[3], study.activations("neutral"))).logit_diff
+    expected = (
+        (denoise - study.run(on="neutral").logit_diff).mean(),
+        (noise - study.run().logit_diff).mean(),
+    )
+    assert scores.verified[chosen[3]] == pytest.approx(expected)
+    assert -1 <= scores.rank_correlation <= 1
+
+
+def test_the_random_heads_are_never_top_ones_and_change_with_the_seed():
+    drawn = set()
+    for seed in range(8):
+        study = Study(tiny_model("gpt2"), tiny_emotion(2), profile(verify=3, seed=seed))
+        chosen = tuple(screening.verify(study, HEADS))
+        assert chosen[:3] == tuple(HEADS[:3])
+        assert len(set(chosen)) == 6
+        drawn.add(chosen)
+    assert len(drawn) > 1
+
+
+def test_verifying_no_head_leaves_the_columns_empty():
+    scores = screening.screen(study_of("gpt2", verify=0))
+    assert scores.verified == {}
+    assert scores.rank_correlation is None
+    row = scores.of(HEADS[0])
+    assert row["patch_denoise"] is row["patch_noise"] is row["rank_correlation"] is None
+
+
+def test_verifying_more_heads_than_there_are_takes_them_all():
+    scores = screening.screen(study_of("gpt2", verify=6))
+    assert set(scores.verified) == set(HEADS)
+
+
+@pytest.mark.parametrize(
+    ("reliability", "why"),
+    [
+        (None, "no reliability: too few pairs"),
+        (0.79, "reliability 0.79 < 0.8"),
+        (0.8, None),
+        (0.95, None),
+    ],
+)
+def test_an_unreliable_ranking_shows_no_rank_and_says_why(reliability, why):
+    names = (
+        "emotion_mean_attn", "neutral_mean_attn", "delta_attn", "delta_proj", "dla",
+        "atp_denoise", "atp_noise", "atp_ig",
+    )  # fmt: skip
+    table = np.array([[0.1, -3.0, 2.0], [0.1, -1.0, 0.5]])
+    heads = (Head(0, 0), Head(0, 1), Head(0, 2))
+    norms = {"delta_out": np.arange(3.0)}
+    scores = Screening(heads, dict.fromkeys(names, table), norms, {}, reliability)
+    assert scores.ranking == [Head(0, 1), Head(0, 2), Head(0, 0)]
+    ranks = [scores.of(head)["rank"] for head in heads]
+    assert ranks == ([None] * 3 if why else [3, 1, 2])
+    assert scores.of(heads[0]).get("ranking") == why
+    row = scores.of(Head(0, 1))
+    assert row["atp_ig"].tolist() == [-3, -1]
+    assert row["delta_out"] == 1
+    assert row["reliability"] == reliability
+
+
+@families
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_batch_size_changes_no_score(model_type, size):
+    whole = screening.screen(Study(tiny_model(model_type), tiny_emotion(), profile()))
+    parts = screening.screen(
+        Study(tiny_model(model_type), tiny_emotion(), profile(batch_size=size))
+    )
+    for name, table in (whole.pairs | whole.norms).items():
+        other = (parts.pairs | parts.norms)[name]
+        assert other == pytest.approx(table, abs=1e-3, rel=1e-4), name
+    assert parts.verified.keys() == whole.verified.keys()
+
+
+def test_screening_leaves_no_hook_and_no_gradient():
+    study = study_of("gemma2")
+    screening.screen(study)
+    assert hook_count(study.model.hf) == 0
+    assert all(parameter.grad is None for parameter in study.model.hf.parameters())
+    pairs = (*study.emotion.pairs, Pair("end", "t", "w1 {slot}", "w2", "w3"))
+    ends = Study(study.model, dataclasses.replace(study.emotion, pairs=pairs), profile())
+    assert screening.screen(ends).pairs["dla"].shape == (7, len(HEADS))
+    assert hook_count(study.model.hf) == 0
+
+
+def test_screening_needs_pairs():
+    emotion = dataclasses.replace(tiny_emotion(), pairs=None, free=(("w1 w2",), ("w3 w4",)))
+    with pytest.raises(ValueError, match="needs aligned pairs"):
+        screening.screen(Study(tiny_model("gpt2"), emotion, profile()))
+
+
+def test_the_embedded_models_have_heads_that_matter_and_heads_that_do_not(embedded, gratitude):
+    scores = screening.screen(Study(embedded, gratitude, profile()))
+    strength = np.abs(scores.pairs["atp_ig"].mean(0))
+    assert strength.max() > 5 * np.median(strength)
+    assert len(scores.heads) == 16
