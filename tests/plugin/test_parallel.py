@@ -7,6 +7,7 @@ import re
 import shutil
 
 import pytest
+from folders import pairs
 
 FULL = """
 import pytest
@@ -49,10 +50,17 @@ def files(folder):
     return found
 
 
+LIGHT = """
+def exp_light(emotion, heads, record):
+    record(words=len(emotion.lexicon.words))
+"""
+
+
 @pytest.fixture
 def full(folder):
     folder.write("exp_effect.py", FULL)
     folder.write("data/profiles/small.toml", PROFILE)
+    folder.write("data/pairs/anger.json", json.dumps(pairs("anger")))
     return folder
 
 
@@ -69,51 +77,58 @@ def test_rows_and_files_are_those_of_a_serial_run(full):
     assert kinds == {"ablation", "screening"}
 
 
-def test_a_serial_run_goes_on_from_a_parallel_one(full):
-    full.process("-n", "2", "-k", "tiny-neo")
-    again = full.process()
-    assert "12 items from the store" in again.stdout and "24 recorded" in again.stdout
+@pytest.fixture
+def light(full):
+    """The same items from an experiment that needs no torch, which takes seconds to load."""
+    full.write("exp_effect.py", LIGHT)
+    return full
 
 
-def test_stored_items_are_recorded_in_workers_too(full):
-    full.process("-k", "exp_ablation and zero")
-    done = full.process("-n", "2", "-v")
-    assert "RECORDED" in done.stdout and "24 recorded" in done.stdout
-    assert len(full.rows()) == 24
+def test_a_serial_run_goes_on_from_a_parallel_one(light):
+    light.process("-n", "2", "-k", "tiny-neo")
+    again = light.process()
+    assert "4 items from the store" in again.stdout and "8 recorded" in again.stdout
 
 
-def test_errors_in_workers_have_their_traceback(full):
-    full.write("exp_effect.py", "def exp_it(run, heads, record): raise KeyError('no such thing')")
-    done = full.process("-n", "2")
-    assert "KeyError: 'no such thing'" in done.stdout and "8 errors" in done.stdout
+def test_stored_items_are_recorded_in_workers_too(light):
+    light.process("-k", "gratitude")
+    done = light.process("-n", "2", "-v")
+    assert "RECORDED" in done.stdout and "8 recorded" in done.stdout
+    assert len(light.rows()) == 8
+
+
+def test_errors_in_workers_have_their_traceback(light):
+    light.write("exp_effect.py", "def exp_it(emotion, heads, record): raise KeyError('no such')")
+    done = light.process("-n", "2")
+    assert "KeyError: 'no such'" in done.stdout and "8 errors" in done.stdout
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
 
 
-def test_an_own_choice_of_dist_stands(full):
-    done = full.process("-n", "2", "--dist", "load", "-k", "exp_ablation and tiny-neo")
+def test_an_own_choice_of_dist_stands(light):
+    done = light.process("-n", "2", "--dist", "load")
     assert "8 recorded" in done.stdout
 
 
-def test_items_of_one_model_and_emotion_share_a_worker(full):
-    full.write(
+def test_items_of_one_model_and_emotion_share_a_worker(light):
+    light.write(
         "exp_effect.py",
-        "def exp_it(run, heads, record, worker_id): record(worker=worker_id)\n",
+        "def exp_it(emotion, heads, record, worker_id): record(worker=worker_id)\n",
     )
-    full.process("-n", "2")
+    light.process("-n", "2")
     workers = {}
-    for row in full.rows():
+    for row in light.rows():
         key = row["dims"]["model"], row["dims"]["emotion"]
         workers.setdefault(key, set()).add(row["labels"]["worker"])
     assert len(workers) == 4 and all(len(found) == 1 for found in workers.values())
     assert set.union(*workers.values()) == {"gw0", "gw1"}
 
 
-def test_a_wrong_marker_fails_every_item_of_the_workers(full):
-    full.write(
+def test_a_wrong_marker_fails_every_item_of_the_workers(light):
+    light.write(
         "exp_effect.py",
         "import pytest\n\n@pytest.mark.results('../x.json')\ndef exp_it(record): record(n=1)\n",
     )
-    done = full.process("-n", "2")
+    done = light.process("-n", "2")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert "exp_it: results marker: expected a relative path to a file" in done.stdout
-    assert "INTERNALERROR" not in done.stdout and not full.results().exists()
+    assert "INTERNALERROR" not in done.stdout and not light.results().exists()

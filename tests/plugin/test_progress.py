@@ -34,9 +34,17 @@ def in_terminal(folder, *args):
     return re.sub(r"\x1b\[[0-9;]*m", "", printed.decode())
 
 
+@pytest.fixture(autouse=True)
+def _light(folder):
+    """An experiment that needs no torch, which takes seconds to load."""
+    folder.write(
+        "exp_effect.py",
+        "import time\n\ndef exp_it(emotion, heads, record):\n    time.sleep(0.15)\n"
+        "    record(n=len(heads))\n",
+    )
+
+
 def test_a_terminal_shows_items_rate_time_left_and_model(folder):
-    source = (folder.path / "exp_effect.py").read_text("utf-8")
-    folder.write("exp_effect.py", source + "\n    import time; time.sleep(0.15)\n")
     printed = in_terminal(folder)
     assert re.search(
         r"\r3/3 items · [\d.]+ items/s · 0s left · tiny-neo-gratitude-L0H0\+L0H1", printed

@@ -13,15 +13,16 @@ import pytest
 SLOW = """
 import os, time
 from pathlib import Path
-from emolib.interventions import zero
 
 
-def exp_effect(run, heads, record):
+def exp_effect(model_source, emotion, heads, record):
     with Path("ran.txt").open("a") as file:
         file.write(f"{os.getpid()} {heads}\\n")
     time.sleep(0.3)
-    record(logit_diff=run(zero(heads)).logit_diff - run().logit_diff)
+    record(length=[len(word) for word in emotion.lexicon.words], layer=heads.heads[0].layer)
 """
+
+HEADS = ("--head-spec", "layer:0", "--head-spec", "layer:2")
 
 
 @pytest.fixture
@@ -60,49 +61,47 @@ def assert_whole(folder, count):
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["serial", "n2"])
 def test_sigkill_of_the_main_process(slow, workers):
-    run = start(slow, "--head-spec", "all", *workers)
-    wait_for_rows(slow, 4)
+    run = start(slow, *HEADS, *workers)
+    wait_for_rows(slow, 2)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     kept = [row["item"] for row in slow.rows()]
-    assert 4 <= len(kept) < 16
+    assert 2 <= len(kept) < 8
     (slow.path / "ran.txt").unlink()
-    again = slow.process("--head-spec", "all", *workers)
-    assert "16 recorded" in again.stdout, again.stdout
+    again = slow.process(*HEADS, *workers)
+    assert "8 recorded" in again.stdout, again.stdout
     assert f"{len(kept)} items from the store" in again.stdout
-    assert len(ran(slow)) == 16 - len(kept)
-    assert_whole(slow, 16)
+    assert len(ran(slow)) == 8 - len(kept)
+    assert_whole(slow, 8)
 
 
 def test_sigkill_of_a_worker(slow):
-    run = start(
-        slow, "-n", "2", "--head-spec", "all", "--model", "tiny-neo", "--model", "tiny-gpt2"
-    )
-    wait_for_rows(slow, 4)
+    run = start(slow, "-n", "2", *HEADS, "--model", "tiny-neo", "--model", "tiny-gpt2")
+    wait_for_rows(slow, 2)
     pid = int(ran(slow)[-1][0])
     assert pid != run.pid
     os.kill(pid, signal.SIGKILL)
     out, _ = run.communicate(timeout=120)
     assert "crashed" in out and run.returncode == 1
-    assert len({row["item"] for row in slow.rows()}) == len(slow.rows()) <= 32
-    again = slow.process("--head-spec", "all", "--model", "tiny-neo", "--model", "tiny-gpt2")
-    assert "32 recorded" in again.stdout, again.stdout
-    assert_whole(slow, 32)
+    assert len({row["item"] for row in slow.rows()}) == len(slow.rows()) <= 16
+    again = slow.process(*HEADS, "--model", "tiny-neo", "--model", "tiny-gpt2")
+    assert "16 recorded" in again.stdout, again.stdout
+    assert_whole(slow, 16)
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["serial", "n2"])
 def test_ctrl_c_writes_the_tables_of_what_is_there(slow, workers):
-    run = start(slow, "--head-spec", "all", *workers)
-    wait_for_rows(slow, 3)
+    run = start(slow, *HEADS, *workers)
+    wait_for_rows(slow, 2)
     os.kill(run.pid, signal.SIGINT)
     out, err = run.communicate(timeout=60)
     assert run.returncode == pytest.ExitCode.INTERRUPTED, out + err
     assert "KeyboardInterrupt" in out and "written to results/small" in out
     assert "INTERNALERROR" not in out
     lines = slow.results("tables/effect.csv").read_text("utf-8").splitlines()
-    assert len(lines) - 1 == len(slow.rows()) >= 3
-    assert "16 recorded" in slow.process("--head-spec", "all").stdout
-    assert_whole(slow, 16)
+    assert len(lines) - 1 == len(slow.rows()) >= 2
+    assert "8 recorded" in slow.process(*HEADS).stdout
+    assert_whole(slow, 8)
 
 
 def test_a_second_run_runs_nothing(slow):
@@ -191,13 +190,13 @@ def test_other_damage_names_the_line_and_leaves_the_file(slow):
 
 
 def test_two_runs_do_not_write_one_store(slow):
-    run = start(slow, "--head-spec", "all")
+    run = start(slow, *HEADS)
     wait_for_rows(slow, 1)
-    second = slow.process("--head-spec", "all")
+    second = slow.process(*HEADS)
     run.communicate(timeout=60)
     assert second.returncode == pytest.ExitCode.USAGE_ERROR
     assert "another run is writing to it; wait for it, or choose another folder" in second.stderr
-    assert_whole(slow, 16)
+    assert_whole(slow, 8)
 
 
 def test_a_results_file_that_is_gone_is_written_again(slow):
