@@ -34,5 +34,6 @@ $(READY): pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
 		f"emolib needs Python 3.11 or newer, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c .ci/constraints.txt -e '.[dev]'
+	@echo "Setting up $(VENV): a minute, or as long as the downloads take."
+	$(BIN)/python -m pip install --disable-pip-version-check -qq -c .ci/constraints.txt -e '.[dev]'
 	@touch $@

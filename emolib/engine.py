@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,7 +137,8 @@ class _Stage:
                     f"{list(before.shape)} [batch, seq, d_head], got {got}"
                 )
             after = after.to(before)
-            edited[head] = after if self.generated else torch.where(self.mask, after, before)
+            mask = self.mask[:, -before.shape[1] :]
+            edited[head] = after if self.generated else torch.where(mask, after, before)
         # Sorted: floats add up differently in another order.
         return {head: edited[head] - heads[:, :, head.index] for head in sorted(edited)}
 
@@ -158,13 +160,20 @@ def forward(model: LanguageModel, batch: Batch, *, keep: int = 1, **options: Any
             leave the others out, it does.
         **options: More arguments of the model's forward.
     """
-    if "position_ids" in model.accepts:
-        options.setdefault("position_ids", batch.position_ids)
-    if "logits_to_keep" in model.accepts:
-        options.setdefault("logits_to_keep", keep)
     options.setdefault("use_cache", False)
+    columns = batch.input_ids, batch.attention_mask, batch.position_ids
+    return _call(model, *columns, keep=keep, **options)
+
+
+def _call(
+    model: LanguageModel, ids: Tensor, mask: Tensor, places: Tensor, *, keep: int, **options: Any
+) -> Any:
+    if "position_ids" in model.accepts:
+        options["position_ids"] = places
+    if "logits_to_keep" in model.accepts:
+        options["logits_to_keep"] = keep
     with _finite_masks(model.hf.dtype):
-        return model.hf(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **options)
+        return model.hf(input_ids=ids, attention_mask=mask, **options)
 
 
 @contextmanager
@@ -206,14 +215,30 @@ def last_logits(
         intervention draws.
     """
     draws = max((intervention.draws for intervention in interventions), default=1)
-    runs = []
-    for draw in range(draws):
-        rows = []
-        for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+    # At `last` what comes before is clean in every draw, so one pass over it serves them all.
+    shared = draws > 1 and position == "last" and min(map(len, prompts.ids)) > 1
+    rows = []
+    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        columns = batch.input_ids, batch.attention_mask, batch.position_ids
+        before = (column[:, :-1] for column in columns)
+        cache = _call(model, *before, keep=1, use_cache=True).past_key_values if shared else None
+        runs = []
+        for draw in range(draws):
             with intervened(model, interventions, batch, position, draw):
-                rows.append(forward(model, batch).logits[:, -1])
-        runs.append(torch.cat(rows))
-    return torch.stack(runs)
+                if cache is None:
+                    out = forward(model, batch)
+                else:
+                    out = _next(model, batch.input_ids[:, -1], *columns[1:], copy.deepcopy(cache))
+            runs.append(out.logits[:, -1])
+        rows.append(torch.stack(runs))
+    return torch.cat(rows, dim=1)
+
+
+def _next(model: LanguageModel, tokens: Tensor, mask: Tensor, places: Tensor, cache: Any) -> Any:
+    """Run one more token of each row on what a cache holds, and add it to the cache."""
+    return _call(
+        model, tokens[:, None], mask, places[:, -1:], keep=1, past_key_values=cache, use_cache=True
+    )
 
 
 @torch.no_grad()
@@ -282,13 +307,7 @@ def _decode(
             break
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         places = places + 1
-        out = model.hf(
-            input_ids=token[:, None],
-            attention_mask=mask,
-            past_key_values=out.past_key_values,
-            use_cache=True,
-            **({"position_ids": places} if "position_ids" in model.accepts else {}),
-        )
+        out = _next(model, token, mask, places, out.past_key_values)
     rows = torch.stack(tokens, dim=1).tolist()
     return [tuple(t for t in row if t >= 0) for row in rows], smallest.tolist()
 

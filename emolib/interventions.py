@@ -2,6 +2,8 @@
 
 An edit gets the z of one head, shape ``[batch, seq, d_head]``, and the `Site` it stands at, and
 returns z edited, of the same shape; the engine keeps the result where the site's mask is true.
+``seq`` is the prompt's, right-aligned, or 1: the last token alone, where only that is edited and
+several draws share what comes before, or a generated token.
 Definitions: zero, mean, resample, patch and scale as in Zhang & Nanda (2309.16042) and
 Heimersheim & Nanda (2404.15255).
 """
@@ -216,6 +218,6 @@ def patch(heads: Heads, source: Activations) -> Intervention:
                 f"{len(source.prompts)} that differ; patch between the two sides of aligned pairs"
             )
         rows = site.batch.rows
-        return source.of(site.head)[rows.start : rows.stop].to(z)
+        return source.of(site.head)[rows.start : rows.stop, -z.shape[1] :].to(z)
 
     return Intervention("patch", head_set(heads), apply)

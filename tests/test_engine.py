@@ -10,10 +10,11 @@ from tiny import N_HEADS, N_LAYERS, TEXTS, text, tiny_model
 from transformers import masking_utils
 
 from emolib import engine
+from emolib.architectures import ARCHITECTURES
 from emolib.encoding import Prompts
 from emolib.errors import InputError
 from emolib.heads import Head, all_heads
-from emolib.interventions import edit, patch, scale, zero
+from emolib.interventions import edit, patch, resample, scale, zero
 from emolib.tracing import OwnTrace, hook_count
 
 HEADS = all_heads(N_LAYERS, N_HEADS)
@@ -44,6 +45,23 @@ def test_neutral_edits_change_no_bit(model_type, position):
     for neutral in (scale(HEADS, 1), edit(HEADS, lambda z: z), itself):
         logits = engine.last_logits(model, prompts, [neutral], position=position)
         assert torch.equal(logits, clean), neutral
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+@pytest.mark.parametrize("size", [None, 2])
+def test_draws_on_shared_prefixes_are_the_draws_one_by_one(model_type, size):
+    model = tiny_model(model_type)
+    prompts = prompts_of(model, slots=True)
+    drawn = resample(HEADS, engine.activations(model, prompts), draws=3, seed=1)
+    # A second intervention joins: every kind of edit has to do with the last token alone.
+    also = patch(HEADS[:1], engine.activations(model, prompts))
+    logits = engine.last_logits(model, prompts, [drawn, also], batch_size=size)
+    batch = one_batch(model, prompts)
+    for draw in range(3):
+        with engine.intervened(model, [drawn, also], batch, "last", draw):
+            serial = engine.forward(model, batch).logits[:, -1]
+        torch.testing.assert_close(logits[draw], serial, rtol=0, atol=1e-4)
+    assert not torch.allclose(logits[0], logits[1], rtol=0, atol=1e-3)
 
 
 @given(heads=st.lists(st.sampled_from(HEADS), min_size=1, unique=True), seed=st.randoms())

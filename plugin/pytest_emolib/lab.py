@@ -342,7 +342,15 @@ class Lab:
             return
         fmt = get(self._config, "--table-format") or "simple"
         width = reporter._tw.fullwidth
-        for experiment, rows in group(self._shown, lambda row: row.experiment).items():
+        # Rows of several workers come as they come.
+        names = [*(source.name for source in self.sources.values()), *self.profile.emotions]
+        order = {name: i for i, name in enumerate([*names, *self.profile.ablations])}
+
+        def place(row: Row) -> list[int]:
+            return [order.get(name, len(order)) for name in row.dims.values()]
+
+        shown = sorted(self._shown, key=place)
+        for experiment, rows in sorted(group(shown, lambda row: row.experiment).items()):
             reporter.write_sep("-", experiment)
             reporter.write_line(summary_table(rows, fmt=fmt, width=width))
         kept = f", {replayed} items from the store (--fresh recomputes)" if replayed else ""
