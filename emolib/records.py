@@ -77,7 +77,8 @@ def sort_values(recorded: Mapping[str, Any], summarize: Summarize) -> dict[str, 
     row: dict[str, Any] = {"labels": {}, "values": {}, "vectors": {}, "texts": {}}
     for name, value in recorded.items():
         if value is None or isinstance(value, (int, float)):
-            row["values"][name] = None if value is None else _finite(name, [float(value)])[0]
+            # Counts and ranks stay whole numbers.
+            row["values"][name] = value if value is None else _finite(name, [+value])[0]
         elif isinstance(value, str):
             row["labels"][name] = value
         elif isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
