@@ -18,6 +18,7 @@ from emolib.profiles import Ablation, Emotion, Profile
 from emolib.prompts import Side
 
 Vector = NDArray[np.float64]
+Table = NDArray[np.float64]
 
 
 class Readout:
@@ -123,8 +124,13 @@ class Readout:
         return np.array([float(text != other) for text, other in pairs])
 
 
+def to_numpy(values: Tensor) -> NDArray[np.float64]:
+    """Return a tensor as a float64 array of the same shape, without its gradient."""
+    return values.detach().cpu().double().numpy()
+
+
 def _mean_draws(values: Tensor) -> Vector:
-    return np.asarray(values.mean(0).cpu().numpy(), dtype=np.float64)
+    return to_numpy(values.mean(0))
 
 
 class Study:
@@ -180,6 +186,11 @@ class Study:
         if self._pairs is None:
             return self._free[side]
         return self._pairs.emotion if side == "emotion" else self._pairs.neutral
+
+    @property
+    def batch_size(self) -> int:
+        """Prompts per forward."""
+        return self.profile.batch_size or engine.DEFAULT_BATCH
 
     @cached_property
     def lexicon_ids(self) -> Tensor:

@@ -1,12 +1,11 @@
 """Screening scores of every head on aligned pairs: where it looks, what it writes, what it moves.
 
-Formulas: SCIENCE §3. Attribution patching after Kramár et al. (2403.00745); direct logit
-attribution as in Wang et al. (2211.00593).
+Formulas: SCIENCE §3; direct logit attribution as in Wang et al. (2211.00593). What a head moves is
+in `emolib.attribution`.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,22 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from emolib import engine, metrics
+from emolib import engine
+from emolib.attribution import attribution_scores, verify
 from emolib.encoding import Prompts
 from emolib.heads import Head, all_heads
-from emolib.interventions import patch
 from emolib.models import LanguageModel
-from emolib.runs import Study, Vector
+from emolib.runs import Study, Table, Vector, to_numpy
 from emolib.stats import RELIABLE, rank_correlation, split_half
 from emolib.tracing import OwnTraceDict
 
-IG_STEPS = 5
 # Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
 _TIE = 1e-6
-Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -158,7 +154,7 @@ def _slot_attention(study: Study, prompts: Prompts) -> Table:
     model, rows = study.model, []
     # Traced: asking transformers for output_attentions leaves its hooks on the model for good.
     paths = [model.arch.attn_path(layer) for layer in range(model.n_layers)]
-    for batch in prompts.batches(_size(study), model.pad, model.device):
+    for batch in prompts.batches(study.batch_size, model.pad, model.device):
         with OwnTraceDict(model.hf, paths, stop=True) as traced:
             engine.forward(model, batch)
         patterns = [traced[path].output[1] for path in paths]
@@ -168,7 +164,7 @@ def _slot_attention(study: Study, prompts: Prompts) -> Table:
             torch.einsum("bq,bhqk,bk->bh", queries, pattern.double(), keys) for pattern in patterns
         ]
         rows.append(torch.cat(layers, dim=1) / queries.sum(1, keepdim=True))
-    return _table(torch.cat(rows))
+    return to_numpy(torch.cat(rows))
 
 
 def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
@@ -209,8 +205,8 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
     tables = {"delta_proj": projected, "dla": direct}
     norms = {"delta_out": out, "delta_out_debiased": debiased}
     return (
-        {name: _table(torch.stack(columns, dim=1)) for name, columns in tables.items()},
-        {name: _table(torch.stack(values)) for name, values in norms.items()},
+        {name: to_numpy(torch.stack(columns, dim=1)) for name, columns in tables.items()},
+        {name: to_numpy(torch.stack(values)) for name, values in norms.items()},
     )
 
 
@@ -225,7 +221,7 @@ def _inputs_at_last(study: Study, prompts: Prompts, paths: Sequence[str]) -> dic
     """
     model = study.model
     rows: dict[str, list[Tensor]] = {path: [] for path in paths}
-    for batch in prompts.batches(_size(study), model.pad, model.device):
+    for batch in prompts.batches(study.batch_size, model.pad, model.device):
         with OwnTraceDict(
             model.hf, paths, retain_output=False, retain_input=True, stop=True
         ) as traced:
@@ -309,126 +305,3 @@ def frozen_norm(model: LanguageModel, path: str, full: Tensor) -> Callable[[Tens
         return reached
 
     return apply
-
-
-def attribution_scores(study: Study) -> dict[str, Table]:
-    """Return attribution patching of every head: first-order estimates of the patch effects.
-
-    ``atp_denoise = (z_emo − z_neu) · ∂LD/∂z`` at the neutral run, ``atp_noise`` its counterpart
-    ``(z_neu − z_emo) · ∂LD/∂z`` at the emotion run; ``atp_ig`` averages the gradient over 5
-    midpoints of the straight path that moves z at Q of all heads from neutral to emotion.
-
-    Returns:
-        Each of shape ``[n_pairs, H]``, in logits.
-    """
-    pairs = study.pairs
-    z_emo, z_neu = study.activations("emotion").z, study.activations("neutral").z
-    change = [emo - neu for emo, neu in zip(z_emo, z_neu, strict=True)]
-
-    def effect(gradients: list[Tensor]) -> Tensor:
-        mask = study.activations("neutral").batch.at(study.profile.position)
-        layers = [
-            torch.einsum("bt,bthd,bthd->bh", mask.double(), step.double(), gradient.double())
-            for step, gradient in zip(change, gradients, strict=True)
-        ]
-        return torch.cat(layers, dim=1)
-
-    midpoints = [(k + 0.5) / IG_STEPS for k in range(IG_STEPS)]
-    path = [
-        effect(
-            _gradients(
-                study, pairs.neutral, [n + a * d for n, d in zip(z_neu, change, strict=True)]
-            )
-        )
-        for a in midpoints
-    ]
-    return {
-        "atp_denoise": _table(effect(_gradients(study, pairs.neutral))),
-        "atp_noise": -_table(effect(_gradients(study, pairs.emotion))),
-        "atp_ig": _table(torch.stack(path).mean(0)),
-    }
-
-
-def _gradients(
-    study: Study, prompts: Prompts, values: Sequence[Tensor] | None = None
-) -> list[Tensor]:
-    """Return ∂LD/∂z per layer, shape ``[n, seq, n_heads, d_head]``.
-
-    Args:
-        study: The model and its targets.
-        prompts: What to run.
-        values: Per layer the z to stand at Q. The value is replaced, the gradient still flows
-            through what the model computed, so that indirect paths count.
-    """
-    model = study.model
-    paths = {model.attn_out(layer): layer for layer in range(model.n_layers)}
-    layers: list[list[Tensor]] = [[] for _ in paths]
-    for batch in prompts.batches(_size(study), model.pad, model.device):
-        mask = batch.at(study.profile.position)[..., None, None]
-        rows = slice(batch.rows.start, batch.rows.stop)
-        probes: dict[int, Tensor] = {}
-
-        def probe(
-            output: Tensor,
-            layer: str,
-            inputs: tuple[Tensor, ...],
-            mask: Tensor = mask,
-            rows: slice = rows,
-            probes: dict[int, Tensor] = probes,
-        ) -> Tensor:
-            z = engine.split_heads(inputs[0], model.n_heads)
-            if values is not None:
-                moved = values[paths[layer]][rows] - z.detach()
-                z = z + torch.where(mask, moved, torch.zeros_like(moved))
-            # Weights are frozen, so a zero added to z is the leaf that the gradient lands on.
-            probes[paths[layer]] = torch.zeros_like(z, requires_grad=True)
-            projected: Tensor = model.module(layer).forward((z + probes[paths[layer]]).flatten(-2))
-            return projected
-
-        with (
-            torch.enable_grad(),
-            OwnTraceDict(model.hf, list(paths), retain_output=False, edit_output=probe),
-        ):
-            logits = engine.forward(model, batch).logits[:, -1]
-            diff = metrics.logit_diff(logits, *study.targets).sum()
-            gradients = torch.autograd.grad(
-                diff, [probes[layer] for layer in range(model.n_layers)]
-            )
-        for layer, gradient in enumerate(gradients):
-            layers[layer].append(gradient)
-    return [torch.cat(parts) for parts in layers]
-
-
-def verify(study: Study, ranking: Sequence[Head]) -> dict[Head, tuple[float, float]]:
-    """Return the exact patch effects of the top heads and of as many random other ones.
-
-    Args:
-        study: The study; its profile's `verify` is the number of top heads.
-        ranking: Heads, strongest first.
-
-    Returns:
-        Per head the mean effect on ``logit_diff``: (denoise, noise), in logits.
-    """
-    count = study.profile.verify
-    top, others = list(ranking[:count]), sorted(ranking[count:])
-    draw = random.Random(study.profile.seed)
-    chosen = top + sorted(draw.sample(others, min(count, len(others))))
-    sources = {side: study.activations(side) for side in ("emotion", "neutral")}
-    neutral, emotion = study.run(on="neutral"), study.run(on="emotion")
-    effects = {}
-    for head in chosen:
-        denoise = study.run(patch(head, sources["emotion"]), on="neutral").logit_diff
-        noise = study.run(patch(head, sources["neutral"]), on="emotion").logit_diff
-        effects[head] = (
-            float((denoise - neutral.logit_diff).mean()),
-            float((noise - emotion.logit_diff).mean()),
-        )
-    return effects
-
-
-def _size(study: Study) -> int:
-    return study.profile.batch_size or engine.DEFAULT_BATCH
-
-
-def _table(values: Tensor) -> Table:
-    return np.asarray(values.detach().cpu().numpy(), dtype=np.float64)

@@ -6,24 +6,28 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny import N_HEADS, N_LAYERS, profile, text, tiny_emotion, tiny_model, tokenizer
+from tiny import (
+    FAMILIES,
+    HEADS,
+    N_HEADS,
+    N_LAYERS,
+    profile,
+    study_of,
+    text,
+    tiny_emotion,
+    tiny_model,
+    tokenizer,
+)
 
 from emolib import engine, screening
-from emolib.heads import Head, all_heads
-from emolib.interventions import Intervention, head_set, patch
+from emolib.heads import Head
 from emolib.models import LanguageModel
 from emolib.prompts import Pair
 from emolib.runs import Study
 from emolib.screening import Screening
 from emolib.tracing import OwnTrace, OwnTraceDict, hook_count
 
-HEADS = all_heads(N_LAYERS, N_HEADS)
-FAMILIES = ("gpt2", "gpt_neo", "gpt_neox", "falcon", "llama", "olmo2", "gemma2")
 families = pytest.mark.parametrize("model_type", FAMILIES)
-
-
-def study_of(model_type, **fields):
-    return Study(tiny_model(model_type, torch.float64), tiny_emotion(), profile(**fields))
 
 
 def patterns_of(model, ids, **options):
@@ -88,69 +92,6 @@ def test_attention_to_all_keys_ties_up_to_float_noise_and_is_an_error(monkeypatc
         monkeypatch.setattr(study, "_pairs", dataclasses.replace(study.pairs, **{side: wrong}))
     with pytest.raises(ValueError, match=r"pays the slot the same attention \(1\)"):
         screening.attention_scores(study)
-
-
-@families
-@pytest.mark.parametrize("position", ["last", "after_slot", "all"])
-def test_atp_is_the_slope_of_the_patch(model_type, position):
-    """Finite differences: a small step of one head's z towards the other side."""
-    study = study_of(model_type, position=position)
-    z = {side: study.activations(side).z for side in ("emotion", "neutral")}
-    scores = screening.attribution_scores(study)
-    step = 1e-3
-
-    def effect(head, side, other, sign):
-        def towards(value, site):
-            rows = site.batch.rows
-            change = z[other][head.layer] - z[side][head.layer]
-            return value + sign * step * change[rows.start : rows.stop, :, head.index]
-
-        return study.run(Intervention("step", head_set(head), towards), on=side).logit_diff
-
-    for name, side, other in (
-        ("atp_denoise", "neutral", "emotion"),
-        ("atp_noise", "emotion", "neutral"),
-    ):
-        for column, head in enumerate(HEADS):
-            up, down = effect(head, side, other, 1), effect(head, side, other, -1)
-            slope = (up - down) / (2 * step)
-            assert scores[name][:, column] == pytest.approx(slope, rel=1e-3, abs=2e-3), head
-    assert np.abs(scores["atp_denoise"]).max() > 0.1
-
-
-@pytest.mark.parametrize("model_type", ["gpt2", "gpt_neox"])
-def test_atp_ig_is_the_slope_averaged_along_the_path(model_type):
-    """Along the path z at Q of all heads stands between the two sides."""
-    study = study_of(model_type)
-    model, prompts = study.model, study.prompts("neutral")
-    z_emo, z_neu = study.activations("emotion").z, study.activations("neutral").z
-    step, slopes = 1e-4, []
-    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
-        moved = {}
-
-        def place(value, site, share=share, moved=moved):
-            layer, index = site.head.layer, site.head.index
-            stands = ((1 - share) * z_neu[layer] + share * z_emo[layer])[:, :, index]
-            moved[site.head] = stands - value
-            return stands
-
-        engine.last_logits(model, prompts, [Intervention("place", head_set(HEADS), place)])
-        row = []
-        for head in HEADS:
-            ends = []
-            for sign in (1, -1):
-
-                def again(value, site, sign=sign, head=head, moved=moved):
-                    value = value + moved[site.head]
-                    change = (z_emo[head.layer] - z_neu[head.layer])[:, :, head.index]
-                    return value + sign * step * change if site.head == head else value
-
-                ends.append(study.run(Intervention("again", head_set(HEADS), again), on="neutral"))
-            row.append((ends[0].logit_diff - ends[1].logit_diff) / (2 * step))
-        slopes.append(np.stack(row, axis=1))
-    found = screening.attribution_scores(study)["atp_ig"]
-    assert found == pytest.approx(np.mean(slopes, axis=0), rel=1e-3, abs=1e-3)
-    assert not np.allclose(found, screening.attribution_scores(study)["atp_denoise"], rtol=0.02)
 
 
 @families
@@ -234,47 +175,6 @@ def test_delta_proj_is_on_the_direction_of_the_other_half_of_the_templates():
     assert projected((first, other_mate, *others)) == pytest.approx(expected, abs=1e-5)
     changed = dataclasses.replace(others[0], prompt=text(30, 31) + " {slot} w32")
     assert np.abs(projected((first, mate, changed, *others[1:])) - expected).max() > 1e-2
-
-
-def test_verified_heads_are_the_top_and_as_many_random_others():
-    study = study_of("gpt_neox", verify=2)
-    scores = screening.screen(study)
-    chosen = list(scores.verified)
-    assert chosen[:2] == scores.ranking[:2]
-    assert len(set(chosen)) == 4
-    assert list(screening.screen(study).verified) == chosen
-    denoise = study.run(patch(chosen[3], study.activations("emotion")), on="neutral").logit_diff
-    noise = study.run(patch(chosen[3], study.activations("neutral"))).logit_diff
-    expected = (
-        (denoise - study.run(on="neutral").logit_diff).mean(),
-        (noise - study.run().logit_diff).mean(),
-    )
-    assert scores.verified[chosen[3]] == pytest.approx(expected)
-    assert -1 <= scores.rank_correlation <= 1
-
-
-def test_the_random_heads_are_never_top_ones_and_change_with_the_seed():
-    drawn = set()
-    for seed in range(8):
-        study = Study(tiny_model("gpt2"), tiny_emotion(2), profile(verify=3, seed=seed))
-        chosen = tuple(screening.verify(study, HEADS))
-        assert chosen[:3] == tuple(HEADS[:3])
-        assert len(set(chosen)) == 6
-        drawn.add(chosen)
-    assert len(drawn) > 1
-
-
-def test_verifying_no_head_leaves_the_columns_empty():
-    scores = screening.screen(study_of("gpt2", verify=0))
-    assert scores.verified == {}
-    assert scores.rank_correlation is None
-    row = scores.of(HEADS[0])
-    assert row["patch_denoise"] is row["patch_noise"] is row["rank_correlation"] is None
-
-
-def test_verifying_more_heads_than_there_are_takes_them_all():
-    scores = screening.screen(study_of("gpt2", verify=6))
-    assert set(scores.verified) == set(HEADS)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,16 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
+from emolib.heads import all_heads
 from emolib.models import LanguageModel
 from emolib.profiles import Emotion, Profile
 from emolib.prompts import Lexicon, Pair
+from emolib.runs import Study
 
 N_LAYERS, N_HEADS, D_MODEL, WORDS = 2, 4, 32, 48
+HEADS = all_heads(N_LAYERS, N_HEADS)
+# One of each way in which architectures differ where scores are concerned.
+FAMILIES = ("gpt2", "gpt_neo", "gpt_neox", "falcon", "llama", "olmo2", "gemma2")
 
 _SIZES = {
     "hidden_size": D_MODEL,
@@ -130,3 +135,8 @@ def tiny_emotion(count: int = 6) -> Emotion:
 def profile(**fields: Any) -> Profile:
     """Give a profile, of which only what a study reads matters."""
     return Profile("tiny", Path(), ("tiny",), ("joy",), **({"max_new_tokens": 4} | fields))
+
+
+def study_of(model_type: str, **fields: Any) -> Study:
+    """Give a study of one architecture in float64."""
+    return Study(tiny_model(model_type, torch.float64), tiny_emotion(), profile(**fields))
