@@ -11,7 +11,7 @@ Heimersheim & Nanda (2404.15255).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -146,9 +146,9 @@ def resample(
 ) -> Intervention:
     """Set z to its value on prompts drawn from the reference; the *effects* are averaged.
 
-    At ``last`` any reference prompt can stand in; elsewhere only those of the same length and
-    slot, so that z never moves across positions. Generated tokens have no counterpart in the
-    reference and are left alone.
+    At ``last`` any other reference prompt can stand in; elsewhere only those of the same length
+    and slot, so that z never moves across positions. The prompt itself never does. Generated
+    tokens have no counterpart in the reference and are left alone.
 
     Args:
         heads: The heads, edited together, all from the same drawn prompt.
@@ -168,7 +168,8 @@ def resample(
 
 
 def _donor(reference: Prompts, prompts: Prompts, row: int, site: Site, seed: int) -> int:
-    candidates: Sequence[int] = range(len(reference))
+    # A draw of the prompt itself would change nothing and dilute the effect.
+    candidates = [i for i, ids in enumerate(reference.ids) if ids != prompts.ids[row]]
     if site.position != "last":
         slots = None if prompts.slots is None else prompts.slots[row]
         candidates = [
@@ -178,9 +179,10 @@ def _donor(reference: Prompts, prompts: Prompts, row: int, site: Site, seed: int
             and (reference.slots is None or reference.slots[i] == slots)
         ]
     if not candidates:
+        alike = "" if site.position == "last" else " of its length and slot"
         raise InputError(
-            f"resample at {site.position!r}: no reference prompt has the length and slot of "
-            f"prompt {row}; use --position last, or pairs that share them"
+            f"resample at {site.position!r}: there is no other reference prompt{alike} for prompt "
+            f"{row}; give more prompts, or use --position last"
         )
     # Seeded per row and draw, so that a prompt's donor does not depend on its batch.
     return random.Random(f"{seed}:{site.draw}:{row}").choice(candidates)

@@ -98,6 +98,10 @@ class LanguageModel:
     def _limit(self, new_tokens: int) -> int | None:
         return None if self.context is None else self.context - new_tokens
 
+    def in_pieces(self, words: Sequence[str]) -> tuple[str, ...]:
+        """Return the words that are several tokens in mid-sentence, which `word_ids` leaves out."""
+        return tuple(word for word in words if self._word_id(word) is None)
+
     def word_ids(self, words: Sequence[str], what: str = "words") -> Tensor:
         """Return the ids of the words that are one token in mid-sentence, shape ``[words]``.
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from emolib.errors import InputError
 from emolib.hashing import hash_files
 from emolib.heads import check_spec
-from emolib.prompts import Lexicon, Pair, Side, load_lexicon, load_pairs, load_prompts
+from emolib.prompts import Lexicon, Pair, load_lexicon, load_pairs, load_prompts
 
 Ablation = Literal["zero", "mean", "resample"]
 Position = Literal["last", "slot", "after_slot", "all"]
@@ -245,13 +245,6 @@ class Emotion:
     pairs: tuple[Pair, ...] | None
     free: tuple[tuple[str, ...], tuple[str, ...]] | None
     hash: str
-
-    def texts(self, side: Side) -> tuple[str, ...]:
-        """Return the prompts of one side."""
-        if self.free is not None:
-            return self.free[side == "neutral"]
-        assert self.pairs is not None
-        return tuple(pair.text(side) for pair in self.pairs)
 
 
 def load_emotion(profile: Profile, name: str, *, free: bool = False) -> Emotion:

@@ -46,7 +46,8 @@ class Lexicon:
         name: The emotion.
         version: Raised whenever the words change.
         words: Whole words counted by ``keyword_rate``, case-folded.
-        targets: Words whose first-token logits make ``logit_diff``.
+        targets: Words whose logits make ``logit_diff``, those of them that are one token under
+            the model's tokenizer.
     """
 
     name: str

@@ -17,6 +17,8 @@ from emolib.models import LanguageModel
 from emolib.profiles import Ablation, Emotion, Profile
 from emolib.prompts import Side
 
+TEXT_DRAWS = 1
+"""Draws of an intervention that make text; the logit metrics are averaged over all of them."""
 Vector = NDArray[np.float64]
 Table = NDArray[np.float64]
 
@@ -106,8 +108,22 @@ class Readout:
     @property
     def keyword_rate(self) -> Vector:
         """Lexicon hits per 100 words of the continuations, negated ones left out."""
+        return self._keyword_rates[0]
+
+    @property
+    def negated_rate(self) -> Vector:
+        """Negated lexicon hits per 100 words of the continuations ("not angry")."""
+        return self._keyword_rates[1]
+
+    @cached_property
+    def _keyword_rates(self) -> Vector:
         words = self._study.emotion.lexicon.words
-        return np.array([wording.keyword_rate(text, words) for text in self.texts])
+        return np.array([wording.keyword_rates(text, words) for text in self.texts]).T
+
+    @property
+    def distinct_2(self) -> Vector:
+        """Unique over total bigrams of each continuation, in [0, 1]."""
+        return np.array([wording.distinct_2([text]) for text in self.texts])
 
     @cached_property
     def fluency(self) -> Vector:
@@ -140,6 +156,8 @@ class Study:
         model: The model.
         emotion: The emotion's data.
         profile: The settings.
+        in_pieces: Words of the lexicon and targets that are several tokens under the model's
+            tokenizer, which the logit metrics leave out.
     """
 
     def __init__(self, model: LanguageModel, emotion: Emotion, profile: Profile) -> None:
@@ -158,6 +176,8 @@ class Study:
                 "emotion": model.encode(emotion.free[0], new),
                 "neutral": model.encode(emotion.free[1], new),
             }
+        words = dict.fromkeys((*emotion.lexicon.words, *emotion.lexicon.targets))
+        self.in_pieces = model.in_pieces([*words, *emotion.neutral.targets])
         self._clean: dict[Side, Readout] = {}
         self._activations: dict[Side, Activations] = {}
 

@@ -12,7 +12,10 @@ from functools import cache
 from typing import Any
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-_NEGATORS = frozenset({"not", "no", "never", "nothing", "without", "hardly", "neither", "nor"})
+_NEGATORS = frozenset(
+    {"not", "cannot", "no", "never", "nothing", "without", "hardly", "neither", "nor"}
+)
+_END = re.compile(r"[.?!;…\n]")
 _REACH = 3
 
 
@@ -49,23 +52,25 @@ def fold(word: str) -> str:
 def keyword_hits(text: str, lexicon: Collection[str]) -> tuple[int, int]:
     """Return how many words of a text are in a lexicon: (plain, negated) hits.
 
-    A hit is negated when one of the three words before it is a negator (not, never, don't, …).
+    A hit is negated when one of the three words before it in its clause is a negator (not, never,
+    don't, …).
 
     >>> keyword_hits("so grateful, not angry, grateful", {"grateful", "angry"})
     (1, 2)
-    >>> keyword_hits("thankless", {"thank"})
-    (0, 0)
+    >>> keyword_hits("thankless", {"thank"}), keyword_hits("I did not. Thanks!", {"thanks"})
+    ((0, 0), (1, 0))
     """
     folded = {fold(word) for word in lexicon}
-    tokens = words(text)
     plain = negated = 0
-    for index, token in enumerate(tokens):
-        if token in folded:
-            before = tokens[max(0, index - _REACH) : index]
-            if any(word in _NEGATORS or word.endswith("n't") for word in before):
-                negated += 1
-            else:
-                plain += 1
+    for clause in _END.split(text):
+        tokens = words(clause)
+        for index, token in enumerate(tokens):
+            if token in folded:
+                before = tokens[max(0, index - _REACH) : index]
+                if any(word in _NEGATORS or word.endswith("n't") for word in before):
+                    negated += 1
+                else:
+                    plain += 1
     return plain, negated
 
 
@@ -75,8 +80,18 @@ def keyword_rate(text: str, lexicon: Collection[str]) -> float:
     >>> keyword_rate("thanks a lot indeed", {"thanks"})
     25.0
     """
-    total = len(words(text))
-    return 100 * keyword_hits(text, lexicon)[0] / total if total else 0.0
+    return keyword_rates(text, lexicon)[0]
+
+
+def keyword_rates(text: str, lexicon: Collection[str]) -> tuple[float, float]:
+    """Return plain and negated lexicon hits per 100 words; 0 for a text without words.
+
+    >>> keyword_rates("thanks, but no thanks", {"thanks"})
+    (25.0, 25.0)
+    """
+    total = max(1, len(words(text)))
+    plain, negated = keyword_hits(text, lexicon)
+    return 100 * plain / total, 100 * negated / total
 
 
 def distinct_2(texts: Sequence[str]) -> float:

@@ -117,11 +117,24 @@ def test_resample_elsewhere_takes_only_prompts_of_the_same_length_and_slot():
 def test_resample_without_a_donor_is_an_error():
     reference = engine.activations(MODEL, free(4, 4))
     message = (
-        "resample at 'all': no reference prompt has the length and slot of prompt 1; use "
-        "--position last, or pairs that share them"
+        "resample at 'all': there is no other reference prompt of its length and slot for prompt "
+        "1; give more prompts, or use --position last"
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        edited(resample(HEAD, reference), free(4, 5), "all")
+        edited(resample(HEAD, reference), free(4, 5, first=20), "all")
+
+
+@pytest.mark.parametrize("position", ["last", "all"])
+def test_resample_never_draws_the_prompt_itself(position):
+    prompts = free(4, 4, 4)
+    reference = engine.activations(MODEL, prompts)
+    own = reference.of(HEAD)[:, -1]
+    for draw in range(20):
+        made = edited(resample(HEAD, reference), prompts, position, draw=draw)
+        assert not any(torch.equal(row, mine) for row, mine in zip(made[:, -1], own, strict=True))
+    alone = engine.activations(MODEL, free(4))
+    with pytest.raises(InputError, match="there is no other reference prompt"):
+        edited(resample(HEAD, alone), free(4), position)
 
 
 def test_resample_draws_the_same_whatever_the_batch_size_and_anew_with_another_seed():
@@ -154,7 +167,7 @@ def test_resample_takes_all_heads_of_a_set_from_one_prompt():
 
 
 def test_last_logits_hold_every_draw_and_one_without_draws():
-    reference = engine.activations(MODEL, free(4, 5, 6))
+    reference = engine.activations(MODEL, free(4, 5, 6, first=20))
     prompts, drawn = free(4, 3), resample(HEAD, reference, draws=12)
     logits = engine.last_logits(MODEL, prompts, [drawn])
     assert logits.shape[:2] == (12, 2)

@@ -21,6 +21,7 @@ from emolib.planted import (
     planted_model,
 )
 from emolib.runs import Study
+from emolib.stats import summarize
 
 HEADS = all_heads(2, 4)
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
@@ -101,6 +102,12 @@ def test_zero_takes_5_away_on_emotion_and_nothing_on_neutral(head, study, close)
     close(study.run(zero(head)).logit_diff - study.run().logit_diff, -5 * (head == PLANTED))
     neutral = study.run(zero(head), on="neutral").logit_diff
     close(neutral - study.run(on="neutral").logit_diff, 0)
+
+
+def test_an_effect_that_is_the_same_for_every_pair_has_no_d_z(study):
+    effect = study.run(zero(PLANTED)).logit_diff - study.run().logit_diff
+    found = summarize(effect, study.prompts().clusters)
+    assert (found["d_z"], found["why"]) == (None, "SD ≈ 0")
 
 
 @pytest.mark.parametrize("head", HEADS, ids=str)

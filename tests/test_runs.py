@@ -18,7 +18,8 @@ from emolib.runs import Study
 MODEL = tiny_model("llama")
 HEAD = Head(0, 1)
 VECTORS = (
-    "logit_diff", "log_odds", "prob_mass", "margin", "sentiment", "keyword_rate", "fluency"
+    "logit_diff", "log_odds", "prob_mass", "margin", "sentiment", "keyword_rate", "negated_rate",
+    "distinct_2", "fluency",
 )  # fmt: skip
 
 
@@ -76,6 +77,9 @@ def test_text_metrics_are_those_of_the_continuations(study):
     assert readout.margin.tolist() == list(made.margins)
     words = study.emotion.lexicon.words
     assert readout.keyword_rate.tolist() == [wording.keyword_rate(t, words) for t in made.texts]
+    rates = [wording.keyword_rates(text, words)[1] for text in made.texts]
+    assert readout.negated_rate.tolist() == rates
+    assert readout.distinct_2.tolist() == [wording.distinct_2([text]) for text in made.texts]
     assert readout.sentiment.tolist() == [wording.sentiment(t) for t in made.texts]
     assert readout.fluency.tolist() == engine.log_probs(MODEL, study.prompts(), made.ids)
 
@@ -139,6 +143,14 @@ def test_ablations_are_the_ones_named(study):
     assert runs[0].tolist() == runs[1].tolist()
     other = Study(MODEL, study.emotion, profile(seed=1))
     assert other.run(other.ablation("resample")(HEAD)).logit_diff.tolist() != runs[0].tolist()
+
+
+def test_words_of_several_tokens_are_named():
+    emotion = tiny_emotion()
+    words = dataclasses.replace(emotion.lexicon, words=("w40", "unknown"), targets=("w40", "odd"))
+    study = Study(MODEL, dataclasses.replace(emotion, lexicon=words), profile())
+    assert study.in_pieces == ("unknown", "odd")
+    assert study.lexicon_ids.tolist() == [40]
 
 
 def test_free_prompts_run_and_refuse_what_needs_pairs():

@@ -92,10 +92,10 @@ def test_what_is_undefined_says_why():
     assert summarize([2.5]) == {
         "mean": 2.5, "ci": None, "n": 1, "sd": 0.0, "d_z": None, "g_z": None, "why": "n < 2"
     }  # fmt: skip
-    constant = [-5.0, -5.0 + 1e-14, -5.0]
-    found = summarize(constant)
-    assert (found["d_z"], found["g_z"], found["why"]) == (None, None, "SD ≈ 0")
-    assert found["ci"] == pytest.approx([-5, -5])
+    for noise in (1e-14, 4e-7):
+        found = summarize([-5.0, -5.0 + noise, -5.0])
+        assert (found["d_z"], found["g_z"], found["why"]) == (None, None, "SD ≈ 0")
+        assert found["ci"] == pytest.approx([-5, -5])
     for clusters in (["a"] * 4, ["a", "a", "b", "b"]):
         found = summarize([1, 3, 1, 3], clusters)
         assert found["ci"] is None and found["why"] == "fewer than 2 clusters that differ: no CI"

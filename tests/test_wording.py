@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from emolib import wording
-from emolib.wording import distinct_2, keyword_hits, keyword_rate, sentiment, words
+from emolib.wording import distinct_2, keyword_hits, keyword_rate, keyword_rates, sentiment, words
 
 LEXICON = ("grateful", "thanks", "angry")
 texts = st.lists(st.sampled_from([*LEXICON, "Thanks!", "not", "never", "a", "I", "2"])).map(
@@ -43,6 +43,8 @@ def test_words(text, expected):
         ("not here and now grateful", (1, 0)),
         ("She wasn’t angry. She isn't angry", (0, 2)),
         ("grateful, not", (1, 0)),
+        ("I did not. Grateful! No; thanks. Why not? Thanks", (3, 0)),
+        ("no…\nthanks, I cannot be angry", (1, 1)),
         ("not not angry", (0, 1)),
     ],
 )
@@ -59,7 +61,9 @@ def test_rate_is_plain_hits_per_hundred_words(text):
     plain, negated = keyword_hits(text, LEXICON)
     tokens = words(text)
     assert plain + negated == sum(token in LEXICON for token in tokens)
-    assert keyword_rate(text, LEXICON) == pytest.approx(100 * plain / max(1, len(tokens)))
+    rates = keyword_rates(text, LEXICON)
+    assert rates == pytest.approx([100 * hits / max(1, len(tokens)) for hits in (plain, negated)])
+    assert keyword_rate(text, LEXICON) == rates[0]
 
 
 @given(texts)
