@@ -32,9 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plots(options: argparse.Namespace) -> None:
+    from emolib.outputs import results_folder
     from emolib.plots import head_reaction_heatmap
 
-    results: Path = options.results_dir / options.profile
+    results = results_folder(options.results_dir, options.profile)
     files = options.head_scores or sorted((results / "alignment").glob("head_scores_*.json"))
     if not files:
         raise InputError(

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from emolib.heads import Head, parse_head
 from emolib.records import Row
 
 SHAPES = ("item", "scores")
+_HEAD = 200
 
 
 def safe(name: str) -> str:
@@ -23,6 +25,11 @@ def safe(name: str) -> str:
     'Eleuther-AI-gpt'
     """
     return re.sub(r"[^\w.+-]+", "-", name).strip(".-") or "unnamed"
+
+
+def results_folder(base: Path, profile: str) -> Path:
+    """Return the folder of a profile's results, whether it goes by its name or its path."""
+    return base / safe(profile.rpartition("/")[2].removesuffix(".toml"))
 
 
 def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> Path | None:
@@ -48,21 +55,36 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
         content = scores_file([row for row in stored if row.output == output])
     else:
         content = item_file(rows)
-    try:
-        write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another --results-dir"
-        ) from None
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        InputError: When it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another --results-dir"
+        ) from None
+
+
+def is_of(path: Path, key: str) -> bool:
+    """Tell whether an item's file is there and was made from the rows of that key."""
+    try:
+        with path.open("rb") as file:
+            return f'"key": "{key}"'.encode() in file.read(_HEAD)
+    except FileNotFoundError:
+        return False
 
 
 def item_file(rows: Sequence[Row]) -> dict[str, Any]:
@@ -74,7 +96,8 @@ def item_file(rows: Sequence[Row]) -> dict[str, Any]:
         for row in rows
     ]
     body = records[0] if len(records) == 1 else {"records": records}
-    head = {"experiment": first.experiment, "item": first.item} | first.dims
+    # The key comes first, where `is_of` looks for it.
+    head = {"key": first.key, "experiment": first.experiment, "item": first.item} | first.dims
     return head | body | {"provenance": first.provenance | {"time": first.time}}
 
 

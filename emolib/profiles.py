@@ -18,6 +18,8 @@ Ablation = Literal["zero", "mean", "resample"]
 Position = Literal["last", "slot", "after_slot", "all"]
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 MIN_DRAWS = 10
+TEXT_DRAWS = 1
+"""Draws of an intervention that make text; logit metrics are averaged over all of them."""
 _LEAST = {"max_new_tokens": 1, "seed": 0, "draws": MIN_DRAWS, "verify": 0, "batch_size": 1}
 _FILE_KINDS = {
     "pairs": "pairs/{}.json",

@@ -45,9 +45,9 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 @cache
-def package_hash() -> str:
-    """Return the content hash of emolib's own code: a change of it makes stored rows stale."""
-    return hash_files(Path(__file__).parent.glob("*.py"))
+def package_hash(folder: Path = Path(__file__).parent) -> str:
+    """Return the content hash of a package's code, emolib's own by default."""
+    return hash_files(folder.glob("*.py"))
 
 
 def code_hash(files: Iterable[Path]) -> str:

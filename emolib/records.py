@@ -6,9 +6,9 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any
 
 from emolib.errors import InputError
 
@@ -131,11 +131,21 @@ def _finite(name: str, values: list[float]) -> list[float]:
     return values
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """The rows of one item: where they stand in the file, and what of them is kept in memory."""
+
+    start: int
+    end: int
+    outline: tuple[Row, ...]
+
+
 class Store:
     """``records.jsonl``: one row a line, appended and flushed as rows come, by one writer.
 
     The rows of an item are written together. A torn end (the process was killed while writing)
-    is cut off with a message; any other damage is an error that names the line.
+    is cut off with a message; any other damage is an error that names the line. Texts and values
+    per prompt, nearly all of the file, stay on the disk until they are asked for.
 
     Attributes:
         path: The file.
@@ -152,38 +162,54 @@ class Store:
         self.repaired: str | None = None
         self._size = 0
         self._intact: int | None = None
-        self._rows: dict[str, list[Row]] = {}
+        self._entries: dict[str, _Entry] = {}
         self._latest: dict[str, str] = {}
-        self._file: TextIO | None = None
+        self._file: IO[bytes] | None = None
         if path.is_file():
             self._read()
 
     def __contains__(self, key: str) -> bool:
         """Tell whether an item's rows are all there."""
-        return key in self._rows
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys of the items."""
+        return iter(self._entries)
 
     def __getitem__(self, key: str) -> list[Row]:
-        """Return the rows of an item."""
-        return self._rows[key]
+        """Return the rows of an item, read from the file."""
+        entry = self._entries[key]
+        with self.path.open("rb") as file:
+            file.seek(entry.start)
+            lines = file.read(entry.end - entry.start).splitlines(keepends=True)
+        return [_parse(line, f"{self.path}: row {i} of {key}") for i, line in enumerate(lines)]
+
+    def outline(self, key: str) -> list[Row]:
+        """Return the rows of an item without their vectors and texts."""
+        return list(self._entries[key].outline)
 
     def rows(self) -> list[Row]:
-        """Return the latest rows of every item, in order of item and row.
+        """Return the latest rows of every item, in order of item and row, as outlines.
 
         Items whose rows are of another context than the latest of their experiment, model and
         emotion are left out: what was recorded before a change of prompts, settings or code is
-        not to be compared with what was recorded after.
+        not to be compared with what was recorded after. Where functions of several files have
+        one name, the experiment is the one that ran last.
         """
-        latest = {_family(row): row.context for row in self._in_order()}
-        found = [row for row in self._in_order() if row.context == latest[_family(row)]]
+        rows = list(self._in_order())
+        functions = {row.experiment: _function(row) for row in rows}
+        rows = [row for row in rows if _function(row) == functions[row.experiment]]
+        latest = {_family(row): row.context for row in rows}
+        found = [row for row in rows if row.context == latest[_family(row)]]
         return sorted(found, key=lambda row: (row.item, row.row))
 
     def _in_order(self) -> Iterator[Row]:
         for key in self._latest.values():
-            yield from self._rows[key]
+            yield from self._entries[key].outline
 
     def touch(self, key: str) -> None:
         """Make an item's stored rows its latest ones, as if they had just been recorded."""
-        self._add(self._rows[key])
+        self._add(self._entries[key])
 
     def check_free(self) -> None:
         """Check that no other run is writing.
@@ -196,17 +222,19 @@ class Store:
                 self._lock(file)
 
     def open(self) -> None:
-        """Become the one writer: repair a torn end and lock the file.
+        """Become the one writer, once: repair a torn end and lock the file.
 
         Raises:
             InputError: When the folder cannot be written or another run is writing.
         """
+        if self._file is not None:
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a", encoding="utf-8")
+            self._file = self.path.open("ab")
         except OSError as error:
             raise InputError(
-                f"{self.path.parent}: cannot be written ({error.strerror}); "
+                f"{error.filename or self.path}: cannot be written ({error.strerror}); "
                 "choose another folder with --results-dir"
             ) from None
         try:
@@ -236,12 +264,13 @@ class Store:
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write the rows of one item and flush them, so that they outlive this process."""
-        if self._file is None:
-            self.open()
+        self.open()
         assert self._file is not None
-        self._file.write("".join(row.to_json() + "\n" for row in rows))
+        data = "".join(row.to_json() + "\n" for row in rows).encode()
+        self._file.write(data)
         self._file.flush()
-        self._add(rows)
+        self._add(_Entry(self._size, self._size + len(data), _outline(rows)))
+        self._size += len(data)
 
     def close(self) -> None:
         """Let go of the file, its content on the disk."""
@@ -251,25 +280,25 @@ class Store:
             self._file.close()
             self._file = None
 
-    def _add(self, rows: Sequence[Row]) -> None:
-        self._rows[rows[0].key] = list(rows)
+    def _add(self, entry: _Entry) -> None:
+        first = entry.outline[0]
+        self._entries[first.key] = entry
         # Taken out first, so that the order is that of the latest record.
-        self._latest.pop(rows[0].item, None)
-        self._latest[rows[0].item] = rows[0].key
+        self._latest.pop(first.item, None)
+        self._latest[first.item] = first.key
 
     def _read(self) -> None:
         data = self.path.read_bytes()
         self._size, self._intact = len(data), None
-        self._rows.clear()
+        self._entries.clear()
         self._latest.clear()
         start, intact = 0, 0
         pending: list[Row] = []
         for number, line in enumerate(data.splitlines(keepends=True), 1):
-            last = start + len(line) == len(data)
-            row = self._row(line, number, torn=last and not line.endswith(b"\n"))
             start += len(line)
-            if row is None:
+            if start == len(data) and not line.endswith(b"\n"):
                 break
+            row = _parse(line, f"{self.path}: line {number}")
             if row.row != len(pending) or (pending and pending[0].key != row.key):
                 item = pending[0].item if pending else "an item"
                 raise InputError(
@@ -278,7 +307,7 @@ class Store:
                 )
             pending.append(row)
             if len(pending) == row.of:
-                self._add(pending)
+                self._add(_Entry(intact, start, _outline(pending)))
                 pending, intact = [], start
         if intact != len(data):
             self._intact = intact
@@ -289,27 +318,33 @@ class Store:
                 f"cut off {len(data) - intact} bytes, that item runs again"
             )
 
-    def _row(self, line: bytes, number: int, *, torn: bool) -> Row | None:
-        if torn:
-            return None
-        where = f"{self.path}: line {number}"
-        try:
-            data = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise InputError(f"{where}: not JSON; {_ADVICE}") from None
-        if not isinstance(data, dict) or data.pop("v", None) != VERSION:
-            raise InputError(f"{where}: expected a row of version {VERSION}; {_ADVICE}")
-        missing, unknown = sorted(_TYPES.keys() - data.keys()), sorted(data.keys() - _TYPES.keys())
-        wrong = [f"no {', '.join(missing)}"] * bool(missing)
-        wrong += [f"unknown {', '.join(unknown)}"] * bool(unknown)
-        wrong += [
-            f"{name} is {type(data[name]).__name__}, not {kind.__name__}"
-            for name, kind in _TYPES.items()
-            if name in data and not isinstance(data[name], kind)
-        ]
-        if wrong:
-            raise InputError(f"{where}: not a row ({'; '.join(wrong)}); {_ADVICE}")
-        return Row(**data)
+
+def _parse(line: bytes, where: str) -> Row:
+    try:
+        data = json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise InputError(f"{where}: not JSON; {_ADVICE}") from None
+    if not isinstance(data, dict) or data.pop("v", None) != VERSION:
+        raise InputError(f"{where}: expected a row of version {VERSION}; {_ADVICE}")
+    missing, unknown = sorted(_TYPES.keys() - data.keys()), sorted(data.keys() - _TYPES.keys())
+    wrong = [f"no {', '.join(missing)}"] * bool(missing)
+    wrong += [f"unknown {', '.join(unknown)}"] * bool(unknown)
+    wrong += [
+        f"{name} is {type(data[name]).__name__}, not {kind.__name__}"
+        for name, kind in _TYPES.items()
+        if name in data and not isinstance(data[name], kind)
+    ]
+    if wrong:
+        raise InputError(f"{where}: not a row ({'; '.join(wrong)}); {_ADVICE}")
+    return Row(**data)
+
+
+def _outline(rows: Iterable[Row]) -> tuple[Row, ...]:
+    return tuple(replace(row, vectors={}, texts={}) for row in rows)
+
+
+def _function(row: Row) -> str:
+    return row.item.partition("[")[0]
 
 
 def _family(row: Row) -> tuple[str, str | None, str | None]:

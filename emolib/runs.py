@@ -17,8 +17,6 @@ from emolib.models import LanguageModel
 from emolib.profiles import Ablation, Emotion, Profile
 from emolib.prompts import Side
 
-TEXT_DRAWS = 1
-"""Draws of an intervention that make text; the logit metrics are averaged over all of them."""
 Vector = NDArray[np.float64]
 Table = NDArray[np.float64]
 
@@ -116,9 +114,10 @@ class Readout:
         return self._keyword_rates[1]
 
     @cached_property
-    def _keyword_rates(self) -> Vector:
+    def _keyword_rates(self) -> tuple[Vector, Vector]:
         words = self._study.emotion.lexicon.words
-        return np.array([wording.keyword_rates(text, words) for text in self.texts]).T
+        plain, negated = np.array([wording.keyword_rates(text, words) for text in self.texts]).T
+        return plain, negated
 
     @property
     def distinct_2(self) -> Vector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,10 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "tokenizer.model",
     "special_tokens_map.json",
+    "added_tokens.json",
 )
-_HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", *_TOKENIZER_FILES]
+_SETTINGS_FILES = ("config.json", "generation_config.json")
+_HUB_FILES = ["*.safetensors", "*.safetensors.index.json", *_SETTINGS_FILES, *_TOKENIZER_FILES]
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,17 @@ class Source:
         return hash_files(self.folder.glob("*.safetensors"))
 
     @cached_property
+    def config_hash(self) -> str:
+        """Hash of config.json and generation_config.json: how weights are run, what ends a text."""
+        return self._hash(_SETTINGS_FILES)
+
+    @cached_property
     def tokenizer_hash(self) -> str:
         """Hash of the tokenizer's files."""
-        files = [self.folder / name for name in _TOKENIZER_FILES]
-        return hash_files(path for path in files if path.is_file())
+        return self._hash(_TOKENIZER_FILES)
+
+    def _hash(self, names: Iterable[str]) -> str:
+        return hash_files(path for name in names if (path := self.folder / name).is_file())
 
 
 def embedded_names() -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -51,7 +52,47 @@ def hook_count(model: nn.Module) -> int:
     return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
 
 
-class OwnTrace:
+class _Hooks(ABC):
+    """A context whose hooks are there from the start and gone at its end, whatever happens."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Remove the hooks."""
+
+    @abstractmethod
+    def _stops_after(self) -> OwnTrace | None:
+        """Return the trace that stops the forward, None when none does."""
+
+    def __enter__(self) -> Self:
+        """Return the trace, or the traces."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Remove the hooks and swallow the `StopForward` of the trace that stops.
+
+        Raises:
+            RuntimeError: When the forward was to stop after a layer that never ran.
+        """
+        self.close()
+        last = self._stops_after()
+        if last is None:
+            return None
+        if kind is not None:
+            return issubclass(kind, StopForward)
+        if not last._ran:
+            raise RuntimeError(
+                f"stop=True, but {last.layer or 'the module'} never ran, so the forward went on to "
+                "its end; run the model inside the context, or trace a layer that it uses"
+            )
+        return False
+
+
+class OwnTrace(_Hooks):
     """Reads, and may edit, what one module puts out, while the context is open.
 
     Attributes:
@@ -117,30 +158,15 @@ class OwnTrace:
 
         self._handle = target.register_forward_hook(hook)
 
-    def __enter__(self) -> Self:
-        """Return the trace; the hook has been there since it was made."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        """Remove the hook and swallow the `StopForward` of this trace.
-
-        Raises:
-            RuntimeError: When the forward was to stop after a layer that never ran.
-        """
-        self.close()
-        return _stopped(self, kind) if self.stop else None
+    def _stops_after(self) -> OwnTrace | None:
+        return self if self.stop else None
 
     def close(self) -> None:
         """Remove the hook; a second time does nothing."""
         self._handle.remove()
 
 
-class OwnTraceDict(OrderedDict[str, OwnTrace]):
+class OwnTraceDict(_Hooks, OrderedDict[str, OwnTrace]):
     """An `OwnTrace` for each of several modules, by path.
 
     Every option is as in `OwnTrace`, for all modules, or a dict of one value per path. With
@@ -186,39 +212,13 @@ class OwnTraceDict(OrderedDict[str, OwnTrace]):
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        """Return the traces."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        """Remove the hooks and swallow the `StopForward` of the last trace.
-
-        Raises:
-            RuntimeError: When the forward was to stop after a layer that never ran.
-        """
-        self.close()
-        return _stopped(next(reversed(self.values())), kind) if self.stop and self else None
+    def _stops_after(self) -> OwnTrace | None:
+        return next(reversed(self.values())) if self.stop and self else None
 
     def close(self) -> None:
         """Remove the hooks; a second time does nothing."""
         for trace in reversed(self.values()):
             trace.close()
-
-
-def _stopped(trace: OwnTrace, kind: type[BaseException] | None) -> bool:
-    if kind is not None:
-        return issubclass(kind, StopForward)
-    if not trace._ran:
-        raise RuntimeError(
-            f"stop=True, but {trace.layer or 'the module'} never ran, so the forward went on to "
-            "its end; run the model inside the context, or trace a layer that it uses"
-        )
-    return False
 
 
 def _by_name(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
+
+# A machine that runs other things besides is slow, not wrong.
+settings.register_profile("emolib", deadline=None)
+settings.load_profile("emolib")
 
 EMBEDDED = ("tiny-gpt2", "tiny-neo", "tiny-neox")
 

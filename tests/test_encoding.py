@@ -63,7 +63,7 @@ def test_after_slot_refuses_a_prompt_that_ends_with_its_slot():
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_batches_cut_the_prompts_in_order_and_never_change_a_row(data):
     lengths = data.draw(st.lists(st.integers(1, 7), min_size=1, max_size=9))
     starts = [data.draw(st.integers(0, n - 1)) for n in lengths]

@@ -65,7 +65,7 @@ def test_draws_on_shared_prefixes_are_the_draws_one_by_one(model_type, size):
 
 
 @given(heads=st.lists(st.sampled_from(HEADS), min_size=1, unique=True), seed=st.randoms())
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_the_order_of_heads_and_a_second_time_change_nothing(heads, seed):
     model = tiny_model("gpt_neox")
     prompts = prompts_of(model)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp, rel_entr, softmax
@@ -20,7 +20,6 @@ logits = arrays(np.float64, (2, 3, VOCAB), elements=st.floats(-30, 30)).map(torc
 shifts = st.floats(-100, 100)
 
 
-@settings(deadline=None)
 @given(logits)
 def test_logit_diff_is_a_difference_of_means(x):
     a = x.numpy()
@@ -29,7 +28,6 @@ def test_logit_diff_is_a_difference_of_means(x):
     assert torch.equal(logit_diff(x, OTHERS, WORDS), -logit_diff(x, WORDS, OTHERS))
 
 
-@settings(deadline=None)
 @given(logits)
 def test_log_odds_are_those_of_the_probability_mass(x):
     mass = prob_mass(x, WORDS).numpy()
@@ -43,7 +41,6 @@ def test_log_odds_are_those_of_the_probability_mass(x):
     assert log_odds(x, WORDS).numpy()[inner] == pytest.approx(odds, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(logits, logits)
 def test_kl_is_torch_s_and_scipy_s(clean, other):
     found = kl(clean, other)
@@ -63,7 +60,6 @@ def test_kl_of_a_coin_in_closed_form():
     )
 
 
-@settings(deadline=None)
 @given(logits, shifts)
 def test_a_shift_of_all_logits_changes_nothing(x, shift):
     moved = x + shift

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from emolib import outputs
 from emolib.errors import InputError
 from emolib.heads import Head
-from emolib.outputs import item_file, per_prompt, read_ranking, safe, scores_file, write_output
+from emolib.outputs import (
+    is_of,
+    item_file,
+    per_prompt,
+    read_ranking,
+    safe,
+    scores_file,
+    write_output,
+)
 from emolib.records import Row
 
 SCORES = {"shape": "scores", "path": "alignment/head_scores_tiny.json"}
@@ -58,12 +66,19 @@ def test_the_file_of_an_item():
         "summary": {"ld": mean(1.5)},
         "prompts": [{"ld": 1.0}, {"ld": 2.0}],
     }
-    head = {"experiment": "x", "item": "x[L0H1]"} | one.dims
+    head = {"key": one.key, "experiment": "x", "item": "x[L0H1]"} | one.dims
     provenance = {"provenance": {"shape": SHAPE, "seed": 0, "time": "t"}}
     assert item_file([one]) == head | record | provenance
     two = row(values={"n": 3.0})
     records = [record, {"summary": {"n": 3.0}, "prompts": []}]
     assert item_file([one, two]) == head | {"records": records} | provenance
+
+
+def test_a_file_tells_which_rows_it_is_of(tmp_path):
+    one = row(output={"path": "a/x.json", "shape": "item"})
+    path = write_output(tmp_path, [one], ())
+    assert is_of(path, one.key) and not is_of(path, one.key + "0")
+    assert not is_of(tmp_path / "none.json", one.key)
 
 
 def test_the_file_of_a_model_s_scores():

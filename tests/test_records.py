@@ -336,8 +336,9 @@ def test_a_folder_that_cannot_be_written(path, make, reason):
         path.parent.write_text("in the way")
     else:
         path.mkdir(parents=True)
+    obstacle = path if make == "dir" else path.parent
     assert said(lambda: Store(path).append(rows("a"))) == (
-        f"{path.parent}: cannot be written ({reason}); choose another folder with --results-dir"
+        f"{obstacle}: cannot be written ({reason}); choose another folder with --results-dir"
     )
 
 

@@ -59,7 +59,7 @@ def test_clusters_of_different_size_weigh_by_it():
     assert found["mean"] == 2 and found["ci"] == [1, 5]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(values, st.integers(1, 4))
 def test_no_data_breaks_it(x, templates):
     clusters = [str(i % templates) for i in range(len(x))]
@@ -75,7 +75,7 @@ def test_no_data_breaks_it(x, templates):
     assert (found["d_z"] is None) == (found.get("why") == "SD ≈ 0") == (len(set(x)) == 1)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(values.filter(lambda x: len(set(x)) > 1), st.sampled_from([-2.0, -1.0, 0.5, 4.0]))
 def test_another_unit_scales_what_has_a_unit(x, factor):
     one, other = summarize(x), summarize(np.array(x) * factor)
@@ -152,7 +152,6 @@ def test_split_half_of_nothing_to_rank(table):
     assert split_half(table) is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=2, max_size=9))
 def test_rank_correlation_is_pearson_s_of_the_mid_ranks(points):
     left, right = zip(*points, strict=True)

@@ -82,6 +82,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Become the one writer of the store before anything runs."""
+    session_of(session.config).begin(session)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Let an item whose rows are in the store pass without running."""
     session_of(item.config).before(item)
@@ -112,12 +118,18 @@ def pytest_report_teststatus(
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the tables and let go of the store."""
-    session_of(session.config).finish()
+    session_of(session.config).finish(session)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the tables."""
     session_of(terminalreporter.config).summarize(terminalreporter)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of xdist which items are in the store."""
+    session_of(node.config).brief(node)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

@@ -113,9 +113,9 @@ def ablation(study: Study, ablation_kind: Ablation) -> Callable[[Heads], Interve
 
 
 @pytest.fixture
-def screening(request: pytest.FixtureRequest, model_source: Source, emotion: Emotion) -> Screening:
+def screening(request: pytest.FixtureRequest, study: Study) -> Screening:
     """The screening scores of every head of the model on the emotion's pairs."""
-    return _lab(request).screening(model_source, emotion.name)
+    return _lab(request).screening(study)
 
 
 @pytest.fixture

@@ -48,7 +48,6 @@ def output_of(item: pytest.Item) -> dict[str, str]:
     Raises:
         InputError: When the marker is wrong.
     """
-    case = case_of(item)
     marker = item.get_closest_marker("results")
     if marker is None:
         return {}
@@ -58,6 +57,14 @@ def output_of(item: pytest.Item) -> dict[str, str]:
         raise InputError(
             f"{item.nodeid}: results marker: shape: expected one of {', '.join(SHAPES)}, "
             f"got {shape!r}"
+        )
+    case = case_of(item)
+    if shape == "scores" and (case.emotion is None or case.heads is None or len(case.heads) > 1):
+        got = case.id or "an item of neither"
+        raise InputError(
+            f"{item.nodeid}: results marker: shape 'scores' takes items of one head and one "
+            f"emotion, got {got}; ask for the fixtures head and screening (or emotion), or use "
+            "shape 'item'"
         )
     own = own_parameters(item)
     places = (*_PLACES, *own)
@@ -75,13 +82,22 @@ def output_of(item: pytest.Item) -> dict[str, str]:
 
 
 def check_outputs(items: Iterable[pytest.Item]) -> None:
-    """Check that every item's results file has a place of its own.
+    """Check that every experiment's table and every item's results file has a place of its own.
 
     Raises:
-        InputError: When a results marker is wrong or two items would write one file.
+        InputError: When a results marker is wrong, two functions have one name or two items would
+            write one file.
     """
     writers: dict[str, str] = {}
+    functions: dict[str, str] = {}
     for item in items:
+        function = item.nodeid.partition("[")[0]
+        other = functions.setdefault(experiment_of(item), function)
+        if other != function:
+            raise InputError(
+                f"{other} and {function} would both fill tables/{experiment_of(item)}.csv; "
+                "rename one, or run them with a --results-dir each"
+            )
         output = output_of(item)
         if output.get("shape") != "item":
             continue

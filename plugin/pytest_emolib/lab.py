@@ -15,17 +15,18 @@ import pytest
 
 from emolib.errors import InputError
 from emolib.hashing import hash_json
-from emolib.heads import HeadSet, expand
-from emolib.outputs import read_ranking, safe, write_output
-from emolib.profiles import Emotion, load_emotion
+from emolib.heads import Head, HeadSet, expand
+from emolib.outputs import is_of, read_ranking, results_folder, safe, write_output
+from emolib.profiles import TEXT_DRAWS, Emotion, load_emotion
 from emolib.provenance import code_hash, git_commit, package_hash, versions
-from emolib.records import Row, Store, group
+from emolib.records import Row, Store
 from emolib.sources import Source, find
-from emolib.tables import summary_table, write_tables
+from emolib.tables import write_tables
 from pytest_emolib.cases import Case, make_cases
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.options import get
 from pytest_emolib.settings import resolve
+from pytest_emolib.summary import notes, print_tables
 
 if TYPE_CHECKING:
     from emolib.models import LanguageModel
@@ -52,15 +53,13 @@ class Lab:
         self._screenings: dict[tuple[str, str], Screening] = {}
         self._contexts: dict[tuple[Path, str | None, str | None], str] = {}
         self._shown: list[Row] = []
-        self._left_out: dict[tuple[str, str], list[Any]] = {}
-        self._scores: dict[str, list[Row]] = {}
 
     @property
     def results(self) -> Path:
         """The results folder of the profile."""
         folder = get(self._config, "--results-dir")
         base = Path(folder) if folder else self._config.rootpath / "results"
-        return base / safe(self.profile.name)
+        return results_folder(base, self.profile.name)
 
     @cached_property
     def sources(self) -> dict[str, Source]:
@@ -104,14 +103,15 @@ class Lab:
             for emotion in self.profile.emotions:
                 self._head_sets(source, emotion)
         _check_writable(self.results)
-        if not hasattr(self._config, "workerinput"):
-            self.store.check_free()
 
     def header(self) -> str:
         """Return the line on the profile for pytest's header."""
         models = ", ".join(source.name for source in self.sources.values())
         emotions = ", ".join(self.profile.emotions)
-        return f"emolib: profile {self.profile.name} ({models}; {emotions}), to {self._written}"
+        free = "; free prompt lists in place of pairs" if self._free else ""
+        return (
+            f"emolib: profile {self.profile.name} ({models}; {emotions}{free}), to {self._written}"
+        )
 
     @property
     def _written(self) -> str:
@@ -134,10 +134,8 @@ class Lab:
         return make_cases(set(wanted) - own, self.profile, self.sources, self._head_sets)
 
     def _head_sets(self, source: Source, emotion: str | None) -> list[HeadSet]:
-        ranking = None
-        if emotion is not None and any(spec.startswith("top:") for spec in self.profile.heads):
-            scores = self.results / _SCORES.format(model=safe(source.name))
-            ranking = read_ranking(scores, emotion)
+        tops = [spec for spec in self.profile.heads if spec.strip().startswith("top:")]
+        ranking = self._ranking(source, emotion, tops[0]) if tops else None
         sets: list[HeadSet] = []
         for spec in self.profile.heads:
             sets += expand(
@@ -149,6 +147,23 @@ class Lab:
                 seed=self.profile.seed,
             )
         return sets
+
+    def _ranking(self, source: Source, emotion: str | None, spec: str) -> list[Head]:
+        if emotion is None:
+            raise InputError(
+                f"head spec {spec!r}: the top heads are those of an emotion, and a function asks "
+                "for none; let it ask for the fixture emotion, or name heads"
+            )
+        path = self.results / _SCORES.format(model=safe(source.name))
+        ranking = read_ranking(path, emotion) or []
+        every = source.n_layers * source.n_heads
+        if len(ranking) != every:
+            raise InputError(
+                f"head spec {spec!r}: expected screening scores of all {every} heads of "
+                f"{source.name} for {emotion} in {path}, got {len(ranking)}; run `pytest "
+                "experiments/exp_head_screening.py` with the same profile and model first"
+            )
+        return ranking
 
     def model(self, source: Source) -> LanguageModel:
         """Return a model with its weights; the last one asked for is kept."""
@@ -180,12 +195,11 @@ class Lab:
             self._studies[key] = Study(model, self.emotions[emotion], self.profile)
         return self._studies[key]
 
-    def screening(self, source: Source, emotion: str) -> Screening:
-        """Return the screening scores of a model on an emotion, computed once."""
+    def screening(self, study: Study) -> Screening:
+        """Return the screening scores of a study's model on its emotion, computed once."""
         from emolib.screening import screen
 
-        key = source.name, emotion
-        study = self.study(source, emotion)
+        key = study.model.name, study.emotion.name
         if key not in self._screenings:
             self._screenings[key] = screen(study)
         return self._screenings[key]
@@ -194,7 +208,7 @@ class Lab:
         """Return the hash of all that an item's numbers follow from, but for which item it is.
 
         That is the settings, the content of model, tokenizer and prompt files, the code of the
-        experiment and of emolib, and the versions of torch and transformers.
+        experiment, of emolib and of this plugin, and the versions of python and the libraries.
         """
         case = case_of(item)
         key = item.path, case.dims.get("model"), case.emotion
@@ -203,16 +217,16 @@ class Lab:
         return self._contexts[key]
 
     def _make_context(self, case: Case, file: Path) -> str:
-        found = versions()
         return hash_json(
             {
                 "settings": {name: getattr(self.profile, name) for name in _SETTINGS},
                 "weights": case.source and case.source.weights_hash,
+                "config": case.source and case.source.config_hash,
                 "tokenizer": case.source and case.source.tokenizer_hash,
                 "prompts": case.emotion and self.emotions[case.emotion].hash,
                 "code": self._code(file),
-                "emolib": package_hash(),
-                "libraries": [found["torch"], found["transformers"]],
+                "emolib": [package_hash(), package_hash(Path(__file__).parent)],
+                "versions": versions(),
             }
         )
 
@@ -234,7 +248,13 @@ class Lab:
 
     def holds(self, key: str) -> bool:
         """Return whether an item need not run: its rows are in the store."""
-        return not get(self._config, "--fresh") and key in self.store
+        return not get(self._config, "--fresh") and key in self._stored
+
+    @cached_property
+    def _stored(self) -> frozenset[str] | Store:
+        # A worker is told by the controller, which alone reads the store.
+        told = getattr(self._config, "workerinput", {}).get("emolib_stored")
+        return frozenset(told) if told is not None else self.store
 
     def sorted(self, values: dict[str, Any], study: Study | None) -> dict[str, Any]:
         """Return recorded values sorted into the fields of a row, vectors summarised.
@@ -282,6 +302,7 @@ class Lab:
                 "id": source.id,
                 "type": source.model_type,
                 "weights": source.weights_hash,
+                "config": source.config_hash,
                 "tokenizer": source.tokenizer_hash,
             }
             found["shape"] = {"layers": source.n_layers, "heads": source.n_heads}
@@ -289,31 +310,27 @@ class Lab:
             found["prompts"] = self.emotions[case.emotion].hash
         if case.source and (study := self._studies.get((case.source.name, case.emotion or ""))):
             found["left_out"] = [list(pair) for pair in study.left_out]
+            found["in_pieces"] = list(study.in_pieces)
         found |= {k: v for k, v in full_dims(case).items() if k in ("heads", "ablation")}
         found |= {name: getattr(self.profile, name) for name in _SETTINGS}
+        found["text_draws"] = TEXT_DRAWS
         return found | {"versions": versions(), "commit": git_commit(self._config.rootpath)}
 
     def receive(self, rows: list[dict[str, Any]]) -> None:
         """Write the rows of an item to the store, and its results file."""
         made = [Row(**row) for row in rows]
         self.store.append(made)
-        self._show(made, anew=True)
+        if _has_file(made[0]):
+            write_output(self.results, made, ())
+        self._shown += self.store.outline(made[0].key)
 
     def replay(self, key: str) -> None:
-        """Take note of an item that the store held; write its results file if it is gone."""
+        """Take note of an item that the store held; write its results file if it is another's."""
         self.store.touch(key)
-        self._show(self.store[key], anew=False)
-
-    def _show(self, rows: list[Row], *, anew: bool) -> None:
+        rows = self.store.outline(key)
+        if _has_file(rows[0]) and not is_of(self.results / rows[0].output["path"], key):
+            write_output(self.results, self.store[key], ())
         self._shown += rows
-        first = rows[0]
-        if left_out := first.provenance.get("left_out"):
-            self._left_out[first.dims["model"], first.dims["emotion"]] = left_out
-        if first.output.get("shape") == "scores":
-            # Many items share the file: it is written once, at the end.
-            self._scores[first.output["path"]] = rows
-        elif first.output and (anew or not (self.results / first.output["path"]).is_file()):
-            write_output(self.results, rows, ())
 
     def finish(self) -> None:
         """Write the files that many items share, from the store, and close it."""
@@ -322,8 +339,10 @@ class Lab:
         try:
             if self._shown:
                 current = self.store.rows()
-                for rows in self._scores.values():
-                    write_output(self.results, rows, current)
+                # A file that many items share is written once.
+                shared = [row for row in self._shown if row.output and not _has_file(row)]
+                for row in {row.output["path"]: row for row in shared}.values():
+                    write_output(self.results, [row], current)
                 write_tables(self.results / "tables", current)
         finally:
             self.store.close()
@@ -332,27 +351,14 @@ class Lab:
         """Print what was repaired and left out, the tables of this run and where files are."""
         if "store" in self.__dict__ and self.store.repaired:
             reporter.write_line(self.store.repaired, yellow=True)
-        for (model, emotion), pairs in self._left_out.items():
-            reasons = "; ".join(f"{pair}: {reason}" for pair, reason in pairs[:2])
-            more = ", …" if len(pairs) > 2 else ""
-            reporter.write_line(
-                f"{model}, {emotion}: {len(pairs)} pairs left out ({reasons}{more})", yellow=True
-            )
+        for note in notes(self._shown):
+            reporter.write_line(note, yellow=True)
         if not self._shown:
             return
+        models = (source.name for source in self.sources.values())
+        names = [*models, *self.profile.emotions, *self.profile.ablations]
         fmt = get(self._config, "--table-format") or "simple"
-        width = reporter._tw.fullwidth
-        # Rows of several workers come as they come.
-        names = [*(source.name for source in self.sources.values()), *self.profile.emotions]
-        order = {name: i for i, name in enumerate([*names, *self.profile.ablations])}
-
-        def place(row: Row) -> list[int]:
-            return [order.get(name, len(order)) for name in row.dims.values()]
-
-        shown = sorted(self._shown, key=place)
-        for experiment, rows in sorted(group(shown, lambda row: row.experiment).items()):
-            reporter.write_sep("-", experiment)
-            reporter.write_line(summary_table(rows, fmt=fmt, width=width))
+        print_tables(reporter, self._shown, names, fmt)
         kept = f", {replayed} items from the store (--fresh recomputes)" if replayed else ""
         reporter.write_line(f"written to {self._written}{kept}")
 
@@ -368,6 +374,11 @@ class Lab:
             found = next((name for name in group_of if f"-{name}-" in parts), "")
             function += f"[{found}]"
         return function
+
+
+def _has_file(row: Row) -> bool:
+    """Tell whether an item has a results file that is its own."""
+    return row.output.get("shape") == "item"
 
 
 def _check_writable(folder: Path) -> None:

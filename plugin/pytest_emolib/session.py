@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -46,6 +47,7 @@ class ExperimentSession:
         self.progress = Progress(config)
         self.replayed = 0
         self._refused = ""
+        self._failed = ""
         self._previous: ExperimentSession | None = getattr(ExperimentSession, "_current", None)
 
     @classmethod
@@ -93,9 +95,39 @@ class ExperimentSession:
         """
         if not self._expects_experiments():
             return
+        from pytest_emolib.settings import check_rootdir
+
         self.progress.session = session
         with _usage_errors():
+            if not self.is_worker:
+                check_rootdir(self.config)
             self.lab.check()
+            if not self.is_worker and not self.config.option.collectonly:
+                self.lab.store.check_free()
+
+    def begin(self, session: pytest.Session) -> None:
+        """Open the store where this process will write to it.
+
+        Raises:
+            pytest.UsageError: When it cannot be written or another run is writing.
+        """
+        if any(map(_records, session.items)) and not self.config.option.collectonly:
+            self._open()
+
+    def brief(self, node: Any) -> None:
+        """Give a worker what it needs of the store: the keys.
+
+        Raises:
+            pytest.UsageError: When the store cannot be written or another run is writing.
+        """
+        if self._expects_experiments():
+            self._open()
+            node.workerinput["emolib_stored"] = list(self.lab.store)
+
+    def _open(self) -> None:
+        if not self.is_worker:
+            with _usage_errors():
+                self.lab.store.open()
 
     def header(self) -> list[str]:
         """Return the line on the profile for pytest's header."""
@@ -106,30 +138,37 @@ class ExperimentSession:
         if "emolib_case" not in metafunc.fixturenames:
             return
         marks = list(metafunc.definition.iter_markers("parametrize"))
-        with _usage_errors():
+        from emolib.errors import InputError
+
+        try:
             cases = self.lab.cases(metafunc.fixturenames, marks)
+        except InputError as error:
+            # Raised here it would be an error of collecting the file, with a traceback.
+            self._refused = str(error)
+            return
         ids = [case.id for case in cases]
         metafunc.parametrize("emolib_case", cases, ids=ids, indirect=True)
 
     def collected(self, items: list[pytest.Item]) -> None:
-        """Check where the items write.
+        """Check what the items run on and where they write.
 
         Raises:
-            pytest.UsageError: When a results marker is wrong or two items write one file. A
-                worker has no way to end the run like that: there each item fails in its setup.
+            pytest.UsageError: When a function's heads cannot be told, a results marker is wrong or
+                two items write one file. A worker has no way to end the run like that: there each
+                item fails in its setup.
         """
         recording = [item for item in items if _records(item)]
         if not recording:
             return
+        from emolib.errors import InputError
         from pytest_emolib.items import check_outputs
 
         try:
-            with _usage_errors():
-                check_outputs(recording)
-        except pytest.UsageError as error:
-            if not self.is_worker:
-                raise
-            self._refused = str(error)
+            check_outputs(recording)
+        except InputError as error:
+            self._refused = self._refused or str(error)
+        if self._refused and not self.is_worker:
+            raise pytest.UsageError(self._refused)
 
     def before(self, item: pytest.Item) -> None:
         """Replace the work of an item whose rows are in the store by nothing."""
@@ -154,6 +193,8 @@ class ExperimentSession:
             extra["stored"] = item.stash[STORED]
         elif report.passed and item.stash.get(RECORDED, None):
             extra["rows"] = self.lab.rows(item, item.stash[RECORDED])
+            # pytest keeps every item to the end.
+            del item.stash[RECORDED]
         elif report.failed and call.excinfo is not None:
             expected = (AssertionError, pytest.fail.Exception)
             extra["raised"] = not call.excinfo.errisinstance(expected)
@@ -162,9 +203,9 @@ class ExperimentSession:
 
     def received(self, report: pytest.TestReport) -> None:
         """Write an item's rows and its results file; in a worker, leave both to the controller."""
-        extra = _extra(report)
-        if self.is_worker or not extra:
+        if self.is_worker:
             return
+        extra = _extra(report)
         from emolib.errors import InputError
 
         try:
@@ -177,7 +218,8 @@ class ExperimentSession:
                 self.lab.replay(extra["stored"])
         except InputError as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-        self.progress.advance(report)
+        if report.when == "call" or (report.when == "setup" and not report.passed):
+            self.progress.advance(report)
 
     def status(self, report: pytest.CollectReport | pytest.TestReport) -> Status | None:
         """Return ``recorded`` or ``error`` for experiments, None to leave it to pytest."""
@@ -188,24 +230,34 @@ class ExperimentSession:
             return "recorded", "r", ("RECORDED", {"green": True})
         if extra.get("raised"):
             return "error", "E", ("ERROR", {"red": True})
+        ended = getattr(report, "when", "collect") == "call" or report.skipped
+        if self.progress.shown and ended and not report.failed and not hasattr(report, "wasxfail"):
+            return report.outcome, "", ""
         return None
 
-    def finish(self) -> None:
+    def finish(self, session: pytest.Session) -> None:
         """Write the tables from the store and close it."""
         self.progress.close()
-        if self.has_lab and not self.is_worker:
+        if not self.has_lab or self.is_worker:
+            return
+        from emolib.errors import InputError
+
+        try:
             self.lab.finish()
+        except InputError as error:
+            self._failed = str(error)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables of this run and where everything was written."""
         if self.has_lab and not self.is_worker:
             self.lab.summarize(reporter, self.replayed)
+        if self._failed:
+            reporter.write_line(f"ERROR: {self._failed}", red=True)
 
     def scheduler(self, log: Any) -> Any:
         """Return xdist's scheduler for experiments, None to leave it to xdist."""
-        arguments = self.config.invocation_params.args
-        chosen = any(str(argument).startswith("--dist") for argument in arguments)
-        if chosen or not self._expects_experiments():
+        if _dist_given(self.config) or not self._expects_experiments():
             return None
         from pytest_emolib.scheduling import CaseScheduling
 
@@ -214,6 +266,16 @@ class ExperimentSession:
 
 def _records(item: pytest.Item) -> bool:
     return "record" in getattr(item, "fixturenames", ())
+
+
+def _dist_given(config: pytest.Config) -> bool:
+    """Tell whether the command line, the ini file or PYTEST_ADDOPTS chose how to distribute."""
+    arguments = [
+        *config.invocation_params.args,
+        *config.getini("addopts"),
+        *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")),
+    ]
+    return any(str(argument).startswith(("--dist", "-d")) for argument in arguments)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,40 @@ from emolib.profiles import Profile, load_profile
 from emolib.prompts import load_prompts, pairs_emotion
 from emolib.tables import check_format
 from pytest_emolib.options import get
+
+_PATHS = (
+    "--results-dir",
+    "--prompts-file",
+    "--emotion-prompts",
+    "--neutral-prompts",
+    "--model",
+    "--profile",
+)
+
+
+def check_rootdir(config: pytest.Config) -> None:
+    """Check that no value of an option has led pytest to another rootdir.
+
+    pytest looks for its ini file before it knows a plugin's options: of ``--results-dir /data`` it
+    takes ``/data``, when that is there, for a place of tests, and so may end in another rootdir,
+    with another ini file or none, where it finds no experiment.
+
+    Raises:
+        InputError: When that has happened.
+    """
+    here = config.invocation_params.dir
+    given = config.args_source is pytest.Config.ArgsSource.ARGS
+    places = [here / str(arg).partition("::")[0] for arg in config.args] if given else [here]
+    root = config.inipath.parent if config.inipath else None
+    if root is not None and any(place.is_relative_to(root) for place in places):
+        return
+    arguments = [str(argument) for argument in config.invocation_params.args]
+    for option, value in pairwise(arguments):
+        if option in _PATHS and (here / value).exists():
+            raise InputError(
+                f"{option} {value}: pytest took the path for a place of tests and looked for its "
+                f"ini file there (rootdir {config.rootpath}); write {option}={value}"
+            )
 
 
 def resolve(config: pytest.Config) -> tuple[Profile, bool]:
@@ -33,23 +68,39 @@ def resolve(config: pytest.Config) -> tuple[Profile, bool]:
         dtype=get(config, "--dtype"),
     )
     profile = _with_batch_size(profile, get(config, "--batch-size"))
-    files = dict(profile.files)
+    named: dict[tuple[str, str], Path] = {}
     for path in get(config, "--prompts-file") or ():
-        files["pairs", _known(pairs_emotion(Path(path)), profile, path)] = Path(path)
+        emotion = _known(pairs_emotion(Path(path)), profile, path)
+        _name(named, "--prompts-file", ("pairs", emotion), Path(path))
     for entry in get(config, "--emotion-prompts") or ():
         emotion, path = _named(entry, profile)
         load_prompts(path)
-        files["prompts", emotion] = path
+        _name(named, "--emotion-prompts", ("prompts", emotion), path)
     if neutral := get(config, "--neutral-prompts"):
         load_prompts(Path(neutral))
-        files["prompts", "neutral"] = Path(neutral)
+        _name(named, "--neutral-prompts", ("prompts", "neutral"), Path(neutral))
     free = bool(get(config, "--emotion-prompts") or neutral)
+    if free and get(config, "--prompts-file"):
+        raise InputError(
+            "--prompts-file gives aligned pairs, --emotion-prompts and --neutral-prompts free "
+            "lists in their place; give the one or the others"
+        )
     if free and profile.position in ("slot", "after_slot"):
         raise InputError(
             f"--position {profile.position} needs aligned pairs, got free prompt lists; "
             "use --position last or all, or drop --emotion-prompts/--neutral-prompts"
         )
-    return dataclasses.replace(profile, files=files), free
+    return dataclasses.replace(profile, files={**profile.files, **named}), free
+
+
+def _name(
+    named: dict[tuple[str, str], Path], option: str, what: tuple[str, str], path: Path
+) -> None:
+    if what in named:
+        raise InputError(
+            f"{option}: {named[what]} and {path} are both for {what[1]!r}; name one file"
+        )
+    named[what] = path
 
 
 def _tuple(values: list[str] | None) -> tuple[str, ...] | None:

@@ -73,6 +73,11 @@ class Folder:
     def results(self, name: str = "") -> Path:
         return self.path / "results" / "small" / name
 
+    def files(self) -> set[str]:
+        """Return the files among the results, by their paths in the folder."""
+        found = (path for path in self.results().rglob("*") if path.is_file())
+        return {path.relative_to(self.results()).as_posix() for path in found}
+
     def rows(self) -> list[dict[str, Any]]:
         lines = self.results("records.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]

@@ -232,6 +232,18 @@ CASES = {
         "--position slot needs aligned pairs, got free prompt lists; use --position last or all, "
         "or drop --emotion-prompts/--neutral-prompts",
     ),
+    "pairs and free lists": (
+        ["--prompts-file", "data/pairs/gratitude.json", "--neutral-prompts", "free.json"],
+        {"free.json": '{"prompts": ["one"]}'},
+        "--prompts-file gives aligned pairs, --emotion-prompts and --neutral-prompts free lists in "
+        "their place; give the one or the others",
+    ),
+    "two pairs files of one emotion": (
+        ["--prompts-file", "data/pairs/gratitude.json", "--prompts-file", "more.json"],
+        {"more.json": json.dumps(pairs(count=2))},
+        "--prompts-file: data/pairs/gratitude.json and more.json are both for 'gratitude'; name "
+        "one file",
+    ),
     "results folder is a file": (
         ["--results-dir", "taken"],
         {"taken": "a file"},
@@ -277,6 +289,29 @@ def test_bad_input_loads_nothing_heavy(folder):
     assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stderr
 
 
+def test_a_path_on_its_own_that_moves_the_rootdir(folder, tmp_path_factory):
+    """Of `--results-dir DIR` pytest takes DIR for a place of tests before it knows the option."""
+    place = tmp_path_factory.mktemp("elsewhere")
+    for arguments in ([], ["-n", "2"]):
+        result = folder.pytest("--results-dir", str(place), *arguments)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            [f"ERROR: --results-dir {place}: pytest took the path for a place of tests and looked "
+             f"for its ini file there (rootdir *); write --results-dir={place}"]
+        )  # fmt: skip
+    assert list(place.iterdir()) == []
+
+
+def test_a_path_on_its_own_that_moves_nothing(folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("elsewhere")
+    (folder.path / "inside").mkdir()
+    for arguments in (["exp_effect.py", "--results-dir", str(place)], ["--results-dir", "inside"]):
+        result = folder.pytest(*arguments, "-k", "L2H0")
+        assert result.ret == pytest.ExitCode.OK
+        result.stdout.fnmatch_lines(["*2 deselected, 1 recorded*"])
+    assert (place / "small/records.jsonl").is_file()
+
+
 def test_workers_are_not_even_started(folder):
     done = folder.process("-n", "2", "--head-spec", "9:9")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
@@ -297,5 +332,24 @@ def test_an_experiment_of_pairs_refuses_free_lists(folder):
 
 def test_free_lists_run_where_pairs_are_not_needed(folder):
     folder.write("free.json", '{"prompts": ["Anna thanked him", "He was glad and she"]}')
-    folder.pytest("--emotion-prompts", "gratitude=free.json").assert_outcomes()
+    result = folder.pytest("--emotion-prompts", "gratitude=free.json")
+    result.stdout.fnmatch_lines(
+        ["emolib: profile small (tiny-neo; gratitude; free prompt lists in place of pairs), to *",
+         "*3 recorded*"]
+    )  # fmt: skip
     assert {len(row["vectors"]["logit_diff"]) for row in folder.rows()} == {2}
+
+
+def test_top_heads_of_no_emotion(folder):
+    folder.write("exp_effect.py", "def exp_it(model_source, head, record): record(n=1)\n")
+    scores = folder.results("alignment/head_scores_tiny-neo.json")
+    heads = [(layer, head) for layer in range(4) for head in range(4)]
+    entry = {"emotion": "gratitude", "atp_ig": 1.0}
+    content = {"scores": [entry | {"layer": layer, "head": head} for layer, head in heads]}
+    folder.write(scores.relative_to(folder.path).as_posix(), json.dumps(content))
+    result = folder.pytest("--head-spec", "top:2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: head spec 'top:2': the top heads are those of an emotion, and a function asks for "
+         "none; let it ask for the fixture emotion, or name heads"]
+    )  # fmt: skip

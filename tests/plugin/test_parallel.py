@@ -7,7 +7,7 @@ import re
 import shutil
 
 import pytest
-from folders import pairs
+from folders import INI, pairs
 
 FULL = """
 import pytest
@@ -104,8 +104,20 @@ def test_errors_in_workers_have_their_traceback(light):
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
 
 
-def test_an_own_choice_of_dist_stands(light):
-    done = light.process("-n", "2", "--dist", "load")
+@pytest.mark.parametrize("where", ["argument", "ini", "environment", "d"])
+def test_an_own_choice_of_dist_stands(light, where):
+    light.write(
+        "exp_effect.py",
+        "def exp_it(emotion, heads, record, worker_id): record(worker=worker_id)\n",
+    )
+    args = {"argument": ["--dist", "worksteal"], "d": ["-d"]}.get(where, [])
+    if where == "ini":
+        light.write("pytest.ini", INI + "addopts = --dist=worksteal\n")
+    elif where == "environment":
+        light.env["PYTEST_ADDOPTS"] = "--dist worksteal"
+    done = light.process("-n", "2", "-v", *args)
+    name = "LoadScheduling" if where == "d" else "WorkStealingScheduling"
+    assert f"scheduling tests via {name}" in done.stdout
     assert "8 recorded" in done.stdout
 
 
@@ -131,4 +143,5 @@ def test_a_wrong_marker_fails_every_item_of_the_workers(light):
     done = light.process("-n", "2")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert "exp_it: results marker: expected a relative path to a file" in done.stdout
-    assert "INTERNALERROR" not in done.stdout and not light.results().exists()
+    assert "INTERNALERROR" not in done.stdout
+    assert light.rows() == [] and light.files() == {"records.jsonl"}

@@ -62,6 +62,19 @@ def test_not_in_a_pipe(folder):
     assert "items/s" not in out and "exp_effect.py rrr" in out
 
 
+def test_items_that_record_nothing_count_too(folder):
+    folder.write(
+        "exp_effect.py",
+        "import pytest, time\n\ndef exp_it(heads, record):\n    time.sleep(0.15)\n"
+        "    if str(heads) == 'L2H0': pytest.skip('no')\n"
+        "    if str(heads) == 'L3H1': record(n=1)\n",
+    )
+    printed = in_terminal(folder)
+    assert re.search(r"\r3/3 items · ", printed), printed
+    assert "1 passed, 1 skipped, 1 recorded" in printed or "1 recorded" in printed
+    assert not re.search(r"tiny-neo-\S+ *[.s]", printed)
+
+
 def test_a_failure_keeps_its_letter_on_a_line_of_its_own(folder):
     folder.write(
         "exp_effect.py",

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from folders import pairs
+
+from emolib.stats import summarize
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def recorded(folder, body, *args):
@@ -63,7 +69,7 @@ def test_several_calls_are_several_rows(folder):
 def test_what_cannot_be_recorded_is_an_error(folder, body, message):
     result = recorded(folder, body)
     result.stdout.fnmatch_lines([f"E*{message.replace('[', '[[]')}", "*1 error in*"])
-    assert not folder.results("records.jsonl").exists()
+    assert folder.rows() == []
 
 
 def test_templates_are_the_clusters_of_the_interval(folder):
@@ -147,9 +153,13 @@ def exp_screening(screening, head, record):
     )
     missing = folder.pytest("--head-spec", "top:2")
     missing.stderr.fnmatch_lines(
-        ["ERROR: head spec 'top:2': no screening scores for tiny-neo; run `pytest "
+        ["ERROR: head spec 'top:2': expected screening scores of all 16 heads of tiny-neo for "
+         "gratitude in *head_scores_tiny-neo.json, got 0; run `pytest "
          "experiments/exp_head_screening.py` with the same profile and model first"]
     )  # fmt: skip
+    folder.pytest("--head-spec", "0:1")
+    some = folder.pytest("--head-spec", "top:2")
+    some.stderr.fnmatch_lines(["ERROR: head spec 'top:2': *head_scores_tiny-neo.json, got 1; *"])
     folder.pytest("--head-spec", "all")
     rows = {row["dims"]["heads"]: row["values"]["atp_ig"]["mean"] for row in folder.rows()}
     best = sorted(rows, key=lambda head: -abs(rows[head]))[:2]
@@ -205,6 +215,60 @@ def exp_it(model_source, factor, record): record(n=factor)
     }
 
 
+@pytest.mark.parametrize(
+    ("function", "got"),
+    [
+        ("exp_scores(run, heads, record)", "tiny-neo-gratitude-L0H0+L0H1"),
+        ("exp_scores(model, head, record)", "tiny-neo-L2H0"),
+        ("exp_scores(record)", "an item of neither"),
+    ],
+)
+def test_scores_are_of_one_head_and_emotion(folder, function, got):
+    marker = "@pytest.mark.results('alignment/{model}.json', shape='scores')"
+    folder.write("exp_effect.py", f"import pytest\n\n{marker}\ndef {function}: record(atp_ig=1)\n")
+    result = folder.pytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"ERROR: *: results marker: shape 'scores' takes items of one head and one emotion, got "
+         f"{got}; ask for the fixtures head and screening (or emotion), or use shape 'item'"]
+    )  # fmt: skip
+    assert not folder.results().exists()
+
+
+def test_screening_resamples_templates(folder):
+    """The intervals of the project's own screening are those of `summarize` with clusters."""
+    shutil.copy(EXPERIMENTS / "exp_head_screening.py", folder.path / "exp_effect.py")
+    folder.pytest("--head-spec", "2:0")
+    (row,) = folder.rows()
+    templates = [pair["template"] for pair in pairs()["pairs"]]
+    assert len(set(templates)) < len(templates)
+    values = row["vectors"]["dla"]
+    assert row["values"]["dla"] == summarize(values, templates)
+    assert row["values"]["dla"]["ci"] != summarize(values)["ci"]
+
+
+def test_two_functions_cannot_share_a_table(folder):
+    folder.write("exp_other.py", "def exp_effect(record): record(n=1)\n")
+    result = folder.pytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: exp_effect.py::exp_effect and exp_other.py::exp_effect would both fill "
+         "tables/effect.csv; rename one, or run them with a --results-dir each"]
+    )  # fmt: skip
+
+
+def test_a_table_is_of_the_function_that_ran_last(folder):
+    folder.write("exp_other.py", "def exp_effect(record): record(n=1)\n")
+    folder.pytest("exp_effect.py")
+    folder.pytest("exp_other.py")
+    assert folder.results("tables/effect.csv").read_text("utf-8") == (
+        "item,n\nexp_other.py::exp_effect,1\n"
+    )
+    assert len(folder.rows()) == 4
+    folder.pytest("exp_effect.py")
+    assert "exp_other" not in folder.results("tables/effect.csv").read_text("utf-8")
+
+
 def test_names_stay_inside_the_results_folder(folder):
     """A parameter or a model cannot lead a file out of the folder."""
     folder.write(
@@ -236,6 +300,17 @@ def test_the_table_of_a_run(folder):
         ["*- effect -*", "| model*| emotion*| heads*| n*| logit_diff*", "| tiny-neo*L2H0*| 12*|*",
          "written to results/small", "*3 recorded in *"]
     )  # fmt: skip
+
+
+def test_words_of_several_tokens_are_named_once_for_all_models(folder):
+    result = folder.pytest("--model=tiny-neo", "--model=tiny-gpt2", "--head-spec=0:1")
+    lines = [line for line in result.outlines if "several tokens" in line]
+    assert lines == [
+        "gratitude: 9 words are several tokens each (gratefully, thankfully, …) and stay out of "
+        "the logit metrics of tiny-neo, tiny-gpt2"
+    ]
+    provenance = folder.rows()[0]["provenance"]
+    assert provenance["in_pieces"][0] == "gratefully" and provenance["text_draws"] == 1
 
 
 def test_pairs_that_do_not_align_are_named(folder):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
 
 import pytest
+from folders import DATA
+from pytest_emolib import lab
+
+from emolib import provenance
 
 SLOW = """
 import os, time
@@ -150,6 +155,25 @@ def test_a_change_of_what_decides_the_numbers_recomputes(slow, change):
     assert len(ran(slow)) == 2
 
 
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "added_tokens.json"])
+def test_a_change_of_a_model_s_files_recomputes(slow, name):
+    model = slow.path / "mine"
+    shutil.copytree(DATA / "models/tiny-neo", model)
+    slow.pytest("--model=./mine", "-k", "L2H0")
+    path = model / name
+    path.write_text((path.read_text("utf-8") if path.exists() else "{}") + "\n", "utf-8")
+    slow.pytest("--model=./mine", "-k", "L2H0")
+    assert len(ran(slow)) == 2
+
+
+@pytest.mark.parametrize("library", ["vaderSentiment", "scipy", "python"])
+def test_a_change_of_a_library_recomputes(slow, library, monkeypatch):
+    slow.pytest("-k", "L2H0")
+    monkeypatch.setattr(lab, "versions", lambda: provenance.versions() | {library: "0"})
+    slow.pytest("-k", "L2H0")
+    assert len(ran(slow)) == 2
+
+
 @pytest.mark.parametrize(
     "args", [["-k", "L3H1"], ["--batch-size", "5"], ["--table-format", "html"]]
 )
@@ -193,10 +217,33 @@ def test_two_runs_do_not_write_one_store(slow):
     run = start(slow, *HEADS)
     wait_for_rows(slow, 1)
     second = slow.process(*HEADS)
+    listed = slow.process(*HEADS, "--collect-only", "-q")
     run.communicate(timeout=60)
+    assert listed.returncode == pytest.ExitCode.OK and "8 tests collected" in listed.stdout
     assert second.returncode == pytest.ExitCode.USAGE_ERROR
     assert "another run is writing to it; wait for it, or choose another folder" in second.stderr
     assert_whole(slow, 8)
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["serial", "n2"])
+def test_two_runs_started_together_double_no_row(slow, workers):
+    runs = [start(slow, *HEADS, *workers) for _ in range(2)]
+    said = [run.communicate(timeout=60)[1] for run in runs]
+    codes = sorted(run.returncode for run in runs)
+    # Whichever came second was refused, or found every row there.
+    assert codes in ([0, 0], [0, pytest.ExitCode.USAGE_ERROR]), said
+    assert_whole(slow, 8)
+
+
+def test_tables_that_cannot_be_written_leave_the_rows(slow):
+    slow.write("results/small/tables", "a file in the way")
+    result = slow.pytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(
+        ["*- effect -*", "ERROR: *tables/effect.csv: cannot be written (*); choose another "
+         "--results-dir", "*3 recorded*"]
+    )  # fmt: skip
+    assert_whole(slow, 3)
 
 
 def test_a_results_file_that_is_gone_is_written_again(slow):
@@ -211,6 +258,21 @@ def test_a_results_file_that_is_gone_is_written_again(slow):
     path.unlink()
     slow.pytest()
     assert path.read_text("utf-8") == text
+
+
+def test_going_back_to_stored_settings_brings_their_results_files_back(slow):
+    slow.write(
+        "exp_effect.py",
+        "import pytest\n\n@pytest.mark.results('own/{heads}.json')\n"
+        "def exp_it(emotion, heads, profile, record): record(n=profile.max_new_tokens)\n",
+    )
+    path = slow.results("own/L2H0.json")
+    slow.pytest()
+    first = path.read_text("utf-8")
+    slow.pytest("--max-new-tokens=7")
+    assert path.read_text("utf-8") != first
+    slow.pytest().stdout.fnmatch_lines(["*3 items from the store*"])
+    assert path.read_text("utf-8") == first
 
 
 def test_going_back_to_stored_settings_brings_their_table_back(slow):
