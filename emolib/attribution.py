@@ -8,14 +8,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from emolib import engine, metrics
 from emolib.encoding import Prompts
-from emolib.heads import Head
+from emolib.heads import Head, all_heads
 from emolib.interventions import patch
 from emolib.runs import Study, Table, to_numpy
+from emolib.stats import split_half
 from emolib.tracing import OwnTraceDict
 
 IG_STEPS = 5
@@ -57,6 +59,19 @@ def attribution_scores(study: Study) -> dict[str, Table]:
         "atp_noise": -to_numpy(effect(_gradients(study, pairs.emotion))),
         "atp_ig": to_numpy(torch.stack(path).mean(0)),
     }
+
+
+def rank(heads: Sequence[Head], scores: Table) -> list[Head]:
+    """Return heads by the absolute mean of their scores ``[n_pairs, H]``, strongest first."""
+    order = np.argsort(-np.abs(scores.mean(0)), kind="stable")
+    return [heads[i] for i in order]
+
+
+def ranking(study: Study) -> tuple[list[Head], float | None]:
+    """Return the heads by |atp_ig|, as screening ranks them, and the ranking's reliability."""
+    scores = attribution_scores(study)["atp_ig"]
+    heads = all_heads(study.model.n_layers, study.model.n_heads)
+    return rank(heads, scores), split_half(scores, seed=study.profile.seed)
 
 
 def _gradients(

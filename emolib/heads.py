@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -62,6 +62,25 @@ class HeadSet:
         return len(self.heads)
 
 
+@dataclass(frozen=True)
+class Top:
+    """The head of a rank in screening, ``top1`` the strongest: which one it is, a run finds out.
+
+    Attributes:
+        rank: From 1.
+    """
+
+    rank: int
+
+    def __str__(self) -> str:
+        """Return ``top1``."""
+        return f"top{self.rank}"
+
+    def __len__(self) -> int:
+        """Return 1, the number of heads."""
+        return 1
+
+
 def head_set(heads: Head | HeadSet | Iterable[Head]) -> HeadSet:
     """Return `heads` as a set, whether one head, a set or several heads were given."""
     if isinstance(heads, HeadSet):
@@ -111,23 +130,21 @@ def expand(
     n_heads: int,
     *,
     model: str = "the model",
-    ranking: Sequence[Head] | None = None,
     seed: int = 0,
-) -> list[HeadSet]:
+) -> list[HeadSet] | list[Top]:
     """Return the interventions that a head spec stands for, each as the set it edits.
 
     Args:
-        spec: One of `FORMS`. ``3:5`` and ``0:0,3:5`` give one (joint) set; ``all``, ``layer:3``,
-            ``top:10`` and ``random:10`` give one set of one head per head.
+        spec: One of `FORMS`. ``3:5`` and ``0:0,3:5`` give one (joint) set; ``all``, ``layer:3``
+            and ``random:10`` give one set of one head per head, ``top:10`` one rank per head.
         n_layers: Layers of the model.
         n_heads: Heads per layer.
         model: The model's name, for messages.
-        ranking: Heads from screening, strongest first, for ``top:N``.
         seed: For ``random:N``; the same seed draws the same heads.
 
     Raises:
-        InputError: When the spec is malformed, names a head the model lacks, asks for more heads
-            than there are, or is ``top:N`` without a ranking.
+        InputError: When the spec is malformed, names a head the model lacks, or asks for more
+            heads than there are.
     """
     check_spec(spec)
     everything = all_heads(n_layers, n_heads)
@@ -161,9 +178,4 @@ def expand(
         # A string seed: hash() of a tuple differs from one process to the next.
         chosen = random.Random(f"{seed}:{n_layers}x{n_heads}").sample(everything, number)
         return [HeadSet((head,)) for head in sorted(chosen)]
-    if ranking is None:
-        raise InputError(
-            f"head spec {spec!r}: no screening scores for {model}; "
-            "run `pytest experiments/exp_head_screening.py` with the same profile and model first"
-        )
-    return [HeadSet((head,)) for head in ranking[:number]]
+    return [Top(rank) for rank in range(1, number + 1)]

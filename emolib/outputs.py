@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emolib.errors import InputError
-from emolib.heads import Head, parse_head
+from emolib.heads import parse_head
 from emolib.records import Row
 
 SHAPES = ("item", "scores")
@@ -103,7 +103,12 @@ def item_file(rows: Sequence[Row]) -> dict[str, Any]:
 
 def per_prompt(row: Row) -> list[dict[str, Any]]:
     """Return a row's texts and vectors prompt by prompt."""
-    columns: dict[str, Sequence[Any]] = {**row.texts, **row.vectors}
+    columns: dict[str, Sequence[Any]] = {
+        **{name.removesuffix("s"): values for name, values in row.pairs.items()},
+        **row.texts,
+        **row.vectors,
+        **row.lists,
+    }
     count = max(map(len, columns.values()), default=0)
     return [
         {name: column[i] for name, column in columns.items() if len(column) == count}
@@ -143,25 +148,3 @@ def scores_file(rows: Sequence[Row]) -> dict[str, Any]:
         "rankings": rankings,
         "provenance": {row.dims["emotion"]: row.provenance | {"time": row.time} for row in rows},
     }
-
-
-def read_ranking(path: Path, emotion: str) -> list[Head] | None:
-    """Return the heads of a scores file by |atp_ig|, strongest first; None when it has none.
-
-    Raises:
-        InputError: When the file is damaged.
-    """
-    if not path.is_file():
-        return None
-    try:
-        scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
-        rows = [
-            (-abs(score["atp_ig"]), Head(score["layer"], score["head"]))
-            for score in scores
-            if score["emotion"] == emotion
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: not a scores file ({error!r}); run screening again with --fresh"
-        ) from None
-    return [head for _, head in sorted(rows)] or None

@@ -33,6 +33,9 @@ class Row:
         values: Per metric a number, None, or the summary of a vector (`emolib.stats.summarize`).
         vectors: Per metric the values per prompt.
         texts: Per name the texts per prompt.
+        lists: Per name a list per prompt, of any length: tokens, attention over them.
+        pairs: ``ids`` and ``templates`` of the pairs that vectors and texts go along with; empty
+            for free prompts and where they are of another number.
         output: Where its results file goes, relative to the results folder, and its shape.
         provenance: Model, weights, tokenizer, prompts, settings, versions, commit.
         time: When it was recorded, ISO 8601 in UTC.
@@ -49,6 +52,8 @@ class Row:
     values: dict[str, Any] = field(default_factory=dict)
     vectors: dict[str, list[float]] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
+    lists: dict[str, list[list[str | float]]] = field(default_factory=dict)
+    pairs: dict[str, list[str]] = field(default_factory=dict)
     output: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     time: str = ""
@@ -63,18 +68,18 @@ Summarize = Callable[[Sequence[float]], dict[str, Any]]
 
 
 def sort_values(recorded: Mapping[str, Any], summarize: Summarize) -> dict[str, Any]:
-    """Return recorded values sorted into the fields ``labels, values, vectors, texts`` of a row.
+    """Return recorded values sorted into a row's labels, values, vectors, texts and lists.
 
     Args:
         recorded: Per name a number, None, a text, a vector of numbers ``[n]`` (list, array or
-            tensor) or a list of texts.
+            tensor), a list of texts, or a list of n lists.
         summarize: Makes the summary of a vector.
 
     Raises:
         TypeError: When a value is none of these.
         ValueError: When a vector is not one-dimensional or a number is not finite.
     """
-    row: dict[str, Any] = {"labels": {}, "values": {}, "vectors": {}, "texts": {}}
+    row: dict[str, Any] = {"labels": {}, "values": {}, "vectors": {}, "texts": {}, "lists": {}}
     for name, value in recorded.items():
         if value is None or isinstance(value, (int, float)):
             # Counts and ranks stay whole numbers.
@@ -83,6 +88,8 @@ def sort_values(recorded: Mapping[str, Any], summarize: Summarize) -> dict[str, 
             row["labels"][name] = value
         elif isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
             row["texts"][name] = _texts(name, value)
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], (list, tuple)):
+            row["lists"][name] = [_list(name, entry) for entry in value]
         else:
             vector = _vector(name, value)
             if isinstance(vector, float):
@@ -101,6 +108,18 @@ def _texts(name: str, values: Sequence[Any]) -> list[str]:
                 f"[{index}]"
             )
     return [str(value) for value in values]
+
+
+def _list(name: str, values: Any) -> list[str | float]:
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(f"record({name}=…): expected lists throughout, got {type(values).__name__}")
+    for value in values:
+        if not isinstance(value, (str, int, float)):
+            raise TypeError(
+                f"record({name}=…): expected lists of numbers or texts, got {type(value).__name__}"
+            )
+    _finite(name, [value for value in values if not isinstance(value, str)])
+    return list(values)
 
 
 def _vector(name: str, value: Any) -> float | list[float]:
@@ -340,7 +359,7 @@ def _parse(line: bytes, where: str) -> Row:
 
 
 def _outline(rows: Iterable[Row]) -> tuple[Row, ...]:
-    return tuple(replace(row, vectors={}, texts={}) for row in rows)
+    return tuple(replace(row, vectors={}, texts={}, lists={}, pairs={}) for row in rows)
 
 
 def _function(row: Row) -> str:

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from emolib import engine
-from emolib.attribution import attribution_scores, verify
+from emolib.attribution import attribution_scores, rank, verify
 from emolib.encoding import Prompts
 from emolib.heads import Head, all_heads
 from emolib.models import LanguageModel
 from emolib.runs import Study, Table, Vector, to_numpy
-from emolib.stats import RELIABLE, rank_correlation, split_half
+from emolib.stats import rank_correlation, split_half, unreliable
 from emolib.tracing import OwnTraceDict
 
 # Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
@@ -54,7 +54,7 @@ class Screening:
     @cached_property
     def ranking(self) -> list[Head]:
         """Heads by |atp_ig|, strongest first."""
-        return _ranking(self.heads, self.pairs["atp_ig"])
+        return rank(self.heads, self.pairs["atp_ig"])
 
     @cached_property
     def rank_correlation(self) -> float | None:
@@ -74,15 +74,11 @@ class Screening:
         """
         column = self.heads.index(head)
         denoise, noise = self.verified.get(head, (None, None))
-        reliable = self.reliability is not None and self.reliability >= RELIABLE
+        doubt = unreliable(self.reliability)
         row: dict[str, Any] = {"atp_ig": self.pairs["atp_ig"][:, column]}
-        row["rank"] = self.ranking.index(head) + 1 if reliable else None
-        if not reliable:
-            row["ranking"] = (
-                "no reliability: too few pairs"
-                if self.reliability is None
-                else f"reliability {self.reliability:.2f} < {RELIABLE}"
-            )
+        row["rank"] = None if doubt else self.ranking.index(head) + 1
+        if doubt:
+            row["ranking"] = doubt
         for name in ("delta_attn", "dla", "delta_proj", "atp_denoise", "atp_noise"):
             row[name] = self.pairs[name][:, column]
         row |= {"patch_denoise": denoise, "patch_noise": noise}
@@ -91,11 +87,6 @@ class Screening:
             row[name] = self.pairs[name][:, column]
         row |= {"reliability": self.reliability, "rank_correlation": self.rank_correlation}
         return row
-
-
-def _ranking(heads: Sequence[Head], scores: Table) -> list[Head]:
-    order = np.argsort(-np.abs(scores.mean(0)), kind="stable")
-    return [heads[i] for i in order]
 
 
 def screen(study: Study) -> Screening:
@@ -111,7 +102,7 @@ def screen(study: Study) -> Screening:
     attention = attention_scores(study)
     written, norms = output_scores(study)
     scores = attention | written | attribution_scores(study)
-    ranking = _ranking(heads, scores["atp_ig"])
+    ranking = rank(heads, scores["atp_ig"])
     return Screening(
         heads,
         scores,

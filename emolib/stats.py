@@ -130,6 +130,13 @@ def split_half(
     return 2 * rho / (1 + rho) if rho > -1 / 3 else -1.0
 
 
+def unreliable(reliability: float | None) -> str:
+    """Return why a ranking is not to be shown as one, empty when it may be."""
+    if reliability is None:
+        return "no reliability: too few pairs"
+    return "" if reliability >= RELIABLE else f"reliability {reliability:.2f} < {RELIABLE}"
+
+
 def rank_correlation(left: ArrayLike, right: ArrayLike) -> float | None:
     """Return Spearman's rank correlation, or None where either side ties throughout."""
     a, b = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)

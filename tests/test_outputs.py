@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 
 from emolib import outputs
 from emolib.errors import InputError
-from emolib.heads import Head
 from emolib.outputs import (
     is_of,
     item_file,
     per_prompt,
-    read_ranking,
     safe,
     scores_file,
     write_output,
@@ -116,38 +114,4 @@ def test_an_unwritable_place_is_named(tmp_path):
         write_output(tmp_path, [row(output={"shape": "item", "path": "own/a.json"})], [])
     assert str(error.value) == (
         f"{tmp_path}/own/a.json: cannot be written (File exists); choose another --results-dir"
-    )
-
-
-def test_a_ranking_is_by_size_whatever_the_sign(tmp_path):
-    stored = [scored("L0H1", -2.0), scored("L0H0", 0.5), scored("L1H3", 2.5), scored("L1H0", 0.5)]
-    path = write_output(tmp_path, stored[:1], [*stored, scored("L1H1", 9.0, "fear")])
-    assert path is not None
-    heads = [Head(1, 3), Head(0, 1), Head(0, 0), Head(1, 0)]
-    assert read_ranking(path, "joy") == heads
-    assert read_ranking(path, "anger") is None
-    assert read_ranking(tmp_path / "none.json", "joy") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "JSONDecodeError('Expecting value: line 1 column 1 (char 0)')"),
-        ("{}", "KeyError('scores')"),
-        ("[]", "TypeError('list indices must be integers or slices, not str')"),
-        ('{"scores": [{"emotion": "joy"}]}', "KeyError('atp_ig')"),
-        ('{"scores": 3}', "TypeError(\"'int' object is not iterable\")"),
-        (
-            '{"scores": [{"emotion": "joy", "atp_ig": null, "layer": 0, "head": 0}]}',
-            "TypeError(\"bad operand type for abs(): 'NoneType'\")",
-        ),
-    ],
-)
-def test_a_damaged_scores_file_is_named(tmp_path, text, reason):
-    path = tmp_path / "scores.json"
-    path.write_text(text)
-    with pytest.raises(InputError) as error:
-        read_ranking(path, "joy")
-    assert str(error.value) == (
-        f"{path}: not a scores file ({reason}); run screening again with --fresh"
     )

@@ -80,6 +80,7 @@ def test_values_are_sorted_by_kind():
     }  # fmt: skip
     numbers = {"int": 3, "bool": True, "numpy": np.float32(0.5), "scalar": torch.tensor(2)}
     recorded = vectors | numbers | {"none": None, "label": "x", "texts": ("a", "b")}
+    recorded["tokens"] = [["a", "b"], [1.5], []]
     found = sort_values(recorded, lambda vector: {"sum": sum(vector)})
     assert found == {
         "labels": {"label": "x"},
@@ -87,6 +88,7 @@ def test_values_are_sorted_by_kind():
         | {"int": 3.0, "bool": 1.0, "numpy": 0.5, "scalar": 2.0, "none": None},
         "vectors": {key: [1.0, 2.0] for key in vectors},
         "texts": {"texts": ["a", "b"]},
+        "lists": {"tokens": [["a", "b"], [1.5], []]},
     }
     json.dumps(found)
 
@@ -106,6 +108,9 @@ BAD = "are not finite; leave them out, or record None where the metric is undefi
         (["a", 1], TypeError, "expected texts throughout, got int at [1]"),
         (float("nan"), ValueError, f"1 of 1 values {BAD}"),
         (torch.tensor(torch.inf), ValueError, f"1 of 1 values {BAD}"),
+        ([[1.0], 2.0], TypeError, "expected lists throughout, got float"),
+        ([["a"], [None]], TypeError, "expected lists of numbers or texts, got NoneType"),
+        ([["a", 1], [float("nan")]], ValueError, f"1 of 1 values {BAD}"),
         ([1, None, float("inf")], ValueError, f"2 of 3 values {BAD}"),
     ],
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from emolib.hashing import hash_json
-from emolib.heads import HeadSet
+from emolib.heads import HeadSet, Top
 from emolib.profiles import Ablation, Profile
 from emolib.sources import Source
 
@@ -26,13 +26,13 @@ class Case:
     Attributes:
         source: The model.
         emotion: Name of the emotion.
-        heads: The heads.
+        heads: The heads, or their rank in screening.
         ablation: The kind of ablation.
     """
 
     source: Source | None = None
     emotion: str | None = None
-    heads: HeadSet | None = None
+    heads: HeadSet | Top | None = None
     ablation: Ablation | None = None
 
     @property
@@ -60,8 +60,8 @@ class Case:
         return "-".join(parts) + self.variant
 
 
-def heads_name(heads: HeadSet) -> str:
-    """Return ``L0H0+L3H5``, or a short name with a hash for a large set."""
+def heads_name(heads: HeadSet | Top) -> str:
+    """Return ``L0H0+L3H5``, ``top1``, or a short name with a hash for a large set."""
     if len(heads) <= NAMED_HEADS:
         return str(heads)
     return f"{len(heads)}heads-{hash_json(str(heads))[:6]}"
@@ -71,7 +71,7 @@ def make_cases(
     wanted: Collection[str],
     profile: Profile,
     sources: Mapping[str, Source],
-    heads: Callable[[Source, str | None], Iterable[HeadSet]],
+    heads: Callable[[Source, str | None], Iterable[HeadSet | Top]],
 ) -> list[Case]:
     """Return the cases of a function, without doubles.
 
@@ -97,12 +97,15 @@ def _heads(
     asked: set[str],
     source: Source | None,
     emotion: str | None,
-    heads: Callable[[Source, str | None], Iterable[HeadSet]],
-) -> list[HeadSet | None]:
+    heads: Callable[[Source, str | None], Iterable[HeadSet | Top]],
+) -> list[HeadSet | Top | None]:
     if source is None or not asked & _ON_HEADS:
         return [None]
     sets = heads(source, emotion)
     if "head" not in asked:
         return list(sets)
     # A function of one head sees the heads of a joint set one by one.
-    return [HeadSet((head,)) for chosen in sets for head in chosen]
+    single: list[HeadSet | Top | None] = []
+    for chosen in sets:
+        single += [chosen] if isinstance(chosen, Top) else [HeadSet((head,)) for head in chosen]
+    return single

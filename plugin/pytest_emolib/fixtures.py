@@ -54,10 +54,9 @@ def emotion(request: pytest.FixtureRequest, emolib_case: Case) -> Emotion:
 
 
 @pytest.fixture
-def heads(emolib_case: Case) -> HeadSet:
+def heads(request: pytest.FixtureRequest, emolib_case: Case) -> HeadSet:
     """The item's heads, edited together."""
-    assert emolib_case.heads is not None
-    return emolib_case.heads
+    return _lab(request).heads(emolib_case)
 
 
 @pytest.fixture
@@ -76,13 +75,13 @@ def ablation_kind(emolib_case: Case) -> Ablation:
 @pytest.fixture
 def model(request: pytest.FixtureRequest, model_source: Source) -> LanguageModel:
     """The item's model; ``Trace(model.hf, …)`` works on it."""
-    return _lab(request).model(model_source)
+    return _lab(request).bench.model(model_source)
 
 
 @pytest.fixture
 def study(request: pytest.FixtureRequest, model_source: Source, emotion: Emotion) -> Study:
     """The item's model on its emotion's prompts."""
-    return _lab(request).study(model_source, emotion.name)
+    return _lab(request).bench.study(model_source, emotion.name)
 
 
 @pytest.fixture
@@ -115,7 +114,7 @@ def ablation(study: Study, ablation_kind: Ablation) -> Callable[[Heads], Interve
 @pytest.fixture
 def screening(request: pytest.FixtureRequest, study: Study) -> Screening:
     """The screening scores of every head of the model on the emotion's pairs."""
-    return _lab(request).screening(study)
+    return _lab(request).bench.screening(study)
 
 
 @pytest.fixture

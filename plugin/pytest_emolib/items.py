@@ -25,7 +25,8 @@ def case_of(item: pytest.Item) -> Case:
 
 def full_dims(case: Case) -> dict[str, Any]:
     """Return the parts of a case with every head by name."""
-    return case.dims | ({"heads": [str(head) for head in case.heads]} if case.heads else {})
+    whole = {"heads": str(case.heads).split("+")} if case.heads else {}
+    return case.dims | whole
 
 
 def experiment_of(item: pytest.Item) -> str:

@@ -15,13 +15,14 @@ import pytest
 
 from emolib.errors import InputError
 from emolib.hashing import hash_json
-from emolib.heads import Head, HeadSet, expand
-from emolib.outputs import is_of, read_ranking, results_folder, safe, write_output
+from emolib.heads import HeadSet, Top, expand
+from emolib.outputs import is_of, results_folder, write_output
 from emolib.profiles import TEXT_DRAWS, Emotion, load_emotion
 from emolib.provenance import code_hash, git_commit, package_hash, versions
 from emolib.records import Row, Store
 from emolib.sources import Source, find
 from emolib.tables import write_tables
+from pytest_emolib.bench import Bench
 from pytest_emolib.cases import Case, make_cases
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.options import get
@@ -29,9 +30,7 @@ from pytest_emolib.settings import resolve
 from pytest_emolib.summary import notes, print_tables
 
 if TYPE_CHECKING:
-    from emolib.models import LanguageModel
     from emolib.runs import Study
-    from emolib.screening import Screening
 
 _SETTINGS = ("position", "max_new_tokens", "seed", "draws", "verify", "dtype", "device")
 _SCORES = "alignment/head_scores_{model}.json"
@@ -48,9 +47,6 @@ class Lab:
         """
         self._config = config
         self.profile, self._free = resolve(config)
-        self._models: dict[str, LanguageModel] = {}
-        self._studies: dict[tuple[str, str], Study] = {}
-        self._screenings: dict[tuple[str, str], Screening] = {}
         self._contexts: dict[tuple[Path, str | None, str | None], str] = {}
         self._shown: list[Row] = []
 
@@ -86,6 +82,11 @@ class Lab:
             name: load_emotion(self.profile, name, free=self._free)
             for name in self.profile.emotions
         }
+
+    @cached_property
+    def bench(self) -> Bench:
+        """The models and studies in memory."""
+        return Bench(self.profile, self.emotions)
 
     @cached_property
     def store(self) -> Store:
@@ -133,76 +134,27 @@ class Lab:
             own |= {n.strip() for n in names.split(",")} if isinstance(names, str) else set(names)
         return make_cases(set(wanted) - own, self.profile, self.sources, self._head_sets)
 
-    def _head_sets(self, source: Source, emotion: str | None) -> list[HeadSet]:
-        tops = [spec for spec in self.profile.heads if spec.strip().startswith("top:")]
-        ranking = self._ranking(source, emotion, tops[0]) if tops else None
-        sets: list[HeadSet] = []
+    def _head_sets(self, source: Source, emotion: str | None) -> list[HeadSet | Top]:
+        sets: list[HeadSet | Top] = []
         for spec in self.profile.heads:
-            sets += expand(
-                spec,
-                source.n_layers,
-                source.n_heads,
-                model=source.name,
-                ranking=ranking,
-                seed=self.profile.seed,
-            )
+            shape, seed = (source.n_layers, source.n_heads), self.profile.seed
+            found = expand(spec, *shape, model=source.name, seed=seed)
+            if emotion is None and any(isinstance(heads, Top) for heads in found):
+                raise InputError(
+                    f"head spec {spec!r}: the top heads are those of an emotion, and a function "
+                    "asks for none; let it ask for the fixture emotion, or name heads"
+                )
+            sets += found
         return sets
 
-    def _ranking(self, source: Source, emotion: str | None, spec: str) -> list[Head]:
-        if emotion is None:
-            raise InputError(
-                f"head spec {spec!r}: the top heads are those of an emotion, and a function asks "
-                "for none; let it ask for the fixture emotion, or name heads"
-            )
-        path = self.results / _SCORES.format(model=safe(source.name))
-        ranking = read_ranking(path, emotion) or []
-        every = source.n_layers * source.n_heads
-        if len(ranking) != every:
-            raise InputError(
-                f"head spec {spec!r}: expected screening scores of all {every} heads of "
-                f"{source.name} for {emotion} in {path}, got {len(ranking)}; run `pytest "
-                "experiments/exp_head_screening.py` with the same profile and model first"
-            )
-        return ranking
-
-    def model(self, source: Source) -> LanguageModel:
-        """Return a model with its weights; the last one asked for is kept."""
-        if source.name not in self._models:
-            import torch
-
-            from emolib.models import load
-
-            if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
-                # Each worker would otherwise start as many threads as there are cores.
-                torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-            self._models.clear()
-            self._studies.clear()
-            self._screenings.clear()
-            self._models[source.name] = load(
-                source, device=self.profile.device, dtype=self.profile.dtype
-            )
-        return self._models[source.name]
-
-    def study(self, source: Source, emotion: str) -> Study:
-        """Return a model on an emotion's prompts; the last one asked for is kept."""
-        from emolib.runs import Study
-
-        key = source.name, emotion
-        if key not in self._studies:
-            model = self.model(source)
-            self._studies.clear()
-            self._screenings.clear()
-            self._studies[key] = Study(model, self.emotions[emotion], self.profile)
-        return self._studies[key]
-
-    def screening(self, study: Study) -> Screening:
-        """Return the screening scores of a study's model on its emotion, computed once."""
-        from emolib.screening import screen
-
-        key = study.model.name, study.emotion.name
-        if key not in self._screenings:
-            self._screenings[key] = screen(study)
-        return self._screenings[key]
+    def heads(self, case: Case) -> HeadSet:
+        """Return the heads of a case; those of a rank are looked up in the ranking, made once."""
+        assert case.heads is not None
+        if isinstance(case.heads, HeadSet):
+            return case.heads
+        assert case.source is not None and case.emotion is not None
+        heads, _ = self.bench.ranking(case.source, case.emotion)
+        return HeadSet((heads[case.heads.rank - 1],))
 
     def context(self, item: pytest.Item) -> str:
         """Return the hash of all that an item's numbers follow from, but for which item it is.
@@ -272,7 +224,12 @@ class Lab:
             fits = clusters is not None and len(clusters) == len(vector)
             return summarize(vector, clusters if fits else None, seed=self.profile.seed)
 
-        return sort_values(values, summary)
+        row = sort_values(values, summary)
+        columns = [*row["vectors"].values(), *row["texts"].values(), *row["lists"].values()]
+        if study and clusters and any(len(column) == len(clusters) for column in columns):
+            ids = [pair.id for pair in study.pairs.pairs]
+            row["pairs"] = {"ids": ids, "templates": list(clusters)}
+        return row
 
     def rows(self, item: pytest.Item, recorded: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the rows of an item as plain data, ready to travel from a worker.
@@ -288,12 +245,30 @@ class Lab:
             "key": self.key(item),
             "context": self.context(item),
             "of": len(recorded),
-            "dims": case.dims | own_parameters(item),
+            "dims": self._dims(case) | own_parameters(item),
             "output": output_of(item),
             "provenance": self._provenance(case),
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        return [asdict(Row(**shared, row=i, **values)) for i, values in enumerate(recorded)]
+        named = self._rank_labels(case)
+        rows = []
+        for i, values in enumerate(recorded):
+            labels = named | values["labels"]
+            rows.append(asdict(Row(**shared, row=i, **(values | {"labels": labels}))))
+        return rows
+
+    def _dims(self, case: Case) -> dict[str, str]:
+        """Return the parts of a case by name, the heads of a rank by the name they turned out."""
+        ranked = isinstance(case.heads, Top)
+        return case.dims | ({"heads": str(self.heads(case))} if ranked else {})
+
+    def _rank_labels(self, case: Case) -> dict[str, str]:
+        from emolib.stats import unreliable
+
+        if not isinstance(case.heads, Top) or not case.source or not case.emotion:
+            return {}
+        doubt = unreliable(self.bench.ranking(case.source, case.emotion)[1])
+        return {"spec": str(case.heads)} | ({"ranking": doubt} if doubt else {})
 
     def _provenance(self, case: Case) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -308,10 +283,13 @@ class Lab:
             found["shape"] = {"layers": source.n_layers, "heads": source.n_heads}
         if case.emotion:
             found["prompts"] = self.emotions[case.emotion].hash
-        if case.source and (study := self._studies.get((case.source.name, case.emotion or ""))):
+        if study := self.bench.made(case.source, case.emotion):
             found["left_out"] = [list(pair) for pair in study.left_out]
             found["in_pieces"] = list(study.in_pieces)
-        found |= {k: v for k, v in full_dims(case).items() if k in ("heads", "ablation")}
+        if case.heads:
+            found["heads"] = [str(head) for head in self.heads(case)]
+        if case.ablation:
+            found["ablation"] = case.ablation
         found |= {name: getattr(self.profile, name) for name in _SETTINGS}
         found["text_draws"] = TEXT_DRAWS
         return found | {"versions": versions(), "commit": git_commit(self._config.rootpath)}

@@ -21,7 +21,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "--head-spec": {
         "metavar": "SPEC",
         "action": "append",
-        "help": "3:5 one head; 0:0,0:1,3:5 a joint set; all, layer:3, top:10 (from screening) or "
+        "help": "3:5 one head; 0:0,0:1,3:5 a joint set; all, layer:3, top:10 (by |atp_ig|) or "
         "random:10 one head at a time; repeatable",
     },
     "--prompts-file": {

@@ -254,8 +254,8 @@ CASES = {
         [],
         {"results/small/records.jsonl": '{"v": 1}\n{"v": 1}\n'},
         "{path}/results/small/records.jsonl: line 1: not a row (no context, dims, experiment, "
-        "item, key, labels, of, output, provenance, row, texts, time, values, vectors); restore "
-        "the file from a copy or move it away to start afresh",
+        "item, key, labels, lists, of, output, pairs, provenance, row, texts, time, values, "
+        "vectors); restore the file from a copy or move it away to start afresh",
     ),
 }
 
@@ -342,11 +342,6 @@ def test_free_lists_run_where_pairs_are_not_needed(folder):
 
 def test_top_heads_of_no_emotion(folder):
     folder.write("exp_effect.py", "def exp_it(model_source, head, record): record(n=1)\n")
-    scores = folder.results("alignment/head_scores_tiny-neo.json")
-    heads = [(layer, head) for layer in range(4) for head in range(4)]
-    entry = {"emotion": "gratitude", "atp_ig": 1.0}
-    content = {"scores": [entry | {"layer": layer, "head": head} for layer, head in heads]}
-    folder.write(scores.relative_to(folder.path).as_posix(), json.dumps(content))
     result = folder.pytest("--head-spec", "top:2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(

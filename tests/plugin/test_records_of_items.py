@@ -117,7 +117,8 @@ def exp_scores(head, emotion, record):
         folder.results("patching/own/tiny-neo_gratitude_L2H0-mean.json").read_text("utf-8")
     )
     assert own["model"] == "tiny-neo" and own["heads"] == "L2H0" and own["ablation"] == "mean"
-    assert len(own["prompts"]) == 12 and set(own["prompts"][0]) == {"logit_diff", "text"}
+    assert len(own["prompts"]) == 12 and set(own["prompts"][0]) == {"id", "template", "logit_diff", "text"}
+    assert own["prompts"][0]["id"] == pairs()["pairs"][0]["id"]
     mean = sum(prompt["logit_diff"] for prompt in own["prompts"]) / 12
     assert own["summary"]["logit_diff"]["mean"] == pytest.approx(mean)
     provenance = own["provenance"]
@@ -140,33 +141,52 @@ def exp_scores(head, emotion, record):
     assert "L2H1" in folder.results("tables/own.md").read_text("utf-8")
 
 
-def test_top_heads_come_from_screening(folder):
-    folder.write(
-        "exp_effect.py",
-        """
+TOP = """
 import pytest
+from emolib.interventions import zero
 
 @pytest.mark.results("alignment/head_scores_{model}.json", shape="scores")
 def exp_screening(screening, head, record):
     record(**screening.of(head))
-""",
-    )
-    missing = folder.pytest("--head-spec", "top:2")
-    missing.stderr.fnmatch_lines(
-        ["ERROR: head spec 'top:2': expected screening scores of all 16 heads of tiny-neo for "
-         "gratitude in *head_scores_tiny-neo.json, got 0; run `pytest "
-         "experiments/exp_head_screening.py` with the same profile and model first"]
-    )  # fmt: skip
-    folder.pytest("--head-spec", "0:1")
-    some = folder.pytest("--head-spec", "top:2")
-    some.stderr.fnmatch_lines(["ERROR: head spec 'top:2': *head_scores_tiny-neo.json, got 1; *"])
-    folder.pytest("--head-spec", "all")
-    rows = {row["dims"]["heads"]: row["values"]["atp_ig"]["mean"] for row in folder.rows()}
-    best = sorted(rows, key=lambda head: -abs(rows[head]))[:2]
-    result = folder.pytest("--head-spec", "top:2", "--collect-only", "-q")
-    assert [line for line in result.outlines if "::" in line] == [
-        f"exp_effect.py::exp_screening[tiny-neo-gratitude-{head}]" for head in best
+
+@pytest.mark.results("own/{model}_{heads}.json")
+def exp_ablate(run, heads, record):
+    record(logit_diff=run(zero(heads)).logit_diff - run().logit_diff)
+"""
+
+
+def test_top_heads_come_from_screening(folder):
+    """They have ids of their own and show the head they turn out to stand for."""
+    folder.write("exp_effect.py", TOP)
+    result = folder.pytest("--head-spec", "top:2", "--collect-only", "-q", "-k", "exp_ablate")
+    assert [line for line in result.outlines if "::exp_ablate" in line] == [
+        f"exp_effect.py::exp_ablate[tiny-neo-gratitude-top{rank}]" for rank in (1, 2)
     ]
+    folder.pytest("--head-spec", "all")
+    full = {(row["experiment"], row["dims"]["heads"]): row["values"] for row in folder.rows()}
+    size = {head: abs(v["atp_ig"]["mean"]) for (name, head), v in full.items() if "atp_ig" in v}
+    best = sorted(size, key=size.get)[::-1][:2]
+    # Serial and fresh, from the ranking alone and not from a screening in the same run.
+    result = folder.pytest("--head-spec", "top:2", "-k", "exp_ablate and top")
+    result.stdout.fnmatch_lines([f"tiny-neo*gratitude*{head}*top{i + 1}*" for i, head in
+                                 enumerate(best)])  # fmt: skip
+    rows = folder.rows()[-2:]
+    assert [row["dims"]["heads"] for row in rows] == best
+    for rank, row in enumerate(rows, 1):
+        assert row["labels"]["spec"] == f"top{rank}"
+        assert row["provenance"]["heads"] == [row["dims"]["heads"]]
+        effect = full["ablate", row["dims"]["heads"]]["logit_diff"]["mean"]
+        assert row["values"]["logit_diff"]["mean"] == pytest.approx(effect, abs=1e-5)
+        content = json.loads(folder.results(f"own/tiny-neo_top{rank}.json").read_text("utf-8"))
+        assert content["heads"] == row["dims"]["heads"]
+
+
+def test_a_top_head_of_an_unreliable_ranking_says_so(folder):
+    folder.write("data/pairs/gratitude.json", json.dumps(pairs(count=3)))
+    folder.write("exp_effect.py", TOP)
+    folder.pytest("--head-spec", "top:1", "-k", "exp_ablate and top")
+    (row,) = folder.rows()
+    assert row["labels"] == {"spec": "top1", "ranking": "no reliability: too few pairs"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""What is in memory: one model, its study of one emotion, and what was computed of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from emolib.heads import Head
+from emolib.profiles import Emotion, Profile
+from emolib.sources import Source
+
+if TYPE_CHECKING:
+    from emolib.models import LanguageModel
+    from emolib.runs import Study
+    from emolib.screening import Screening
+
+
+class Bench:
+    """Models and studies, made when first asked for; torch is not loaded before."""
+
+    def __init__(self, profile: Profile, emotions: Mapping[str, Emotion]) -> None:
+        """Hold the settings and the emotions by name."""
+        self._profile = profile
+        self._emotions = emotions
+        self._models: dict[str, LanguageModel] = {}
+        self._studies: dict[tuple[str, str], Study] = {}
+        self._screenings: dict[tuple[str, str], Screening] = {}
+        self._rankings: dict[tuple[str, str], tuple[list[Head], float | None]] = {}
+
+    def model(self, source: Source) -> LanguageModel:
+        """Return a model with its weights; the last one asked for is kept."""
+        if source.name not in self._models:
+            import torch
+
+            from emolib.models import load
+
+            if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+                # Each worker would otherwise start as many threads as there are cores.
+                torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+            self._models.clear()
+            self._studies.clear()
+            self._screenings.clear()
+            self._models[source.name] = load(
+                source, device=self._profile.device, dtype=self._profile.dtype
+            )
+        return self._models[source.name]
+
+    def study(self, source: Source, emotion: str) -> Study:
+        """Return a model on an emotion's prompts; the last one asked for is kept."""
+        from emolib.runs import Study
+
+        key = source.name, emotion
+        if key not in self._studies:
+            model = self.model(source)
+            self._studies.clear()
+            self._screenings.clear()
+            self._studies[key] = Study(model, self._emotions[emotion], self._profile)
+        return self._studies[key]
+
+    def screening(self, study: Study) -> Screening:
+        """Return the screening scores of a study's model on its emotion, computed once."""
+        from emolib.screening import screen
+
+        key = study.model.name, study.emotion.name
+        if key not in self._screenings:
+            self._screenings[key] = screen(study)
+        return self._screenings[key]
+
+    def ranking(self, source: Source, emotion: str) -> tuple[list[Head], float | None]:
+        """Return the heads as screening ranks them, and the ranking's reliability, made once."""
+        from emolib.attribution import ranking
+
+        key = source.name, emotion
+        if key not in self._rankings:
+            screened = self._screenings.get(key)
+            self._rankings[key] = (
+                (screened.ranking, screened.reliability)
+                if screened
+                else ranking(self.study(source, emotion))
+            )
+        return self._rankings[key]
+
+    def made(self, source: Source | None, emotion: str | None) -> Study | None:
+        """Return a study if it is in memory."""
+        return self._studies.get((source.name, emotion)) if source and emotion else None
