@@ -40,6 +40,12 @@ class Prompts:
         """Tokens of the longest prompt."""
         return max(len(ids) for ids in self.ids)
 
+    @property
+    def ends_with_slot(self) -> bool:
+        """Whether a prompt's slot reaches its end, so that nothing is ``after_slot``."""
+        spans = zip(self.slots or (), self.ids, strict=False)
+        return any(end >= len(ids) for (_, end), ids in spans)
+
     def batches(self, size: int, pad: int, device: str | torch.device) -> Iterator[Batch]:
         """Yield the prompts in order, `size` at a time, all padded on the left to `width`.
 

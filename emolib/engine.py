@@ -56,7 +56,8 @@ def intervened(
         model: The model.
         interventions: What to do; none gives the clean model, without a hook.
         batch: The prompts that will run.
-        position: Where in the prompt z is edited; generated tokens are edited under ``all``.
+        position: Where in the prompt z is edited; generated tokens are edited under ``all``, and
+            by interventions for every step.
         draw: Number of the draw.
 
     Yields:
@@ -122,11 +123,11 @@ class _Stage:
             layer: The layer.
         """
         self.ran.add(layer)
-        if self.generated and self.position != "all":
-            return {}
         heads = split_heads(z, self.n_heads)
         edited: dict[Head, Tensor] = {}
         for head, intervention in self.plan[layer]:
+            if self.generated and self.position != "all" and not intervention.every_step:
+                continue
             before = edited.get(head, heads[:, :, head.index])
             site = Site(head, self.batch, self.position, self.draw, self.generated)
             after: object = intervention.edit(before.clone(), site)
@@ -271,8 +272,8 @@ def generate(
 ) -> Continuations:
     """Return greedy continuations, under the interventions' first draw.
 
-    At ``last``, ``slot`` and ``after_slot`` z is edited while the prompt is read; at ``all`` at
-    every generated token too.
+    At ``last``, ``slot`` and ``after_slot`` z is edited while the prompt is read; at ``all``, and
+    by interventions for every step, at every generated token too.
     """
     ids: list[tuple[int, ...]] = []
     margins: list[float] = []

@@ -56,12 +56,15 @@ class Intervention:
         heads: The heads it edits together.
         edit: The function on z.
         draws: Runs that its effect is averaged over.
+        every_step: Whether generated tokens are edited at every position setting, not under
+            ``all`` alone.
     """
 
     kind: str
     heads: HeadSet
     edit: Edit
     draws: int = 1
+    every_step: bool = False
 
     def __str__(self) -> str:
         """Return ``zero(L0H1+L2H3)``."""
@@ -195,22 +198,24 @@ def _right_aligned(values: Tensor, z: Tensor) -> Tensor:
     return aligned
 
 
-def patch(heads: Heads, source: Activations) -> Intervention:
+def patch(heads: Heads, source: Activations, *, every_step: bool = False) -> Intervention:
     """Set z to its value on the paired prompt, row by row.
 
     Run neutral with the z of emotion (denoise: sufficiency) or emotion with the z of neutral
-    (noise: necessity). Generated tokens have no counterpart and are left alone.
+    (noise: necessity). z is replaced, so what the head attends to and what it reads there both
+    come from the pair. Generated tokens have no counterpart there and are left alone.
 
     Args:
         heads: The heads, edited together.
         source: z on the paired prompts: as many, each of the same token length.
+        every_step: Give every generated token the z of the paired prompt's last token.
 
     Raises:
         InputError: In the run, when the prompts do not pair up.
     """
 
     def apply(z: Tensor, site: Site) -> Tensor:
-        if site.generated:
+        if site.generated and not every_step:
             return z
         prompts = site.batch.prompts
         lengths = [len(ids) for ids in prompts.ids]
@@ -222,4 +227,4 @@ def patch(heads: Heads, source: Activations) -> Intervention:
         rows = site.batch.rows
         return source.of(site.head)[rows.start : rows.stop, -z.shape[1] :].to(z)
 
-    return Intervention("patch", head_set(heads), apply)
+    return Intervention("patch", head_set(heads), apply, every_step=every_step)

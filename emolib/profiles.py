@@ -50,6 +50,7 @@ class Profile:
         max_new_tokens: Length of greedy continuations, in tokens.
         seed: For every draw (resample, random heads, bootstrap, splits).
         draws: Draws that a resample effect is averaged over.
+        patch_generated: Whether patching goes on at every generated token.
         verify: How many top heads, and as many random ones, screening verifies by patching.
         dtype: The models' floating point type.
         device: torch's name of the device.
@@ -68,6 +69,7 @@ class Profile:
     seed: int = 0
     draws: int = MIN_DRAWS
     verify: int = 3
+    patch_generated: bool = False
     dtype: str = "float32"
     device: str = "cpu"
     batch_size: int | None = None
@@ -210,6 +212,10 @@ def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
                 raise InputError(
                     f"{label(key)}: expected one of {', '.join(allowed)}, got {value!r}"
                 )
+    if not isinstance(profile.patch_generated, bool):
+        raise InputError(
+            f"{label('patch_generated')}: expected true or false, got {profile.patch_generated!r}"
+        )
     if not isinstance(profile.device, str):
         raise InputError(f"{label('device')}: expected a name, got {profile.device!r}")
     for key, least in _LEAST.items():

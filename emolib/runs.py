@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,8 +14,8 @@ from emolib.encoding import AlignedPairs, Prompts
 from emolib.errors import InputError
 from emolib.interventions import Activations, Heads, Intervention, mean, resample, zero
 from emolib.models import LanguageModel
-from emolib.profiles import Ablation, Emotion, Profile
-from emolib.prompts import Side
+from emolib.profiles import Ablation, Emotion, Position, Profile
+from emolib.prompts import Lexicon, Side
 
 Vector = NDArray[np.float64]
 Table = NDArray[np.float64]
@@ -37,11 +37,13 @@ class Readout:
         study: Study,
         prompts: Prompts,
         interventions: tuple[Intervention, ...],
+        position: Position,
     ) -> None:
         """Hold what to run; `Study.run` makes these."""
         self._study = study
         self._prompts = prompts
         self._interventions = interventions
+        self._position = position
         self.prompts = list(prompts.texts)
 
     @cached_property
@@ -52,7 +54,7 @@ class Readout:
             self._study.model,
             self._prompts,
             self._interventions,
-            position=profile.position,
+            position=self._position,
             batch_size=profile.batch_size,
         )
 
@@ -84,7 +86,7 @@ class Readout:
             self._prompts,
             self._interventions,
             max_new_tokens=profile.max_new_tokens,
-            position=profile.position,
+            position=self._position,
             batch_size=profile.batch_size,
         )
 
@@ -118,6 +120,16 @@ class Readout:
         words = self._study.emotion.lexicon.words
         plain, negated = np.array([wording.keyword_rates(text, words) for text in self.texts]).T
         return plain, negated
+
+    def keyword_changes(self, clean: Readout) -> dict[str, Vector]:
+        """Return how far the rate of every emotion's words moves, ``keyword_rate_<emotion>``."""
+        return {
+            f"keyword_rate_{name}": self._rates(lexicon) - clean._rates(lexicon)
+            for name, lexicon in self._study.lexicons.items()
+        }
+
+    def _rates(self, lexicon: Lexicon) -> Vector:
+        return np.array([wording.keyword_rate(text, lexicon.words) for text in self.texts])
 
     @property
     def distinct_2(self) -> Vector:
@@ -155,17 +167,32 @@ class Study:
         model: The model.
         emotion: The emotion's data.
         profile: The settings.
+        lexicons: By emotion the lexicons that texts are read with.
         in_pieces: Words of the lexicon and targets that are several tokens under the model's
             tokenizer, which the logit metrics leave out.
     """
 
-    def __init__(self, model: LanguageModel, emotion: Emotion, profile: Profile) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        emotion: Emotion,
+        profile: Profile,
+        lexicons: Mapping[str, Lexicon] | None = None,
+    ) -> None:
         """Encode the prompts.
+
+        Args:
+            model: The model.
+            emotion: The emotion's data.
+            profile: The settings.
+            lexicons: By emotion the lexicons that texts are read with; the emotion's own alone
+                when None.
 
         Raises:
             InputError: When no pair aligns, a prompt is too long, or no target word is one token.
         """
         self.model, self.emotion, self.profile = model, emotion, profile
+        self.lexicons = {emotion.name: emotion.lexicon} if lexicons is None else dict(lexicons)
         self.targets = model.target_ids(emotion.lexicon, emotion.neutral)
         new = profile.max_new_tokens
         self._pairs = None if emotion.pairs is None else model.align(emotion.pairs, new)
@@ -217,17 +244,24 @@ class Study:
         lexicon = self.emotion.lexicon
         return self.model.word_ids((*lexicon.words, *lexicon.targets), "lexicon words")
 
-    def run(self, *interventions: Intervention, on: Side = "emotion") -> Readout:
+    def run(
+        self,
+        *interventions: Intervention,
+        on: Side = "emotion",
+        position: Position | None = None,
+    ) -> Readout:
         """Return the readout of a run; the clean one is made once and shared.
 
         Args:
             *interventions: Applied together; none for the clean run.
             on: Which side's prompts.
+            position: Where in the prompt z is edited; None takes the profile's.
         """
+        where = position or self.profile.position
         if interventions:
-            return Readout(self, self.prompts(on), interventions)
+            return Readout(self, self.prompts(on), interventions, where)
         if on not in self._clean:
-            self._clean[on] = Readout(self, self.prompts(on), ())
+            self._clean[on] = Readout(self, self.prompts(on), (), where)
         return self._clean[on]
 
     def activations(self, side: Side) -> Activations:

@@ -13,6 +13,7 @@ def exp_head_ablation(run, heads, ablation, record):
         kl=ablated.kl(clean),
         sentiment=ablated.sentiment - clean.sentiment,
         keyword_rate=ablated.keyword_rate - clean.keyword_rate,
+        **ablated.keyword_changes(clean),
         negated_rate=ablated.negated_rate - clean.negated_rate,
         changed=ablated.changed(clean),
         fluency=ablated.fluency - clean.fluency,

@@ -13,7 +13,10 @@ from emolib.profiles import data_root, load_emotion, load_profile
 from emolib.prompts import load_pairs
 
 BASE = 'models = ["tiny-gpt2"]\nemotions = ["joy"]\n'
-SET = "ablations, position, max_new_tokens, seed, draws, verify, dtype, device, batch_size, files"
+SET = (
+    "ablations, position, max_new_tokens, seed, draws, verify, patch_generated, dtype, device, "
+    "batch_size, files"
+)
 
 
 @pytest.fixture

@@ -55,7 +55,8 @@ class Bench:
             model = self.model(source)
             self._studies.clear()
             self._screenings.clear()
-            self._studies[key] = Study(model, self._emotions[emotion], self._profile)
+            lexicons = {name: found.lexicon for name, found in self._emotions.items()}
+            self._studies[key] = Study(model, self._emotions[emotion], self._profile, lexicons)
         return self._studies[key]
 
     def screening(self, study: Study) -> Screening:

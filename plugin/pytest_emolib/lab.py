@@ -32,7 +32,16 @@ from pytest_emolib.summary import notes, print_tables
 if TYPE_CHECKING:
     from emolib.runs import Study
 
-_SETTINGS = ("position", "max_new_tokens", "seed", "draws", "verify", "dtype", "device")
+_SETTINGS = (
+    "position",
+    "max_new_tokens",
+    "seed",
+    "draws",
+    "verify",
+    "patch_generated",
+    "dtype",
+    "device",
+)
 _SCORES = "alignment/head_scores_{model}.json"
 
 
@@ -176,6 +185,9 @@ class Lab:
                 "config": case.source and case.source.config_hash,
                 "tokenizer": case.source and case.source.tokenizer_hash,
                 "prompts": case.emotion and self.emotions[case.emotion].hash,
+                # Texts are read with the lexicon of every emotion of the profile.
+                "lexicons": case.emotion
+                and {name: emotion.lexicon.words for name, emotion in self.emotions.items()},
                 "code": self._code(file),
                 "emolib": [package_hash(), package_hash(Path(__file__).parent)],
                 "versions": versions(),

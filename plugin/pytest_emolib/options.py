@@ -47,6 +47,10 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "WHERE",
         "help": "prompt positions that interventions edit: last, slot, after_slot or all",
     },
+    "--patch-generated": {
+        "action": "store_true",
+        "help": "patch at every generated token too, with z of the paired prompt's last token",
+    },
     "--max-new-tokens": {"metavar": "N", "type": int, "help": "length of greedy continuations"},
     "--results-dir": {
         "metavar": "DIR",

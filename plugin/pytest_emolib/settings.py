@@ -64,6 +64,7 @@ def resolve(config: pytest.Config) -> tuple[Profile, bool]:
         position=get(config, "--position"),
         max_new_tokens=get(config, "--max-new-tokens"),
         seed=get(config, "--seed"),
+        patch_generated=get(config, "--patch-generated"),
         device=get(config, "--device"),
         dtype=get(config, "--dtype"),
     )

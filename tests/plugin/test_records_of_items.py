@@ -117,7 +117,12 @@ def exp_scores(head, emotion, record):
         folder.results("patching/own/tiny-neo_gratitude_L2H0-mean.json").read_text("utf-8")
     )
     assert own["model"] == "tiny-neo" and own["heads"] == "L2H0" and own["ablation"] == "mean"
-    assert len(own["prompts"]) == 12 and set(own["prompts"][0]) == {"id", "template", "logit_diff", "text"}
+    assert len(own["prompts"]) == 12 and set(own["prompts"][0]) == {
+        "id",
+        "template",
+        "logit_diff",
+        "text",
+    }
     assert own["prompts"][0]["id"] == pairs()["pairs"][0]["id"]
     mean = sum(prompt["logit_diff"] for prompt in own["prompts"]) / 12
     assert own["summary"]["logit_diff"]["mean"] == pytest.approx(mean)
@@ -265,6 +270,29 @@ def test_screening_resamples_templates(folder):
     values = row["vectors"]["dla"]
     assert row["values"]["dla"] == summarize(values, templates)
     assert row["values"]["dla"]["ci"] != summarize(values)["ci"]
+
+
+def test_patching_has_a_row_for_each_direction_and_position(folder):
+    shutil.copy(EXPERIMENTS / "exp_head_patching.py", folder.path / "exp_effect.py")
+    folder.pytest("--head-spec", "2:0", "--position", "slot")
+    rows = folder.rows()
+    assert [(row["labels"]["direction"], row["labels"]["position"]) for row in rows] == [
+        (direction, position)
+        for direction in ("denoise", "noise")
+        for position in ("slot", "last", "after_slot", "all")
+    ]
+    assert [bool(row["texts"]) for row in rows] == [True, *[False] * 3] * 2
+    for row in rows:
+        assert len(row["vectors"]["logit_diff"]) == 12
+        sign = {"denoise": 1, "noise": -1}[row["labels"]["direction"]]
+        if row["labels"]["position"] in ("last", "all"):
+            assert 0.1 < sign * row["values"]["recovery"] < 1
+    content = json.loads(
+        folder.results("patching/head_patching/tiny-neo_gratitude_L2H0.json").read_text("utf-8")
+    )
+    assert content["records"][0]["labels"]["direction"] == "denoise"
+    assert {"prompt", "clean_text", "patched_text"} <= set(content["records"][0]["prompts"][0])
+    assert "keyword_rate_gratitude" in content["records"][0]["summary"]
 
 
 def test_two_functions_cannot_share_a_table(folder):

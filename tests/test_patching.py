@@ -1,0 +1,83 @@
+"""Patching both ways at every position, on the model whose answers are known."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny import profile, study_of, tiny_emotion, tiny_model
+
+from emolib.heads import Head, all_heads
+from emolib.interventions import Site, patch
+from emolib.patching import recovery, settings
+from emolib.planted import DECOY, PLANTED, planted_emotion, planted_model
+from emolib.runs import Study
+
+
+@pytest.fixture(scope="module")
+def planted_study():
+    return Study(planted_model(), planted_emotion("anger"), profile(max_new_tokens=2))
+
+
+@pytest.mark.parametrize("head", [PLANTED, DECOY, Head(1, 1)], ids=str)
+def test_the_planted_head_carries_all_of_the_gap(planted_study, head):
+    study = planted_study
+    seen = []
+    for direction, side, other, position in settings(study):
+        base = study.run(on=side)
+        patched = study.run(patch(head, study.activations(other)), on=side, position=position)
+        # What the head writes at the slot stays there: no later layer reads it.
+        all_of_it = head == PLANTED and position != "slot"
+        sign = 1 if direction == "denoise" else -1
+        effect = patched.logit_diff - base.logit_diff
+        assert effect == pytest.approx(np.full(len(effect), 5.0 * sign * all_of_it), abs=1e-6)
+        assert recovery(study, patched, base) == {
+            "recovery": pytest.approx(sign * all_of_it, abs=1e-6)
+        }
+        seen.append((direction, position))
+    assert len(set(seen)) == 8 and seen[0] == ("denoise", "last")
+
+
+def test_a_gap_that_is_no_denominator_gives_no_recovery_and_the_reason():
+    def run(on="emotion"):
+        return SimpleNamespace(logit_diff=np.array([1.0, 1.0 + (on == "emotion") * 0.1]))
+
+    patched = SimpleNamespace(logit_diff=np.array([2.0, 2.0]))
+    found = recovery(SimpleNamespace(run=run), patched, run())
+    assert found == {
+        "recovery": None,
+        "why_no_recovery": "the clean gap, 0.05 logits, is below 0.1",
+    }
+
+
+def test_nothing_is_after_a_slot_that_ends_the_prompt():
+    emotion = tiny_emotion()
+    pairs = [dataclasses.replace(p, prompt=p.prompt.partition("}")[0] + "}") for p in emotion.pairs]
+    study = Study(tiny_model("gpt2"), dataclasses.replace(emotion, pairs=tuple(pairs)), profile())
+    assert {position for *_, position in settings(study)} == {"last", "slot", "all"}
+    assert {position for *_, position in settings(study_of("gpt2"))} == {
+        "last", "slot", "after_slot", "all"
+    }  # fmt: skip
+
+
+def test_every_step_gives_generated_tokens_the_z_of_the_pair_s_last_token():
+    study = study_of("gpt2")
+    source, head = study.activations("emotion"), Head(1, 2)
+    (batch,) = study.prompts("neutral").batches(99, study.model.pad, "cpu")
+    token = source.of(head)[:, :1] * 0
+    site = Site(head, batch, "last", 0, generated=True)
+    assert (patch(head, source).edit(token, site) == token).all()
+    placed = patch(head, source, every_step=True).edit(token, site)
+    assert (placed == source.of(head)[:, -1:]).all() and placed.abs().max() > 0
+
+
+def test_every_step_goes_on_while_generating():
+    """A patch that repeats a token's z changes what is generated, from the second token on."""
+    study = study_of("gpt2", max_new_tokens=6)
+    everything = all_heads(study.model.n_layers, study.model.n_heads)
+    edits = [patch(everything, study.activations("emotion"), every_step=e) for e in (False, True)]
+    once, always = (study.run(edit, on="neutral").continuations.ids for edit in edits)
+    assert [ids[0] for ids in once] == [ids[0] for ids in always]
+    assert once != always
