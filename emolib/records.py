@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from emolib.errors import InputError
 
-VERSION = 1
+VERSION = 2
 _ADVICE = "restore the file from a copy or move it away to start afresh"
 
 

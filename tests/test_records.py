@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emolib.errors import InputError
-from emolib.records import Row, Store, group, sort_values
+from emolib.records import VERSION, Row, Store, group, sort_values
 
 ADVICE = "restore the file from a copy or move it away to start afresh"
 
@@ -56,7 +56,7 @@ def test_a_row_is_one_line_and_comes_back_equal(labels, numbers):
     line = row.to_json()
     assert len(line.encode().splitlines()) == 1
     data = json.loads(line)
-    assert data.pop("v") == 1 and Row(**data) == row
+    assert data.pop("v") == VERSION and Row(**data) == row
 
 
 def test_nan_is_no_json():
@@ -246,9 +246,9 @@ CASES = {
     "half a line": (lambda line: line[:40] + b"\n", "not JSON"),
     "not UTF-8": (lambda line: b'"\xff"\n', "not JSON"),
     "an empty line": (lambda line: b"\n", "not JSON"),
-    "no object": (lambda line: b"[1]\n", "expected a row of version 1"),
-    "a later version": (lambda line: damage(line, v=2), "expected a row of version 1"),
-    "no version": (lambda line: damage(line, v=...), "expected a row of version 1"),
+    "no object": (lambda line: b"[1]\n", "expected a row of version 2"),
+    "a later version": (lambda line: damage(line, v=3), "expected a row of version 2"),
+    "no version": (lambda line: damage(line, v=...), "expected a row of version 2"),
     "keys": (
         lambda line: damage(line, key=..., of=..., extra=1),
         "not a row (no key, of; unknown extra)",
@@ -301,7 +301,7 @@ def test_every_field_has_its_type(path, field, value):
 HOLD = """
 import sys
 from pathlib import Path
-from emolib.records import Store
+from emolib.records import VERSION, Store
 store = Store(Path(sys.argv[1]))
 store.open()
 print("open", flush=True)

@@ -252,7 +252,7 @@ CASES = {
     ),
     "damaged record": (
         [],
-        {"results/small/records.jsonl": '{"v": 1}\n{"v": 1}\n'},
+        {"results/small/records.jsonl": '{"v": 2}\n{"v": 2}\n'},
         "{path}/results/small/records.jsonl: line 1: not a row (no context, dims, experiment, "
         "item, key, labels, lists, of, output, pairs, provenance, row, texts, time, values, "
         "vectors); restore the file from a copy or move it away to start afresh",
