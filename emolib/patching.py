@@ -6,8 +6,10 @@ Definitions: SCIENCE §2, after Zhang & Nanda (2309.16042) and Heimersheim & Nan
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import get_args
 
+from emolib.interventions import Heads, patch
 from emolib.profiles import Position
 from emolib.prompts import Side
 from emolib.runs import Readout, Study
@@ -21,39 +23,52 @@ DIRECTIONS: dict[str, tuple[Side, Side]] = {
 """By name: the side that runs and the side that z comes from."""
 
 
-def settings(study: Study) -> Iterator[tuple[str, Side, Side, Position]]:
-    """Yield (direction, side that runs, side that z comes from, position) of every patching run.
+@dataclass(frozen=True)
+class Patched:
+    """One patching run.
 
-    Positions are all four, less ``after_slot`` where a prompt ends with its slot. Each
-    direction's position of the profile comes first.
+    Attributes:
+        direction: ``denoise`` (neutral runs with z of emotion) or ``noise`` (the other way).
+        position: Where in the prompt z was replaced.
+        clean: The clean run of the side that ran.
+        run: The run under the patch.
+        recovery: ``R = (M_run − M_clean) / (M_emo − M_neu)`` of mean ``logit_diff``: 1 under
+            denoise and −1 under noise where the heads carry all of the gap; None where the gap
+            is below 0.1 logits.
+        no_recovery: Why `recovery` is None, else empty.
     """
-    ends = study.pairs.emotion.ends_with_slot
-    first = study.profile.position
-    positions = [first, *(p for p in get_args(Position) if p != first)]
+
+    direction: str
+    position: Position
+    clean: Readout
+    run: Readout
+    recovery: float | None
+    no_recovery: str
+
+
+def patched(study: Study, heads: Heads) -> Iterator[Patched]:
+    """Yield the patching runs of heads, both ways at every position, the profile's first.
+
+    A set of heads is patched together. ``after_slot`` is left out where a prompt ends with its
+    slot.
+
+    Raises:
+        InputError: When the study has free prompts in place of pairs.
+    """
+    profile = study.profile
+    positions = [profile.position, *(p for p in get_args(Position) if p != profile.position)]
+    if study.pairs.emotion.ends_with_slot:
+        positions.remove("after_slot")
     for direction, (side, other) in DIRECTIONS.items():
+        clean = study.run(on=side)
+        edit = patch(heads, study.activations(other), every_step=profile.patch_generated)
         for position in positions:
-            if not (position == "after_slot" and ends):
-                yield direction, side, other, position
+            run = study.run(edit, on=side, position=position)
+            yield Patched(direction, position, clean, run, *_recovery(study, clean, run))
 
 
-def recovery(study: Study, patched: Readout, base: Readout) -> dict[str, Any]:
-    """Return ``R = (M_patched − M_base) / (M_emo − M_neu)`` of mean ``logit_diff``.
-
-    1 under denoise, −1 under noise, where the heads carry all of the gap.
-
-    Args:
-        study: The study.
-        patched: The run under the patch.
-        base: The clean run of the same side.
-
-    Returns:
-        ``recovery``; None where ``|M_emo − M_neu|`` is below 0.1 logits, with the reason under
-        ``why_no_recovery``.
-    """
-    gap = float(study.run().logit_diff.mean() - study.run(on="neutral").logit_diff.mean())
+def _recovery(study: Study, clean: Readout, run: Readout) -> tuple[float | None, str]:
+    gap = float((study.run().logit_diff - study.run(on="neutral").logit_diff).mean())
     if abs(gap) < FLOOR:
-        return {
-            "recovery": None,
-            "why_no_recovery": f"the clean gap, {gap:.2g} logits, is below {FLOOR}",
-        }
-    return {"recovery": float(patched.logit_diff.mean() - base.logit_diff.mean()) / gap}
+        return None, f"the clean gap, {gap:.2g} logits, is below {FLOOR}"
+    return float((run.logit_diff - clean.logit_diff).mean()) / gap, ""

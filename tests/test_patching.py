@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny import profile, study_of, tiny_emotion, tiny_model
+import torch
+from tiny import HEADS, profile, study_of, tiny_emotion, tiny_model
 
 from emolib.heads import Head, all_heads
 from emolib.interventions import Site, patch
-from emolib.patching import recovery, settings
+from emolib.patching import patched
 from emolib.planted import DECOY, PLANTED, planted_emotion, planted_model
 from emolib.runs import Study
 
@@ -23,43 +23,38 @@ def planted_study():
 
 @pytest.mark.parametrize("head", [PLANTED, DECOY, Head(1, 1)], ids=str)
 def test_the_planted_head_carries_all_of_the_gap(planted_study, head):
-    study = planted_study
-    seen = []
-    for direction, side, other, position in settings(study):
-        base = study.run(on=side)
-        patched = study.run(patch(head, study.activations(other)), on=side, position=position)
+    runs = list(patched(planted_study, head))
+    for case in runs:
         # What the head writes at the slot stays there: no later layer reads it.
-        all_of_it = head == PLANTED and position != "slot"
-        sign = 1 if direction == "denoise" else -1
-        effect = patched.logit_diff - base.logit_diff
-        assert effect == pytest.approx(np.full(len(effect), 5.0 * sign * all_of_it), abs=1e-6)
-        assert recovery(study, patched, base) == {
-            "recovery": pytest.approx(sign * all_of_it, abs=1e-6)
-        }
-        seen.append((direction, position))
-    assert len(set(seen)) == 8 and seen[0] == ("denoise", "last")
+        share = float(head == PLANTED and case.position != "slot")
+        share *= {"denoise": 1, "noise": -1}[case.direction]
+        effect = case.run.logit_diff - case.clean.logit_diff
+        assert effect == pytest.approx(np.full(len(effect), 5 * share), abs=1e-6)
+        assert (case.recovery, case.no_recovery) == (pytest.approx(share, abs=1e-6), "")
+    settings = [(case.direction, case.position) for case in runs]
+    assert len(set(settings)) == 8 and settings[0] == ("denoise", "last")
+
+
+def test_the_profile_s_position_comes_first():
+    cases = patched(study_of("gpt2", position="slot"), HEADS[0])
+    assert [case.position for case in cases] == ["slot", "last", "after_slot", "all"] * 2
 
 
 def test_a_gap_that_is_no_denominator_gives_no_recovery_and_the_reason():
-    def run(on="emotion"):
-        return SimpleNamespace(logit_diff=np.array([1.0, 1.0 + (on == "emotion") * 0.1]))
-
-    patched = SimpleNamespace(logit_diff=np.array([2.0, 2.0]))
-    found = recovery(SimpleNamespace(run=run), patched, run())
-    assert found == {
-        "recovery": None,
-        "why_no_recovery": "the clean gap, 0.05 logits, is below 0.1",
-    }
+    """Where the two sets of targets are the same words there is nothing to recover."""
+    study = study_of("gpt2")
+    same = torch.tensor([40])
+    study.targets = (same, same)
+    for case in patched(study, HEADS[0]):
+        assert case.recovery is None
+        assert case.no_recovery == "the clean gap, 0 logits, is below 0.1"
 
 
 def test_nothing_is_after_a_slot_that_ends_the_prompt():
     emotion = tiny_emotion()
     pairs = [dataclasses.replace(p, prompt=p.prompt.partition("}")[0] + "}") for p in emotion.pairs]
     study = Study(tiny_model("gpt2"), dataclasses.replace(emotion, pairs=tuple(pairs)), profile())
-    assert {position for *_, position in settings(study)} == {"last", "slot", "all"}
-    assert {position for *_, position in settings(study_of("gpt2"))} == {
-        "last", "slot", "after_slot", "all"
-    }  # fmt: skip
+    assert {case.position for case in patched(study, HEADS[0])} == {"last", "slot", "all"}
 
 
 def test_every_step_gives_generated_tokens_the_z_of_the_pair_s_last_token():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from emolib.heads import Head, HeadSet
     from emolib.interventions import Heads, Intervention
     from emolib.models import LanguageModel
+    from emolib.patching import Patched
     from emolib.profiles import Ablation, Emotion, Profile
     from emolib.runs import Readout, Study
     from emolib.screening import Screening
@@ -109,6 +110,14 @@ def run(study: Study) -> Callable[..., Readout]:
 def ablation(study: Study, ablation_kind: Ablation) -> Callable[[Heads], Intervention]:
     """From heads to their ablation, of the kind the item is for."""
     return study.ablation(ablation_kind)
+
+
+@pytest.fixture
+def patched(study: Study) -> Callable[[Heads], Iterator[Patched]]:
+    """From heads to their patching runs, both ways at every position."""
+    from emolib.patching import patched
+
+    return lambda heads: patched(study, heads)
 
 
 @pytest.fixture

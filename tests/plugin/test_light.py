@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 HEAVY = "{'torch', 'transformers', 'matplotlib', 'scipy', 'numpy', 'emolib'}"
 
 
@@ -16,7 +20,9 @@ def test_help_loads_nothing_heavy(folder):
 
 
 def test_collecting_loads_no_torch(folder):
-    """Unless the experiment itself imports it."""
+    """Unless the experiment itself imports it; the project's own do not."""
+    for path in EXPERIMENTS.glob("exp_*.py"):
+        shutil.copy(path, folder.path)
     folder.write("exp_effect.py", "def exp_it(run, heads, record): pass")
     script = (
         "import sys, pytest; pytest.main(['--profile', 'small', '--collect-only']);"
