@@ -245,9 +245,9 @@ def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tenso
 
 def _target_direction(study: Study) -> Tensor:
     """Return mean W_U[T_emo] − mean W_U[T_neu], shape ``[d_model]``."""
-    unembed: Tensor = study.model.hf.get_output_embeddings().weight.double()
+    unembed: Tensor = study.model.hf.get_output_embeddings().weight
     emotion, neutral = study.targets
-    return unembed[emotion].mean(0) - unembed[neutral].mean(0)
+    return unembed[emotion].double().mean(0) - unembed[neutral].double().mean(0)
 
 
 def _frozen_norms(
