@@ -16,6 +16,7 @@ from emolib.records import Row
 
 SHAPES = ("item", "scores")
 _HEAD = 200
+_ENTRIES = ("prompts", "scores")
 
 
 def safe(name: str) -> str:
@@ -55,8 +56,41 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
         content = scores_file([row for row in stored if row.output == output])
     else:
         content = item_file(rows)
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, to_json(content) + "\n")
     return path
+
+
+def to_json(value: Any, indent: str = "\n", *, entries: bool = False) -> str:
+    """Return JSON for people: a line per key, and per prompt or head, whose entries stay whole.
+
+    >>> print(to_json({"n": 1, "prompts": [{"text": "a", "kl": [0.5, 1]}]}))
+    {
+     "n": 1,
+     "prompts": [
+      {"text": "a", "kl": [0.5, 1]}
+     ]
+    }
+
+    Args:
+        value: What `json` takes, without NaN.
+        indent: What a line of this depth begins with.
+        entries: Whether the members of this list are entries.
+    """
+    deeper = indent + " "
+    if isinstance(value, dict) and value:
+        members = [
+            f"{_compact(name)}: {to_json(member, deeper, entries=name in _ENTRIES)}"
+            for name, member in value.items()
+        ]
+        return f"{{{deeper}{f',{deeper}'.join(members)}{indent}}}"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        members = [_compact(member) if entries else to_json(member, deeper) for member in value]
+        return f"[{deeper}{f',{deeper}'.join(members)}{indent}]"
+    return _compact(value)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from emolib import engine
+from emolib.attention import patterns
 from emolib.attribution import attribution_scores, rank, verify
 from emolib.encoding import Prompts
 from emolib.heads import Head, all_heads
@@ -140,21 +141,15 @@ def attention_scores(study: Study) -> dict[str, Table]:
     }
 
 
-@torch.no_grad()
 def _slot_attention(study: Study, prompts: Prompts) -> Table:
-    model, rows = study.model, []
-    # Traced: asking transformers for output_attentions leaves its hooks on the model for good.
-    paths = [model.arch.attn_path(layer) for layer in range(model.n_layers)]
-    for batch in prompts.batches(study.batch_size, model.pad, model.device):
-        with OwnTraceDict(model.hf, paths, stop=True) as traced:
-            engine.forward(model, batch)
-        patterns = [traced[path].output[1] for path in paths]
+    rows = []
+    for batch, layers in patterns(study, prompts):
         queries = batch.at(study.profile.position).double()
         keys = batch.at("slot").double()
-        layers = [
-            torch.einsum("bq,bhqk,bk->bh", queries, pattern.double(), keys) for pattern in patterns
+        paid = [
+            torch.einsum("bq,bhqk,bk->bh", queries, pattern.double(), keys) for pattern in layers
         ]
-        rows.append(torch.cat(layers, dim=1) / queries.sum(1, keepdim=True))
+        rows.append(torch.cat(paid, dim=1) / queries.sum(1, keepdim=True))
     return to_numpy(torch.cat(rows))
 
 

@@ -17,6 +17,7 @@ from emolib.outputs import (
     per_prompt,
     safe,
     scores_file,
+    to_json,
     write_output,
 )
 from emolib.records import Row
@@ -41,7 +42,7 @@ def scored(heads, atp_ig, emotion="joy"):
 
 
 def test_examples():
-    assert doctest.testmod(outputs) == (0, 1)
+    assert doctest.testmod(outputs) == (0, 2)
 
 
 @given(st.text("aé_Ω/\\.- :*\n+7", max_size=8))
@@ -115,3 +116,25 @@ def test_an_unwritable_place_is_named(tmp_path):
     assert str(error.value) == (
         f"{tmp_path}/own/a.json: cannot be written (File exists); choose another --results-dir"
     )
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.sampled_from(["prompts", "scores"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(values.filter(lambda value: "inf" not in repr(value)))
+def test_json_for_people_is_the_same_json(value):
+    assert json.loads(to_json(value)) == value
+
+
+def test_an_entry_is_a_line():
+    entries = [{"text": "a\nb", "kl": [1, 2]}, {"text": "c", "kl": []}]
+    text = to_json({"records": [{"summary": {"kl": {"ci": [0, 1]}}, "prompts": entries}]})
+    assert sum('"text"' in line for line in text.splitlines()) == 2
+    assert '"ci": [0, 1]' in text

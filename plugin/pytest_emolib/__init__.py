@@ -14,6 +14,7 @@ import pytest
 from pytest_emolib.fixtures import (
     ablation,
     ablation_kind,
+    attention,
     emolib_case,
     emotion,
     head,
@@ -35,6 +36,7 @@ from pytest_emolib.session import ExperimentSession, session_of
 __all__ = [
     "ablation",
     "ablation_kind",
+    "attention",
     "emolib_case",
     "emotion",
     "head",

@@ -11,6 +11,7 @@ from emolib.profiles import Emotion, Profile
 from emolib.sources import Source
 
 if TYPE_CHECKING:
+    from emolib.attention import LastAttention
     from emolib.models import LanguageModel
     from emolib.runs import Study
     from emolib.screening import Screening
@@ -26,6 +27,7 @@ class Bench:
         self._models: dict[str, LanguageModel] = {}
         self._studies: dict[tuple[str, str], Study] = {}
         self._screenings: dict[tuple[str, str], Screening] = {}
+        self._attention: dict[tuple[str, str], LastAttention] = {}
         self._rankings: dict[tuple[str, str], tuple[list[Head], float | None]] = {}
 
     def model(self, source: Source) -> LanguageModel:
@@ -39,8 +41,7 @@ class Bench:
                 # Each worker would otherwise start as many threads as there are cores.
                 torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
             self._models.clear()
-            self._studies.clear()
-            self._screenings.clear()
+            self._forget_studies()
             self._models[source.name] = load(
                 source, device=self._profile.device, dtype=self._profile.dtype
             )
@@ -53,11 +54,15 @@ class Bench:
         key = source.name, emotion
         if key not in self._studies:
             model = self.model(source)
-            self._studies.clear()
-            self._screenings.clear()
+            self._forget_studies()
             lexicons = {name: found.lexicon for name, found in self._emotions.items()}
             self._studies[key] = Study(model, self._emotions[emotion], self._profile, lexicons)
         return self._studies[key]
+
+    def _forget_studies(self) -> None:
+        self._studies.clear()
+        self._screenings.clear()
+        self._attention.clear()
 
     def screening(self, study: Study) -> Screening:
         """Return the screening scores of a study's model on its emotion, computed once."""
@@ -67,6 +72,15 @@ class Bench:
         if key not in self._screenings:
             self._screenings[key] = screen(study)
         return self._screenings[key]
+
+    def attention(self, study: Study) -> LastAttention:
+        """Return where a study's heads look from the last token, read once."""
+        from emolib.attention import last_attention
+
+        key = study.model.name, study.emotion.name
+        if key not in self._attention:
+            self._attention[key] = last_attention(study)
+        return self._attention[key]
 
     def ranking(self, source: Source, emotion: str) -> tuple[list[Head], float | None]:
         """Return the heads as screening ranks them, and the ranking's reliability, made once."""

@@ -13,7 +13,17 @@ from emolib.sources import Source
 NAMED_HEADS = 6
 """A joint set of more heads than this gets a short name in ids and file names."""
 
-_ON_EMOTION = {"emotion", "study", "pairs", "prompts", "run", "screening", "patched", "ablation"}
+_ON_EMOTION = {
+    "emotion",
+    "study",
+    "pairs",
+    "prompts",
+    "run",
+    "screening",
+    "patched",
+    "attention",
+    "ablation",
+}
 _ON_HEADS = {"head", "heads"}
 _ON_MODEL = {"model", "model_source"} | (_ON_EMOTION - {"emotion"}) | _ON_HEADS
 _ON_ABLATION = {"ablation", "ablation_kind"}

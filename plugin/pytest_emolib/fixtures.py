@@ -10,6 +10,7 @@ import pytest
 from pytest_emolib.session import RECORDED, session_of
 
 if TYPE_CHECKING:
+    from emolib.attention import LastAttention
     from emolib.encoding import AlignedPairs, Prompts
     from emolib.heads import Head, HeadSet
     from emolib.interventions import Heads, Intervention
@@ -124,6 +125,12 @@ def patched(study: Study) -> Callable[[Heads], Iterator[Patched]]:
 def screening(request: pytest.FixtureRequest, study: Study) -> Screening:
     """The screening scores of every head of the model on the emotion's pairs."""
     return _lab(request).bench.screening(study)
+
+
+@pytest.fixture
+def attention(request: pytest.FixtureRequest, study: Study) -> LastAttention:
+    """Where every head of the model looks from the last token of the emotion's pairs."""
+    return _lab(request).bench.attention(study)
 
 
 @pytest.fixture

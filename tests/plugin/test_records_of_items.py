@@ -295,6 +295,21 @@ def test_patching_has_a_row_for_each_direction_and_position(folder):
     assert "keyword_rate_gratitude" in content["records"][0]["summary"]
 
 
+def test_attention_is_recorded_with_its_tokens(folder):
+    shutil.copy(EXPERIMENTS / "exp_attention_patterns.py", folder.path / "exp_effect.py")
+    folder.pytest("--head-spec", "2:0")
+    path = folder.results("attention/tiny-neo_gratitude_L2H0.json")
+    content = json.loads(path.read_text("utf-8"))
+    assert 0 <= content["summary"]["emotion_slot"]["mean"] <= 1
+    for prompt, pair in zip(content["prompts"], pairs()["pairs"], strict=True):
+        text = pair["prompt"].replace("{slot}", pair["emotion"])
+        assert "".join(prompt["emotion_tokens"]) == text
+        start, end = prompt["slot"]
+        assert sum(prompt["emotion_attention"]) == pytest.approx(1, abs=1e-3)
+        weights = prompt["emotion_attention"][start:end]
+        assert prompt["emotion_slot"] == pytest.approx(sum(weights), abs=1e-3)
+
+
 def test_two_functions_cannot_share_a_table(folder):
     folder.write("exp_other.py", "def exp_effect(record): record(n=1)\n")
     result = folder.pytest()
