@@ -56,6 +56,8 @@ def start(folder, *args):
     return subprocess.Popen(
         folder.command(*args), cwd=folder.path, env=folder.env, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # Where the tests run in the background of a shell, children would ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
