@@ -208,31 +208,71 @@ def last_logits(
     *,
     position: Position = "last",
     batch_size: int | None = None,
+    prefix: Prefix | None = None,
 ) -> Tensor:
     """Return the logits at the last prompt token.
+
+    Args:
+        model: The model.
+        prompts: What to run.
+        interventions: Applied together.
+        position: Where in the prompt z is edited.
+        batch_size: Prompts per forward.
+        prefix: What comes before the last token, where `may_share` is true.
 
     Returns:
         Shape ``[draws, n_prompts, vocab]``, in the model's type; draws is 1 unless an
         intervention draws.
     """
     draws = max((intervention.draws for intervention in interventions), default=1)
-    # At `last` what comes before is clean in every draw, so one pass over it serves them all.
-    shared = draws > 1 and position == "last" and min(map(len, prompts.ids)) > 1
+    if prefix is None and draws > 1 and may_share(prompts, interventions, position):
+        prefix = Prefix(model, prompts, batch_size)
     rows = []
     for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
-        columns = batch.input_ids, batch.attention_mask, batch.position_ids
-        before = (column[:, :-1] for column in columns)
-        cache = _call(model, *before, keep=1, use_cache=True).past_key_values if shared else None
         runs = []
         for draw in range(draws):
             with intervened(model, interventions, batch, position, draw):
-                if cache is None:
-                    out = forward(model, batch)
-                else:
-                    out = _next(model, batch.input_ids[:, -1], *columns[1:], copy.deepcopy(cache))
+                out = prefix.last(batch) if prefix else forward(model, batch)
             runs.append(out.logits[:, -1])
         rows.append(torch.stack(runs))
     return torch.cat(rows, dim=1)
+
+
+def may_share(prompts: Prompts, interventions: Sequence[Intervention], position: Position) -> bool:
+    """Tell whether runs may share what comes before the last token: nothing there is edited."""
+    alone = position == "last" and all(intervention.tokenwise for intervention in interventions)
+    return (alone or not interventions) and min(map(len, prompts.ids)) > 1
+
+
+class Prefix:
+    """The clean model's keys and values of prompts without their last tokens, made once."""
+
+    def __init__(
+        self, model: LanguageModel, prompts: Prompts, batch_size: int | None = None
+    ) -> None:
+        """Run the prompts, of two tokens or more each."""
+        self._model = model
+        self._caches: dict[range, Any] = {}
+        for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+            columns = batch.input_ids, batch.attention_mask, batch.position_ids
+            with torch.no_grad():
+                out = _call(model, *(c[:, :-1] for c in columns), keep=1, use_cache=True)
+            self._caches[batch.rows] = out.past_key_values
+
+    def last(self, batch: Batch) -> Any:
+        """Run the last token of each prompt and return transformers' output."""
+        return self.after(batch, batch.input_ids[:, -1:])
+
+    def after(self, batch: Batch, tokens: Tensor, *, keep: int = 1) -> Any:
+        """Run tokens in the place of each prompt's last one and what follows, ``[batch, k]``."""
+        steps = torch.arange(tokens.shape[1], device=tokens.device)
+        mask = batch.attention_mask
+        mask = torch.cat([mask, mask.new_ones(len(mask), len(steps) - 1)], dim=1)
+        places = batch.position_ids[:, -1:] + steps
+        # A forward writes into the cache it is given.
+        cache = copy.deepcopy(self._caches[batch.rows])
+        options = {"past_key_values": cache, "use_cache": True}
+        return _call(self._model, tokens, mask, places, keep=keep, **options)
 
 
 def _next(model: LanguageModel, tokens: Tensor, mask: Tensor, places: Tensor, cache: Any) -> Any:
@@ -269,6 +309,7 @@ def generate(
     max_new_tokens: int,
     position: Position = "last",
     batch_size: int | None = None,
+    prefix: Prefix | None = None,
 ) -> Continuations:
     """Return greedy continuations, under the interventions' first draw.
 
@@ -279,7 +320,8 @@ def generate(
     margins: list[float] = []
     for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
         with intervened(model, interventions, batch, position) as stage:
-            rows, gaps = _decode(model, batch, stage, max_new_tokens)
+            out = prefix.last(batch) if prefix else forward(model, batch, use_cache=True)
+            rows, gaps = _decode(model, batch, stage, out, max_new_tokens)
         ids += rows
         margins += gaps
     texts = tuple(model.tokenizer.decode(list(row), skip_special_tokens=True) for row in ids)
@@ -287,11 +329,10 @@ def generate(
 
 
 def _decode(
-    model: LanguageModel, batch: Batch, stage: _Stage, max_new_tokens: int
+    model: LanguageModel, batch: Batch, stage: _Stage, out: Any, max_new_tokens: int
 ) -> tuple[list[tuple[int, ...]], list[float]]:
     ends = torch.tensor(sorted(_end_ids(model)), device=model.device)
     mask, places = batch.attention_mask, batch.position_ids[:, -1:]
-    out = forward(model, batch, use_cache=True)
     stage.generated = True
     done = torch.zeros(len(batch.rows), dtype=torch.bool, device=model.device)
     smallest = torch.full((len(batch.rows),), torch.inf, device=model.device)
@@ -326,6 +367,7 @@ def log_probs(
     continuations: Sequence[Sequence[int]],
     *,
     batch_size: int | None = None,
+    prefix: Prefix | None = None,
 ) -> list[float]:
     """Return the mean log-probability (nats per token) of continuations under the clean model.
 
@@ -334,6 +376,8 @@ def log_probs(
     """
     if not all(continuations):
         raise ValueError("expected continuations of at least one token, got an empty one")
+    if prefix is not None:
+        return _log_probs_after(model, prompts, continuations, batch_size, prefix)
     keep = 1 + max(map(len, continuations))
     joined = Prompts(
         prompts.texts,
@@ -346,4 +390,25 @@ def log_probs(
         scores = chosen - logits.logsumexp(-1)
         for index, row in enumerate(batch.rows):
             means.append(float(scores[index, -len(continuations[row]) :].mean()))
+    return means
+
+
+def _log_probs_after(
+    model: LanguageModel,
+    prompts: Prompts,
+    continuations: Sequence[Sequence[int]],
+    batch_size: int | None,
+    prefix: Prefix,
+) -> list[float]:
+    means = []
+    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        chosen = [continuations[row] for row in batch.rows]
+        width = max(map(len, chosen))
+        # Padded on the right, where no token before it looks.
+        padded = [[*ids, *[model.pad] * (width - len(ids))] for ids in chosen]
+        ids = torch.tensor(padded, device=model.device)
+        inputs = torch.cat([batch.input_ids[:, -1:], ids[:, :-1]], dim=1)
+        logits = prefix.after(batch, inputs, keep=width).logits[:, -width:].float()
+        scores = torch.gather(logits, 2, ids[:, :, None])[..., 0] - logits.logsumexp(-1)
+        means += [float(scores[i, : len(row)].mean()) for i, row in enumerate(chosen)]
     return means

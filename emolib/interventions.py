@@ -3,7 +3,7 @@
 An edit gets the z of one head, shape ``[batch, seq, d_head]``, and the `Site` it stands at, and
 returns z edited, of the same shape; the engine keeps the result where the site's mask is true.
 ``seq`` is the prompt's, right-aligned, or 1: the last token alone, where only that is edited and
-several draws share what comes before, or a generated token.
+runs share what comes before, or a generated token.
 Definitions: zero, mean, resample, patch and scale as in Zhang & Nanda (2309.16042) and
 Heimersheim & Nanda (2404.15255).
 """
@@ -58,6 +58,8 @@ class Intervention:
         draws: Runs that its effect is averaged over.
         every_step: Whether generated tokens are edited at every position setting, not under
             ``all`` alone.
+        tokenwise: Whether the edit of a token needs no other token's z, so that under ``last`` it
+            may be given the last token alone.
     """
 
     kind: str
@@ -65,6 +67,7 @@ class Intervention:
     edit: Edit
     draws: int = 1
     every_step: bool = False
+    tokenwise: bool = True
 
     def __str__(self) -> str:
         """Return ``zero(L0H1+L2H3)``."""
@@ -115,14 +118,14 @@ def scale(heads: Heads, factor: float) -> Intervention:
 
 
 def edit(heads: Heads, function: Callable[[Tensor], Tensor], kind: str = "edit") -> Intervention:
-    """Apply a pure function of one's own to z.
+    """Apply a pure function of one's own to z, of whole prompts at a time.
 
     Args:
         heads: The heads, edited together; `function` is called once for each.
         function: From z, shape ``[batch, seq, d_head]``, to the same shape.
         kind: The name that shows in tables.
     """
-    return Intervention(kind, head_set(heads), lambda z, _: function(z))
+    return Intervention(kind, head_set(heads), lambda z, _: function(z), tokenwise=False)
 
 
 def mean(heads: Heads, reference: Activations) -> Intervention:

@@ -56,7 +56,18 @@ class Readout:
             self._interventions,
             position=self._position,
             batch_size=profile.batch_size,
+            prefix=self._prefix,
         )
+
+    @property
+    def _prefix(self) -> engine.Prefix | None:
+        study = self._study
+        # Where edits are elsewhere the clean run is made as they are, whole.
+        if study.profile.position == "last" and engine.may_share(
+            self._prompts, self._interventions, self._position
+        ):
+            return study.prefix(self._prompts)
+        return None
 
     @property
     def logit_diff(self) -> Vector:
@@ -88,6 +99,7 @@ class Readout:
             max_new_tokens=profile.max_new_tokens,
             position=self._position,
             batch_size=profile.batch_size,
+            prefix=self._prefix,
         )
 
     @property
@@ -141,7 +153,11 @@ class Readout:
         """Mean log-probability of the continuations under the clean model, in nats per token."""
         study = self._study
         values = engine.log_probs(
-            study.model, self._prompts, self.continuations.ids, batch_size=study.profile.batch_size
+            study.model,
+            self._prompts,
+            self.continuations.ids,
+            batch_size=study.profile.batch_size,
+            prefix=study.prefix(self._prompts) if study.profile.position == "last" else None,
         )
         return np.array(values)
 
@@ -206,6 +222,8 @@ class Study:
         self.in_pieces = model.in_pieces([*words, *emotion.neutral.targets])
         self._clean: dict[Side, Readout] = {}
         self._activations: dict[Side, Activations] = {}
+        # By identity: the study holds its prompts as long as these.
+        self._prefixes: dict[int, engine.Prefix] = {}
 
     @property
     def pairs(self) -> AlignedPairs:
@@ -263,6 +281,15 @@ class Study:
         if on not in self._clean:
             self._clean[on] = Readout(self, self.prompts(on), (), where)
         return self._clean[on]
+
+    def prefix(self, prompts: Prompts) -> engine.Prefix | None:
+        """Return what runs on one side's prompts share, made once; None for one-token prompts."""
+        if not engine.may_share(prompts, (), "last"):
+            return None
+        if id(prompts) not in self._prefixes:
+            made = engine.Prefix(self.model, prompts, self.profile.batch_size)
+            self._prefixes[id(prompts)] = made
+        return self._prefixes[id(prompts)]
 
     def activations(self, side: Side) -> Activations:
         """Return the clean z of every head on one side's prompts, read once and shared."""
