@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib import engine
 from emolib.encoding import Batch, Prompts
+from emolib.forwards import forward
 from emolib.heads import Head, all_heads
 from emolib.prompts import Side
 from emolib.runs import Study, Table, Vector, to_numpy
@@ -33,7 +33,7 @@ def patterns(study: Study, prompts: Prompts) -> Iterator[tuple[Batch, list[Tenso
     paths = [model.arch.attn_path(layer) for layer in range(model.n_layers)]
     for batch in prompts.batches(study.batch_size, model.pad, model.device):
         with OwnTraceDict(model.hf, paths, stop=True) as traced:
-            engine.forward(model, batch)
+            forward(model, batch)
         yield batch, [traced[path].output[1] for path in paths]
 
 

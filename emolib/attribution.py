@@ -14,6 +14,7 @@ from torch import Tensor
 
 from emolib import engine, metrics
 from emolib.encoding import Prompts
+from emolib.forwards import forward
 from emolib.heads import Head, all_heads
 from emolib.interventions import patch
 from emolib.runs import Study, Table, to_numpy
@@ -114,7 +115,7 @@ def _gradients(
             torch.enable_grad(),
             OwnTraceDict(model.hf, list(paths), retain_output=False, edit_output=probe),
         ):
-            logits = engine.forward(model, batch).logits[:, -1]
+            logits = forward(model, batch).logits[:, -1]
             diff = metrics.logit_diff(logits, *study.targets).sum()
             gradients = torch.autograd.grad(
                 diff, [probes[layer] for layer in range(model.n_layers)]

@@ -12,6 +12,7 @@ from torch import Tensor
 from emolib import engine, metrics, wording
 from emolib.encoding import AlignedPairs, Prompts
 from emolib.errors import InputError
+from emolib.forwards import DEFAULT_BATCH, Prefix
 from emolib.interventions import Activations, Heads, Intervention, mean, resample, zero
 from emolib.models import LanguageModel
 from emolib.profiles import Ablation, Emotion, Position, Profile
@@ -60,7 +61,7 @@ class Readout:
         )
 
     @property
-    def _prefix(self) -> engine.Prefix | None:
+    def _prefix(self) -> Prefix | None:
         study = self._study
         # Where edits are elsewhere the clean run is made as they are, whole.
         if study.profile.position == "last" and engine.may_share(
@@ -223,7 +224,7 @@ class Study:
         self._clean: dict[Side, Readout] = {}
         self._activations: dict[Side, Activations] = {}
         # By identity: the study holds its prompts as long as these.
-        self._prefixes: dict[int, engine.Prefix] = {}
+        self._prefixes: dict[int, Prefix] = {}
 
     @property
     def pairs(self) -> AlignedPairs:
@@ -254,7 +255,7 @@ class Study:
     @property
     def batch_size(self) -> int:
         """Prompts per forward."""
-        return self.profile.batch_size or engine.DEFAULT_BATCH
+        return self.profile.batch_size or DEFAULT_BATCH
 
     @cached_property
     def lexicon_ids(self) -> Tensor:
@@ -282,12 +283,12 @@ class Study:
             self._clean[on] = Readout(self, self.prompts(on), (), where)
         return self._clean[on]
 
-    def prefix(self, prompts: Prompts) -> engine.Prefix | None:
+    def prefix(self, prompts: Prompts) -> Prefix | None:
         """Return what runs on one side's prompts share, made once; None for one-token prompts."""
         if not engine.may_share(prompts, (), "last"):
             return None
         if id(prompts) not in self._prefixes:
-            made = engine.Prefix(self.model, prompts, self.profile.batch_size)
+            made = Prefix(self.model, prompts, self.profile.batch_size)
             self._prefixes[id(prompts)] = made
         return self._prefixes[id(prompts)]
 

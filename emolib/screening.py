@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib import engine
 from emolib.attention import patterns
 from emolib.attribution import attribution_scores, rank, verify
 from emolib.encoding import Prompts
+from emolib.forwards import forward
 from emolib.heads import Head, all_heads
 from emolib.models import LanguageModel
 from emolib.runs import Study, Table, Vector, to_numpy
@@ -211,7 +211,7 @@ def _inputs_at_last(study: Study, prompts: Prompts, paths: Sequence[str]) -> dic
         with OwnTraceDict(
             model.hf, paths, retain_output=False, retain_input=True, stop=True
         ) as traced:
-            engine.forward(model, batch)
+            forward(model, batch)
         for path, trace in traced.items():
             rows[path].append(trace.input[:, -1])
     return {path: torch.cat(parts).double() for path, parts in rows.items()}

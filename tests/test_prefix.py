@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tiny import CONFIGS, HEADS, N_HEADS, profile, study_of, text, tiny_emotion, tiny_model
 
 from emolib import engine
-from emolib.engine import Prefix, may_share
+from emolib.engine import may_share
+from emolib.forwards import Prefix
 from emolib.interventions import edit, mean, patch, resample, scale, zero
 from emolib.runs import Study
 
