@@ -159,10 +159,28 @@ def shape_from_config(config: Mapping[str, Any]) -> tuple[int, int]:
 
     Raises:
         UnknownArchitecture: When its ``model_type`` has no row.
-        ValueError: When it does not give one of the two.
+        ValueError: When it does not give one of the two, or asks for parts that lie elsewhere.
     """
     row = architecture(config["model_type"])
+    if config["model_type"] == "opt":
+        _check_opt(config)
     return _count(config, row.n_layers_key), _count(config, row.n_heads_key)
+
+
+def _check_opt(config: Mapping[str, Any]) -> None:
+    # opt-350m alone is built so: no final norm, and a projection between it and the unembedding.
+    width = config.get("word_embed_proj_dim")
+    if not config.get("do_layer_norm_before", True):
+        raise ValueError(
+            "config.json: do_layer_norm_before is false: this OPT (opt-350m) has no final norm, "
+            "which direct effects need; take another size (opt-125m, opt-1.3b)"
+        )
+    if width not in (None, config.get("hidden_size", width)):
+        raise ValueError(
+            f"config.json: word_embed_proj_dim is {width}, hidden_size {config['hidden_size']}: "
+            "this OPT projects the stream before the unembedding, which direct effects leave out; "
+            "take another size (opt-125m, opt-1.3b)"
+        )
 
 
 def _count(config: Mapping[str, Any], key: str) -> int:

@@ -136,7 +136,9 @@ class Batch:
 
 
 def encode(tokenizer: Any, texts: Sequence[str], limit: int | None = None) -> Prompts:
-    """Return free prompts as tokens, with the special tokens that the tokenizer adds itself.
+    """Return free prompts as tokens, with the special tokens that the tokenizer puts before them.
+
+    An end token that it adds after them is left out: a prompt goes on.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -146,7 +148,7 @@ def encode(tokenizer: Any, texts: Sequence[str], limit: int | None = None) -> Pr
     Raises:
         InputError: When a prompt has no token or more than `limit`.
     """
-    ids = tuple(tuple(tokenizer(text)["input_ids"]) for text in texts)
+    ids = tuple(_open_ended(tokenizer, text) for text in texts)
     for text, tokens in zip(texts, ids, strict=True):
         if not tokens:
             raise InputError(f"prompt {text[:40]!r} has no token under this tokenizer")
@@ -156,6 +158,20 @@ def encode(tokenizer: Any, texts: Sequence[str], limit: int | None = None) -> Pr
                 "model's context less --max-new-tokens); shorten the prompt or the continuation"
             )
     return Prompts(tuple(texts), ids)
+
+
+def _open_ended(tokenizer: Any, text: str) -> tuple[int, ...]:
+    ids, end = tokenizer(text)["input_ids"], tokenizer.eos_token_id
+    if len(ids) < 2 or ids[-1] != end:
+        return tuple(ids)
+    own = tokenizer(text, add_special_tokens=False)["input_ids"]
+    added = _ends(ids, end) - _ends(own, end)
+    # Of an empty prompt one token stays: where a start is an end too, it is the start.
+    return tuple(ids[: max(1, len(ids) - added)])
+
+
+def _ends(ids: Sequence[int], end: int) -> int:
+    return next((count for count, i in enumerate(reversed(ids)) if i != end), len(ids))
 
 
 @dataclass(frozen=True)

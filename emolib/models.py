@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -58,8 +62,10 @@ class LanguageModel:
 
     @property
     def pad(self) -> int:
-        """A token id to pad with; padding is masked, so any will do."""
-        return int(self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0)
+        """A token id to pad with; padding is masked, so any that the model knows will do."""
+        pad = int(self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0)
+        # A pad token added to a tokenizer later may have no row of its own in the embedding.
+        return pad if pad < self.hf.get_input_embeddings().num_embeddings else 0
 
     @property
     def context(self) -> int | None:
@@ -143,7 +149,7 @@ class LanguageModel:
 
 
 def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
-    """Return the model of a source with its weights loaded: safetensors only, no remote code.
+    """Return the model of a source with its weights loaded: safetensors or GGUF, no remote code.
 
     Args:
         source: From `emolib.sources.find`.
@@ -151,28 +157,80 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
         dtype: torch's name of a floating point type.
 
     Raises:
-        InputError: When the device cannot be used.
+        InputError: When the device cannot be used, or a weight is missing.
     """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"--device {device}: not usable here ({reason}); use cpu") from None
-    shown = _hf_logging.is_progress_bar_enabled()
-    _hf_logging.disable_progress_bar()
-    try:
-        hf: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            source.folder,
+    with _quiet(), _as_folder(source) as (folder, options):
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
             dtype=getattr(torch, dtype),
             attn_implementation="eager",
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            source.folder, trust_remote_code=False, local_files_only=True
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True, **options
         )
+    hf, found = loaded
+    _check_whole(source, found)
+    return LanguageModel(hf.to(device), tokenizer, source.name)
+
+
+@contextmanager
+def _as_folder(source: Source) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Give the folder that transformers reads a model from, and what else it has to know.
+
+    Of a GGUF file it is one with nothing else in it: a tokenizer.json of another model may lie
+    beside the file, and transformers would read that.
+    """
+    if source.gguf is None:
+        yield source.folder, {}
+        return
+    with TemporaryDirectory() as folder, _header_read_once():
+        (Path(folder) / source.gguf).symlink_to((source.folder / source.gguf).resolve())
+        yield Path(folder), {"gguf_file": source.gguf}
+
+
+@contextmanager
+def _header_read_once() -> Iterator[None]:
+    """Keep what the gguf package reads: transformers asks three times, 10 s each for Gemma."""
+    package: Any = import_module("gguf")
+    reader = package.GGUFReader
+    package.GGUFReader = cache(reader)
+    try:
+        yield
     finally:
+        package.GGUFReader = reader
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    shown, verbosity = _hf_logging.is_progress_bar_enabled(), _hf_logging.get_verbosity()
+    _hf_logging.disable_progress_bar()
+    _hf_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        _hf_logging.set_verbosity(verbosity)
         if shown:
             _hf_logging.enable_progress_bar()
-    return LanguageModel(hf.to(device), tokenizer, source.name)
+
+
+def _check_whole(source: Source, found: Mapping[str, Any]) -> None:
+    """Refuse a model of which a weight was not in its file: transformers draws it at random."""
+    lost = {str(key) for key in found["missing_keys"]}
+    # With the shapes that differ.
+    lost |= {str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"]}
+    if lost:
+        raise InputError(
+            f"model {source.id!r}: {len(lost)} of its weights are missing or of another shape "
+            f"than its configuration says ({min(lost)}, …); download or save it again"
+        )

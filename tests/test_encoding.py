@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import text, tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from emolib.encoding import Batch, Prompts, align, encode
 from emolib.errors import InputError
@@ -135,3 +136,42 @@ def test_no_pair_that_aligns_is_an_error():
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         align(TOKENIZER, [pair("{slot}", "w1 w2", "w3")])
+
+
+@pytest.mark.parametrize(
+    ("around", "prompt", "ids"),
+    [
+        ("$A", "w5 w6", (5, 6)),
+        ("w47 $A", "w5 w6", (47, 5, 6)),
+        ("$A <end>", "w5 w6", (5, 6)),
+        ("w47 $A <end>", "w5 w6", (47, 5, 6)),
+        ("<end> $A <end>", "w5 w6", (0, 5, 6)),
+        ("w47 $A <end> <end>", "w5 w6", (47, 5, 6)),
+        # What was written is the user's.
+        ("$A", "w5 <end>", (5, 0)),
+        ("$A <end>", "w5 <end>", (5, 0)),
+        # A start alone is a prompt.
+        ("w47 $A", "", (47,)),
+        ("w47 $A <end>", "", (47,)),
+        ("<end> $A", "", (0,)),
+        ("<end> $A <end>", "", (0,)),
+    ],
+)
+def test_a_prompt_has_the_start_a_tokenizer_adds_but_no_end(around, prompt, ids):
+    made = tokenizer()
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single=around, special_tokens=[("w47", 47), ("<end>", 0)]
+    )
+    assert encode(made, [prompt]).ids == (ids,)
+    made.eos_token = None
+    assert encode(made, [prompt]).ids == (tuple(made(prompt)["input_ids"]),)
+
+
+def test_pairs_align_whatever_a_tokenizer_adds():
+    made = tokenizer()
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single="w47 $A <end>", special_tokens=[("w47", 47), ("<end>", 0)]
+    )
+    aligned = align(made, [pair("w9 {slot} w8", "w1", "w2"), pair("{slot}", "w1", "w2", "q")])
+    assert aligned.emotion.ids == ((47, 9, 1, 8), (47, 1))
+    assert aligned.emotion.slots == ((2, 3), (1, 2))

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import N_HEADS, N_LAYERS, TEXTS, text, tiny_model
+from tiny import N_HEADS, N_LAYERS, TEXTS, text, tiny_model, tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import masking_utils
 
 from emolib import engine
@@ -15,7 +16,8 @@ from emolib.encoding import Prompts
 from emolib.errors import InputError
 from emolib.heads import Head, all_heads
 from emolib.interventions import edit, patch, resample, scale, zero
-from emolib.tracing import OwnTrace, hook_count
+from emolib.models import LanguageModel
+from emolib.tracing import OwnTrace, OwnTraceDict, hook_count
 
 HEADS = all_heads(N_LAYERS, N_HEADS)
 POSITIONS = ("last", "slot", "after_slot", "all")
@@ -356,3 +358,69 @@ def test_float64_reads_padded_prompts_and_gives_the_masks_back():
     with pytest.raises(ZeroDivisionError):
         engine.last_logits(model, prompts, [edit(Head(0, 0), lambda z: 1 // 0)])
     assert masking_utils.ALL_MASK_ATTENTION_FUNCTIONS["eager"] is before
+
+
+START, END = 47, 0
+# What a tokenizer puts around a text by itself.
+AROUND = {"nothing": "$A", "a start": "<s> $A", "an end": "$A <e>", "both": "<s> $A <e>",
+          "an end at both sides": "<e> $A <e>"}  # fmt: skip
+
+
+def model_around(model_type, around, **special):
+    """Give a tiny model whose tokenizer adds a start, an end or both."""
+    made = tokenizer()
+    names = AROUND[around].replace("<s>", f"w{START}").replace("<e>", "<end>")
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single=names, special_tokens=[(f"w{START}", START), ("<end>", END)]
+    )
+    made.bos_token = f"w{START}"
+    made.add_special_tokens(special)
+    return LanguageModel(tiny_model(model_type).hf, made, "tiny")
+
+
+def patterns(model, prompts):
+    """Give each layer's attention, shape ``[batch, heads, seq, seq]``."""
+    paths = [model.arch.attn_path(layer) for layer in range(model.n_layers)]
+    with torch.no_grad(), OwnTraceDict(model.hf, paths) as traced:
+        engine.forward(model, one_batch(model, prompts))
+    return [traced[path].output[1] for path in paths]
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+@pytest.mark.parametrize("around", AROUND)
+def test_a_padded_batch_gives_what_each_prompt_gives_alone(model_type, around):
+    """Logits, z, attention, generated tokens and their log-probabilities, to 1e-4."""
+    model = model_around(model_type, around)
+    assert model.tokenizer.pad_token_id is None
+    # Nothing but a start is a prompt as well.
+    texts = [*TEXTS, "", text(8)] if AROUND[around].split()[0] != "$A" else [*TEXTS, text(8)]
+    close = {"rtol": 0, "atol": 1e-4}
+    edits = [zero(HEADS[1]), scale(HEADS[6], 3)]
+    together = model.encode(texts)
+    assert len({len(ids) for ids in together.ids}) >= 4
+    logits = [engine.last_logits(model, together, chosen, position="all") for chosen in ([], edits)]
+    z, attention = engine.activations(model, together).z, patterns(model, together)
+    made = engine.generate(model, together, edits, max_new_tokens=4, position="all")
+    scores = engine.log_probs(model, together, made.ids)
+    for row, own in enumerate(texts):
+        alone = model.encode([own])
+        size = len(alone.ids[0])
+        for chosen, batched in zip(([], edits), logits, strict=True):
+            single = engine.last_logits(model, alone, chosen, position="all")
+            torch.testing.assert_close(batched[:, row], single[:, 0], **close)
+        for batched, single in zip(z, engine.activations(model, alone).z, strict=True):
+            torch.testing.assert_close(batched[row, -size:], single[0], **close)
+        for batched, single in zip(attention, patterns(model, alone), strict=True):
+            torch.testing.assert_close(batched[row, :, -size:, -size:], single[0], **close)
+            assert not batched[row, :, -size:, :-size].any()
+        again = engine.generate(model, alone, edits, max_new_tokens=4, position="all")
+        assert again.ids[0] == made.ids[row]
+        assert again.margins[0] == pytest.approx(made.margins[row], abs=1e-4)
+        assert engine.log_probs(model, alone, again.ids)[0] == pytest.approx(scores[row], abs=1e-4)
+
+
+def test_a_pad_token_beyond_the_embedding_is_not_used():
+    model = model_around("gpt2", "a start", pad_token="<pad>")
+    assert model.tokenizer.pad_token_id >= model.hf.get_input_embeddings().num_embeddings
+    expected = engine.last_logits(model_around("gpt2", "a start"), model.encode(TEXTS))
+    assert torch.equal(engine.last_logits(model, model.encode(TEXTS)), expected)

@@ -138,3 +138,31 @@ def test_loading_says_nothing_and_gives_the_progress_bar_back(capfd):
 def test_a_device_that_is_not_there_is_an_input_error(device):
     with pytest.raises(InputError, match=rf"^--device {device}: not usable here \(.+\); use cpu$"):
         load(sources.find("tiny-gpt2"), device=device)
+
+
+def test_a_weight_that_is_not_in_the_files_is_refused(tmp_path):
+    """Transformers would draw it at random and go on."""
+    model = tiny_model("llama")
+    weights = model.hf.state_dict()
+    del weights["model.layers.0.self_attn.o_proj.weight"]
+    weights["model.norm.weight"] = torch.ones(7)
+    model.hf.save_pretrained(tmp_path / "less", state_dict=weights)
+    model.tokenizer.save_pretrained(tmp_path / "less")
+    message = (
+        f"model '{tmp_path}/less': 2 of its weights are missing or of another shape than its "
+        "configuration says (model.layers.0.self_attn.o_proj.weight, …); download or save it again"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        load(sources.find(str(tmp_path / "less")))
+
+
+@pytest.mark.parametrize("model_type", sorted(CONFIGS))
+def test_every_architecture_loads_as_it_was_saved(model_type, tmp_path):
+    """No weight of a whole model counts as missing, tied ones and buffers included."""
+    model = tiny_model(model_type)
+    model.hf.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    again = load(sources.find(str(tmp_path)))
+    assert model.hf.state_dict().keys() == again.hf.state_dict().keys()
+    for name, weight in model.hf.state_dict().items():
+        assert torch.equal(weight, again.hf.state_dict()[name]), name

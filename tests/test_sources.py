@@ -112,9 +112,63 @@ def test_weights_that_are_no_safetensors_are_refused(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     refuses(
         "mine",
-        "model 'mine': no .safetensors in mine; only safetensors are loaded: "
-        "convert the weights with save_pretrained(safe_serialization=True)",
+        "model 'mine': no model.safetensors in mine; only safetensors are loaded, nothing is "
+        "unpickled: convert the weights with save_pretrained, or with "
+        "https://huggingface.co/spaces/safetensors/convert",
     )
+
+
+@pytest.fixture
+def parts(folder):
+    """Give a copy of an embedded model whose weights are in parts."""
+    tiny_model("gpt2").hf.save_pretrained(folder, max_shard_size="20KB")
+    (folder / "model.safetensors").unlink()
+    assert len(list(folder.glob("model-*-of-*.safetensors"))) > 2
+    return folder
+
+
+def test_weights_in_parts_are_found_and_all_of_them_hashed(parts):
+    source = find("mine")
+    before = source.weights_hash
+    assert load(source).n_heads == 4
+    part = sorted(parts.glob("model-*.safetensors"))[1]
+    part.write_bytes(part.read_bytes()[:-1] + b"\1")
+    assert find("mine").weights_hash != before
+
+
+def test_a_missing_part_is_named(parts):
+    part = sorted(parts.glob("model-*.safetensors"))[1]
+    part.unlink()
+    message = "model 'mine': no {} in mine, a part of its weights; copy it there too"
+    refuses("mine", message.format(part.name))
+    (parts / "model.safetensors.index.json").unlink()
+    refuses("mine", message.format("model.safetensors.index.json"))
+
+
+def test_other_weights_beside_the_model_s_change_no_hash(folder):
+    before = find("mine").weights_hash
+    for name in ("model.fp16.safetensors", "adapter_model.safetensors", "consolidated.safetensors"):
+        (folder / name).write_bytes(b"others")
+    assert find("mine").weights_hash == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("do_layer_norm_before", False,
+         "do_layer_norm_before is false: this OPT (opt-350m) has no final norm, which direct "
+         "effects need; take another size (opt-125m, opt-1.3b)"),
+        ("word_embed_proj_dim", 512,
+         "word_embed_proj_dim is 512, hidden_size 32: this OPT projects the stream before the "
+         "unembedding, which direct effects leave out; take another size (opt-125m, opt-1.3b)"),
+    ],
+)  # fmt: skip
+def test_an_opt_of_another_build_is_refused(folder, field, value, message):
+    opt = tiny_model("opt").hf.config.to_dict() | {"model_type": "opt"}
+    (folder / "config.json").write_text(json.dumps(opt))
+    assert find("mine").model_type == "opt"
+    config(folder, **{field: value})
+    refuses("mine", f"model 'mine': mine/config.json: {message}")
 
 
 def test_a_folder_without_tokenizer_is_refused(folder):
@@ -123,22 +177,14 @@ def test_a_folder_without_tokenizer_is_refused(folder):
     refuses("mine", "model 'mine': no tokenizer in mine; save it there too")
 
 
-def test_a_gguf_file_is_refused_with_what_to_do():
-    refuses(
-        "a/model.gguf",
-        "model 'a/model.gguf': .gguf files are not read yet; convert it with transformers "
-        "(from_pretrained(gguf_file=…), then save_pretrained) and name the folder",
-    )
-
-
 def test_a_hub_id_without_network_is_refused_at_once(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     begun = time.monotonic()
     refuses(
         "emolib-tests/no-such-model",
         "model 'emolib-tests/no-such-model': its weights are not in the local cache and the Hub "
-        f"cannot be reached; name an embedded model ({NAMES}), a local folder, or download it "
-        "once where there is a network (`hf download`)",
+        f"cannot be reached; name an embedded model ({NAMES}), a local folder or .gguf file, or "
+        "download it once where there is a network (`hf download`)",
     )
     assert time.monotonic() - begun < 5
 
@@ -148,7 +194,7 @@ def test_what_is_no_hub_id_either_is_told_so(model):
     refuses(
         model,
         f"model {model!r}: is not a Hub id either; name an embedded model ({NAMES}), a local "
-        "folder, or download it once where there is a network (`hf download`)",
+        "folder or .gguf file, or download it once where there is a network (`hf download`)",
     )
 
 

@@ -15,8 +15,8 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "--model": {
         "metavar": "ID",
         "action": "append",
-        "help": "run this model, not the profile's: an embedded name, a local folder or a Hub "
-        "id; repeatable",
+        "help": "run this model, not the profile's: an embedded name, a local folder, a .gguf "
+        "file or a Hub id; repeatable",
     },
     "--head-spec": {
         "metavar": "SPEC",

@@ -74,8 +74,8 @@ CASES = {
         ["--model", "tiny-gpt3"],
         {},
         "model 'tiny-gpt3': its weights are not in the local cache and the Hub cannot be reached; "
-        "name an embedded model (tiny-gpt2, tiny-neo, tiny-neox), a local folder, or download it "
-        "once where there is a network (`hf download`)",
+        "name an embedded model (tiny-gpt2, tiny-neo, tiny-neox), a local folder or .gguf file, or "
+        "download it once where there is a network (`hf download`)",
     ),
     "model folder without config": (
         ["--model", "./data"],
@@ -94,6 +94,17 @@ CASES = {
         "gemma2, gemma3_text, gpt2, gpt_neo, gpt_neox, gptj, llama, mistral, olmo2, opt, phi3, "
         "qwen2, qwen3: to add it, write a row in emolib/architectures.py and a config in "
         "tests/tiny.py",
+    ),
+    "GGUF file that is not there": (
+        ["--model", "./nowhere.gguf"],
+        {},
+        "model './nowhere.gguf': no such file; expected a GGUF file",
+    ),
+    "file that is no GGUF": (
+        ["--model", "./broken.gguf"],
+        {"broken.gguf": "GGML"},
+        "model './broken.gguf': broken.gguf: not a GGUF file (it does not start with GGUF); "
+        "download it again, or name a folder with safetensors",
     ),
     "model twice": (
         ["--model", "tiny-neo", "--model", "tiny-neo"],
