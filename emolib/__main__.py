@@ -8,42 +8,108 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emolib.errors import InputError
+from emolib.export import FORMATS
+from emolib.outputs import results_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code, 2 for wrong input as argparse does."""
-    parser = argparse.ArgumentParser(prog="python -m emolib", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    plots = commands.add_parser("plots", help="draw the results of a profile")
-    plots.add_argument("--profile", default="demo", help="whose results (default: demo)")
-    plots.add_argument("--results-dir", type=Path, default=Path("results"))
-    plots.add_argument(
-        "--head-scores", type=Path, action="append", help="a scores file; repeatable"
-    )
-    plots.add_argument("--output-dir", type=Path, help="default: plots/heads beside the results")
-    plots.add_argument("--score", default="atp_ig", help="which score (default: atp_ig)")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        _plots(options)
+        options.run(options, results_folder(options.results_dir, options.profile))
     except InputError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _plots(options: argparse.Namespace) -> None:
-    from emolib.outputs import results_folder
-    from emolib.plots import head_reaction_heatmap
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m emolib", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument("--profile", default="demo", help="whose results (default: demo)")
+    every.add_argument("--results-dir", type=Path, default=Path("results"))
+    every.add_argument("--output-dir", type=Path, help="default: a folder beside the results")
+    scores = argparse.ArgumentParser(add_help=False)
+    scores.add_argument(
+        "--head-scores", type=Path, action="append", default=[], help="a scores file; repeatable"
+    )
+    chosen = argparse.ArgumentParser(add_help=False)
+    chosen.add_argument("--emotion", help="this emotion alone")
+    chosen.add_argument("--top-n", type=_positive, default=10, help="heads shown (default: 10)")
 
-    results = results_folder(options.results_dir, options.profile)
-    files = options.head_scores or sorted((results / "alignment").glob("head_scores_*.json"))
-    if not files:
-        raise InputError(
-            f"{results / 'alignment'}: no head_scores_*.json; run `pytest "
-            "experiments/exp_head_screening.py` first, or name a file with --head-scores"
+    plots = commands.add_parser("plots", parents=[every, scores, chosen], help="draw the results")
+    for name in ("--ablation-file", "--patching-file"):
+        plots.add_argument(
+            name, type=Path, action="append", default=[], help="a results file; repeatable"
         )
-    folder: Path = options.output_dir or results / "plots/heads"
-    print(head_reaction_heatmap(files, folder / "head_reaction_heatmap.png", score=options.score))
+    plots.add_argument("--score", default="atp_ig", help="which score (default: atp_ig)")
+    plots.set_defaults(run=_plots)
+    report = commands.add_parser("report", parents=[every, chosen], help="write the report")
+    report.set_defaults(run=_report)
+    compare = commands.add_parser(
+        "compare", parents=[every, scores], help="put models side by side in a table"
+    )
+    compare.set_defaults(run=_compare)
+    export = commands.add_parser("export", parents=[every], help="write frames for other tools")
+    export.add_argument("--format", choices=FORMATS, default="csv", help="default: csv")
+    export.add_argument("--experiment", help="this one alone, as in head_ablation")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _plots(options: argparse.Namespace, results: Path) -> None:
+    from emolib.plots import draw
+
+    made = draw(
+        results,
+        options.output_dir,
+        head_scores=options.head_scores,
+        ablation_files=options.ablation_file,
+        patching_files=options.patching_file,
+        emotion=options.emotion,
+        top_n=options.top_n,
+        score=options.score,
+    )
+    print(*made, sep="\n")
+
+
+def _report(options: argparse.Namespace, results: Path) -> None:
+    from emolib.report import write_report
+
+    print(write_report(results, options.output_dir, emotion=options.emotion, top_n=options.top_n))
+
+
+def _compare(options: argparse.Namespace, results: Path) -> None:
+    from emolib.comparison import COMPARED, compare, markdown, overlap, write_comparison
+    from emolib.plots import read_scores
+    from emolib.records import Store
+
+    store = Store(results / "records.jsonl")
+    lines = compare(store.whole_rows(COMPARED))
+    files = options.head_scores or sorted((results / "alignment").glob("head_scores_*.json"))
+    ranks = overlap([read_scores(path) for path in files])
+    if not lines and not ranks:
+        raise InputError(
+            f"{results}: nothing to compare; run `pytest experiments` first, or name scores files "
+            "of two models of one shape with --head-scores"
+        )
+    print(*(markdown(table) for table in (lines, ranks) if table), sep="\n\n")
+    if lines:
+        print(*write_comparison(lines, options.output_dir or results / "tables"), sep="\n")
+
+
+def _export(options: argparse.Namespace, results: Path) -> None:
+    from emolib.export import export
+
+    made = export(results, options.format, options.output_dir, experiment=options.experiment)
+    print(*made, sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plots of results files. Needs matplotlib, and no torch."""
+"""Plots of results files: scores of heads here, the others in their modules. Needs no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emolib.effects import Effect, read_effects
 from emolib.errors import InputError
+from emolib.figures import COLOURS, grid, save
+from emolib.stats import unreliable
 
 UNITS = {
     "atp_ig": "atp_ig (logits)",
@@ -79,10 +82,9 @@ def head_reaction_heatmap(files: Sequence[Path], out: Path, *, score: str = "atp
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if score not in UNITS:
-        raise InputError(f"--score {score}: unknown; expected one of {', '.join(UNITS)}")
+    _check_score(score)
     models = [read_scores(path) for path in files]
-    emotions = list(dict.fromkeys(s["emotion"] for model in models for s in model["scores"]))
+    emotions = _emotions(models)
     widths = [max(1.9, _CELL * model["heads_per_layer"] + 0.9) for model in models]
     height = max(1.8, _CELL * max(model["layers"] for model in models) + 0.8)
     figure = Figure((sum(widths) + 0.8, height * len(emotions) + 0.5), layout="constrained")
@@ -107,9 +109,143 @@ def head_reaction_heatmap(files: Sequence[Path], out: Path, *, score: str = "atp
             if column == 0:
                 panel.set_ylabel(f"{emotion}\nlayer")
         figure.colorbar(image, ax=axes[:, column], location="bottom", label=UNITS[score])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150, metadata={"Software": None})
-    return out
+    return save(figure, out)
+
+
+def top_heads(files: Sequence[Path], out: Path, *, score: str = "atp_ig", top_n: int = 10) -> Path:
+    """Draw the heads with the largest scores, a panel per emotion and model, and return the file.
+
+    Error bars are 95 % CIs. A ranking whose split-half reliability is below 0.8, or unknown, is
+    marked as none.
+
+    Args:
+        files: Scores files, one a model.
+        out: The PNG to write.
+        score: Which score, one of `UNITS`.
+        top_n: Heads a panel.
+
+    Raises:
+        InputError: When a file is missing or damaged, or the score is unknown.
+    """
+    _check_score(score)
+    models = [read_scores(path) for path in files]
+    emotions = _emotions(models)
+    shown = min(top_n, max(model["layers"] * model["heads_per_layer"] for model in models))
+    figure, axes = grid(len(emotions), len(models), (2.5, 0.16 * shown + 0.7))
+    for column, model in enumerate(models):
+        for row, emotion in enumerate(emotions):
+            panel = axes[row, column]
+            entries = [
+                entry
+                for entry in model["scores"]
+                if entry["emotion"] == emotion and entry.get(score) is not None
+            ]
+            entries = sorted(entries, key=lambda entry: -abs(entry[score]))[:top_n]
+            means = [entry[score] for entry in entries]
+            ends = [entry.get(f"{score}_ci") or [entry[score]] * 2 for entry in entries]
+            errors = [
+                [max(0.0, mean - low) for mean, (low, _) in zip(means, ends, strict=True)],
+                [max(0.0, high - mean) for mean, (_, high) in zip(means, ends, strict=True)],
+            ]
+            names = [f"L{entry['layer']}H{entry['head']}" for entry in entries]
+            panel.barh(range(len(names)), means, xerr=errors, color=COLOURS[0], ecolor="0.2",
+                       error_kw={"lw": 0.8}, height=0.7)  # fmt: skip
+            panel.axvline(0, color="0.4", lw=0.6)
+            panel.set_yticks(range(len(names)), names, fontsize=6)
+            panel.invert_yaxis()
+            panel.tick_params(axis="x", labelsize=7)
+            reliability = model.get("rankings", {}).get(emotion, {}).get("reliability")
+            if doubt := unreliable(reliability):
+                panel.set_title(f"no ranking: {doubt}", fontsize=6, loc="right", color="#B00000")
+            if row == 0:
+                panel.set_title(model["model"], fontsize=10)
+            if row == len(emotions) - 1:
+                panel.set_xlabel(f"{UNITS[score]}, 95 % CI", fontsize=8)
+            if column == 0:
+                panel.set_ylabel(emotion)
+    return save(figure, out)
+
+
+def draw(
+    results: Path,
+    out: Path | None = None,
+    *,
+    head_scores: Sequence[Path] = (),
+    ablation_files: Sequence[Path] = (),
+    patching_files: Sequence[Path] = (),
+    emotion: str | None = None,
+    top_n: int = 10,
+    score: str = "atp_ig",
+) -> list[Path]:
+    """Draw all that a folder has results for, and return the files.
+
+    Args:
+        results: The results folder of a profile.
+        out: Where to; ``plots/heads`` and ``plots/attention`` in `results` by default.
+        head_scores: Scores files, in place of those in `results`.
+        ablation_files: Files of head ablation, in place of those in `results`.
+        patching_files: Files of head patching, in place of those in `results`.
+        emotion: Draw the effects on this emotion alone.
+        top_n: Heads in `top_heads`.
+        score: Which score the heat map and `top_heads` show.
+
+    Raises:
+        InputError: When there is nothing to draw, or a file is damaged.
+    """
+    from emolib.attention_plots import attention_patterns
+    from emolib.effect_plots import (
+        ablation_sentiment_comparison,
+        effect_by_layer,
+        model_comparison,
+        patching_keyword_comparison,
+    )
+
+    _check_score(score)
+
+    def of(pattern: str, named: Sequence[Path]) -> list[Path]:
+        return list(named) or sorted(results.glob(pattern))
+
+    scores = of("alignment/head_scores_*.json", head_scores)
+    ablation = _about(read_effects(of("patching/head_ablation/*.json", ablation_files)), emotion)
+    patching = _about(read_effects(of("patching/head_patching/*.json", patching_files)), emotion)
+    attention = sorted(results.glob("attention/*.json")) if not (head_scores or out) else []
+    if not (scores or ablation or patching or attention):
+        about = f" for {emotion!r}" if emotion else ""
+        raise InputError(
+            f"{results}: no results to draw{about}; run `pytest experiments` first, or name files "
+            "with --head-scores, --ablation-file or --patching-file"
+        )
+    folder = out or results / "plots/heads"
+    made = []
+    if scores:
+        made += [
+            head_reaction_heatmap(scores, folder / "head_reaction_heatmap.png", score=score),
+            top_heads(scores, folder / "top_heads.png", score=score, top_n=top_n),
+        ]
+    if ablation:
+        made += [
+            ablation_sentiment_comparison(ablation, folder / "ablation_sentiment_comparison.png"),
+            effect_by_layer(ablation, folder / "effect_by_layer.png"),
+            model_comparison(ablation, folder / "model_comparison.png"),
+        ]
+    if patching:
+        name = "patching_keyword_comparison.png"
+        made.append(patching_keyword_comparison(patching, folder / name))
+    made += attention_patterns(attention, results / "plots/attention", emotion=emotion)
+    return made
+
+
+def _about(effects: list[Effect], emotion: str | None) -> list[Effect]:
+    return [effect for effect in effects if emotion in (None, effect.emotion)]
+
+
+def _check_score(score: str) -> None:
+    if score not in UNITS:
+        raise InputError(f"--score {score}: unknown; expected one of {', '.join(UNITS)}")
+
+
+def _emotions(models: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(s["emotion"] for model in models for s in model["scores"]))
 
 
 def _count(axis: Any, size: int) -> None:

@@ -222,6 +222,11 @@ class Store:
         found = [row for row in rows if row.context == latest[_family(row)]]
         return sorted(found, key=lambda row: (row.item, row.row))
 
+    def whole_rows(self, experiment: str) -> list[Row]:
+        """Return the rows of `rows` of one experiment, with their vectors and texts."""
+        keys = dict.fromkeys(row.key for row in self.rows() if row.experiment == experiment)
+        return [row for key in keys for row in self[key]]
+
     def _in_order(self) -> Iterator[Row]:
         for key in self._latest.values():
             yield from self._entries[key].outline

@@ -78,15 +78,19 @@ def of_rows(
         By (item, number of the row): (p, q), q across these rows.
     """
     known = [row for row in rows if metric in row.vectors]
-    p = [
-        float(sign_flip(row.vectors[metric], _templates(row, metric), seed=seed)[0])
-        for row in known
-    ]
+    # Rows on the same prompts share their flips.
+    alike: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+    for index, row in enumerate(known):
+        alike.setdefault((len(row.vectors[metric]), _templates(row, metric)), []).append(index)
+    p = np.ones(len(known))
+    for (_, templates), indices in alike.items():
+        table = np.array([known[index].vectors[metric] for index in indices]).T
+        p[indices] = sign_flip(table, templates or None, seed=seed)
     q = benjamini_hochberg(p)
     places = [(row.item, row.row) for row in known]
-    return {place: (a, float(b)) for place, a, b in zip(places, p, q, strict=True)}
+    return {place: (float(a), float(b)) for place, a, b in zip(places, p, q, strict=True)}
 
 
-def _templates(row: Row, metric: str) -> list[str] | None:
-    templates = row.pairs.get("templates")
-    return templates if templates and len(templates) == len(row.vectors[metric]) else None
+def _templates(row: Row, metric: str) -> tuple[str, ...]:
+    templates = tuple(row.pairs.get("templates", ()))
+    return templates if len(templates) == len(row.vectors[metric]) else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,11 @@ def write_tables(folder: Path, rows: Sequence[Row]) -> None:
 
 def to_csv(rows: Sequence[Row]) -> str:
     """Return rows as CSV: a vector metric gives its mean, CI, n and d_z in columns of their own."""
-    lines = [_flat(row) for row in rows]
+    return to_columns([flat(row) for row in rows])
+
+
+def to_columns(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return lines as CSV, a column for every name in any of them."""
     names = list(dict.fromkeys(name for line in lines for name in line))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -50,7 +54,8 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def flat(row: Row) -> dict[str, Any]:
+    """Return what a row ran on and its metrics as columns, vectors as mean, CI, n and d_z."""
     line: dict[str, Any] = {"item": row.item} | row.dims | row.labels
     for name, value in row.values.items():
         if isinstance(value, dict):

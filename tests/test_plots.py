@@ -1,16 +1,18 @@
-"""Plots and the commands after a run: what is drawn is what the files say."""
+"""Plots: what is drawn is what the files say."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from made import make_results
 
-from emolib import __main__ as command
 from emolib import plots
+from emolib.attention_plots import attention_patterns
 from emolib.errors import InputError
 
 
@@ -74,41 +76,62 @@ def test_a_file_that_is_none_is_refused(tmp_path, content, message):
     assert str(error.value) == message.format(path=path)
 
 
-def test_the_command_draws_beside_the_results(tmp_path, capsys):
-    folder = tmp_path / "results/demo/alignment"
-    folder.mkdir(parents=True)
-    scores_file(folder)
-    assert command.main(["plots", "--results-dir", str(tmp_path / "results")]) == 0
-    path = tmp_path / "results/demo/plots/heads/head_reaction_heatmap.png"
-    assert path.is_file() and capsys.readouterr().out == f"{path}\n"
+@pytest.fixture(scope="module", params=[(1, 1), (4, 4), (12, 12)], ids=str)
+def results(request, tmp_path_factory):
+    return make_results(tmp_path_factory.mktemp("results"), shape=request.param)
 
 
-def test_the_command_takes_named_files_and_a_folder(tmp_path):
-    arguments = ["--head-scores", str(scores_file(tmp_path)), "--output-dir", str(tmp_path / "out")]
-    assert command.main(["plots", *arguments]) == 0
-    assert (tmp_path / "out/head_reaction_heatmap.png").is_file()
+def test_draw_makes_every_plot_the_same_each_time(results):
+    made = plots.draw(results)
+    names = {path.name.partition("_one_")[0].partition("_two_")[0] for path in made}
+    assert names == {
+        "head_reaction_heatmap.png", "top_heads.png", "ablation_sentiment_comparison.png",
+        "effect_by_layer.png", "model_comparison.png", "patching_keyword_comparison.png",
+        "attention_patterns",
+    }  # fmt: skip
+    before = {path: path.read_bytes() for path in made}
+    assert {path: path.read_bytes() for path in plots.draw(results)} == before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            [],
-            "ERROR: results/demo/alignment: no head_scores_*.json; run `pytest "
-            "experiments/exp_head_screening.py` first, or name a file with --head-scores\n",
-        ),
-        (
-            ["--head-scores", "head_scores_tiny.json", "--score", "size"],
-            "ERROR: --score size: unknown; expected one of atp_ig, atp_denoise, atp_noise, dla, "
-            "delta_attn, delta_proj, delta_out\n",
-        ),
-    ],
-)
-def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    scores_file(tmp_path)
-    assert command.main(["plots", *arguments]) == 2
-    assert capsys.readouterr().err == message
+def test_one_emotion_alone(results, tmp_path):
+    assert not any("fear" in path.name for path in plots.draw(results, tmp_path, emotion="joy"))
+    only = tmp_path / "mine/patching/head_ablation"
+    only.mkdir(parents=True)
+    source = next((results / "patching/head_ablation").iterdir())
+    (only / "x.json").write_text(source.read_text("utf-8"), encoding="utf-8")
+    with pytest.raises(InputError, match="no results to draw for 'envy'"):
+        plots.draw(tmp_path / "mine", emotion="envy")
+
+
+def test_a_part_of_the_results_is_drawn_as_far_as_it_goes(tmp_path):
+    made = make_results(tmp_path, models=("one",), emotions=("joy",))
+    for path in (made / "patching/head_patching").iterdir():
+        path.unlink()
+    for path in (made / "patching/head_ablation").glob("*-mean.json"):
+        path.unlink()
+    names = [path.name for path in plots.draw(made)]
+    assert "patching_keyword_comparison.png" not in names and "effect_by_layer.png" in names
+
+
+def test_top_heads_are_drawn_with_missing_scores_and_intervals(tmp_path):
+    from matplotlib.image import imread
+
+    path = scores_file(tmp_path)
+    content = json.loads(path.read_text("utf-8"))
+    content["scores"][0]["atp_ig"] = None
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert imread(plots.top_heads([path], tmp_path / "top.png", top_n=3)).ndim == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"provenance": {}, "prompts": []}'])
+def test_a_damaged_file_of_an_item_is_named(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_text(content, encoding="utf-8")
+    message = rf"^{re.escape(str(path))}: not a results file of an item \("
+    with pytest.raises(InputError, match=message):
+        plots.draw(tmp_path, ablation_files=[path])
+    with pytest.raises(InputError, match="not a file of exp_attention_patterns"):
+        attention_patterns([path], tmp_path)
 
 
 def test_it_is_a_module_to_run(tmp_path):
@@ -116,4 +139,4 @@ def test_it_is_a_module_to_run(tmp_path):
         [sys.executable, "-m", "emolib", "plots"], cwd=tmp_path, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 2 and done.stderr.startswith("ERROR: results/demo/alignment")
+    assert done.returncode == 2 and done.stderr.startswith("ERROR: results/demo: no results")

@@ -16,6 +16,7 @@ import pytest
 from emolib.errors import InputError
 from emolib.hashing import hash_json
 from emolib.heads import HeadSet, Top, expand
+from emolib.notes import notes
 from emolib.outputs import is_of, results_folder, write_output
 from emolib.profiles import TEXT_DRAWS, Emotion, load_emotion
 from emolib.provenance import code_hash, git_commit, package_hash, versions
@@ -27,7 +28,7 @@ from pytest_emolib.cases import Case, make_cases
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.options import get
 from pytest_emolib.settings import resolve
-from pytest_emolib.summary import notes, print_tables
+from pytest_emolib.summary import print_tables
 
 if TYPE_CHECKING:
     from emolib.runs import Study

@@ -1,0 +1,91 @@
+"""The commands after a run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from made import make_results
+
+from emolib import __main__ as command
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return make_results(tmp_path / "results/demo", emotions=("joy",))
+
+
+def test_plots_prints_the_files_it_draws(results, capsys):
+    assert command.main(["plots", "--top-n", "2"]) == 0
+    made = capsys.readouterr().out.splitlines()
+    assert [line.removeprefix("results/demo/plots/") for line in made[:6]] == [
+        "heads/head_reaction_heatmap.png",
+        "heads/top_heads.png",
+        "heads/ablation_sentiment_comparison.png",
+        "heads/effect_by_layer.png",
+        "heads/model_comparison.png",
+        "heads/patching_keyword_comparison.png",
+    ]
+    assert len(made) == 8 and "attention/attention_patterns_one_joy_" in made[6]
+
+
+def test_plots_takes_named_files_of_older_scripts(results, capsys):
+    chosen = [
+        "--ablation-file", "results/demo/patching/head_ablation/one_joy_L1H0-zero.json",
+        "--patching-file", "results/demo/patching/head_patching/one_joy_L1H0.json",
+        "--head-scores", "results/demo/alignment/head_scores_one.json",
+        "--output-dir", "out",
+    ]  # fmt: skip
+    assert command.main(["plots", *chosen]) == 0
+    made = capsys.readouterr().out.splitlines()
+    assert len(made) == 6 and all(line.startswith("out/") for line in made)
+
+
+def test_report_compare_and_export(results, capsys):
+    assert command.main(["report", "--profile", "studies/demo.toml"]) == 0
+    assert capsys.readouterr().out == "results/demo/report/head_analysis_report.md\n"
+    assert command.main(["compare"]) == 0
+    out = capsys.readouterr().out
+    assert "| one, two | joy" in out and out.endswith("results/demo/tables/model_comparison.md\n")
+    assert command.main(["export", "--format", "csv", "--experiment", "head_screening"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "results/demo/export/head_screening.csv"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plots", "--score", "size"], "ERROR: --score size: unknown; "),
+        (["plots", "--emotion", "envy", "--profile", "x"], "ERROR: results/x: no results to draw "),
+        (["plots", "--ablation-file", "x.json"], "ERROR: x.json: no such file; run the "),
+        (["plots", "--profile", "other"], "ERROR: results/other: no results to draw; run "),
+        (["report", "--emotion", "envy"], "ERROR: results/demo/records.jsonl: no rows on 'envy'"),
+        (["report", "--profile", "other"], "ERROR: results/other/records.jsonl: no rows; run "),
+        (["compare", "--profile", "other"], "ERROR: results/other: nothing to compare; run "),
+        (["export", "--experiment", "x"], "ERROR: --experiment x: no rows in results/demo/"),
+    ],
+)
+def test_wrong_input_is_one_line(results, capsys, arguments, message):
+    assert command.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message) and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["plots", "--top-n", "0"], ["export", "--format", "word"]])
+def test_argparse_refuses_the_rest(results, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(arguments)
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize("name", ["plots", "report", "compare", "export"])
+def test_commands_load_no_torch_and_help_nothing_heavy(results, name):
+    for arguments, heavy in (([name], ["torch"]), ([name, "--help"], ["scipy", "matplotlib"])):
+        script = (
+            f"import sys; from emolib.__main__ import main\ntry:\n    main({arguments!r})\n"
+            f"except SystemExit: pass\nprint('LOADED', set({heavy!r}) & set(sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                              check=True)  # fmt: skip
+        assert done.stdout.splitlines()[-1] == "LOADED set()", name
