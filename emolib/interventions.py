@@ -67,7 +67,7 @@ class Intervention:
     edit: Edit
     draws: int = 1
     every_step: bool = False
-    tokenwise: bool = True
+    tokenwise: bool = False
 
     def __str__(self) -> str:
         """Return ``zero(L0H1+L2H3)``."""
@@ -109,12 +109,13 @@ class Activations:
 
 def zero(heads: Heads) -> Intervention:
     """Set z to 0: off-distribution, and it also removes a constant that the head carries."""
-    return Intervention("zero", head_set(heads), lambda z, _: torch.zeros_like(z))
+    return Intervention("zero", head_set(heads), lambda z, _: torch.zeros_like(z), tokenwise=True)
 
 
 def scale(heads: Heads, factor: float) -> Intervention:
     """Multiply z; ``scale(heads, 0)`` is `zero`, ``scale(heads, 1)`` changes nothing."""
-    return Intervention(f"scale[{factor:g}]", head_set(heads), lambda z, _: factor * z)
+    name = f"scale[{factor:g}]"
+    return Intervention(name, head_set(heads), lambda z, _: factor * z, tokenwise=True)
 
 
 def edit(heads: Heads, function: Callable[[Tensor], Tensor], kind: str = "edit") -> Intervention:
@@ -125,7 +126,7 @@ def edit(heads: Heads, function: Callable[[Tensor], Tensor], kind: str = "edit")
         function: From z, shape ``[batch, seq, d_head]``, to the same shape.
         kind: The name that shows in tables.
     """
-    return Intervention(kind, head_set(heads), lambda z, _: function(z), tokenwise=False)
+    return Intervention(kind, head_set(heads), lambda z, _: function(z))
 
 
 def mean(heads: Heads, reference: Activations) -> Intervention:
@@ -144,7 +145,7 @@ def mean(heads: Heads, reference: Activations) -> Intervention:
             value = value.mean(0)
         return value.to(z).expand_as(z)
 
-    return Intervention("mean", head_set(heads), apply)
+    return Intervention("mean", head_set(heads), apply, tokenwise=True)
 
 
 def resample(
@@ -170,7 +171,7 @@ def resample(
         donors = [_donor(reference.prompts, prompts, row, site, seed) for row in site.batch.rows]
         return _right_aligned(reference.of(site.head)[donors], z)
 
-    return Intervention("resample", head_set(heads), apply, draws)
+    return Intervention("resample", head_set(heads), apply, draws, tokenwise=True)
 
 
 def _donor(reference: Prompts, prompts: Prompts, row: int, site: Site, seed: int) -> int:
@@ -230,4 +231,4 @@ def patch(heads: Heads, source: Activations, *, every_step: bool = False) -> Int
         rows = site.batch.rows
         return source.of(site.head)[rows.start : rows.stop, -z.shape[1] :].to(z)
 
-    return Intervention("patch", head_set(heads), apply, every_step=every_step)
+    return Intervention("patch", head_set(heads), apply, every_step=every_step, tokenwise=True)

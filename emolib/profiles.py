@@ -68,7 +68,7 @@ class Profile:
     max_new_tokens: int = 16
     seed: int = 0
     draws: int = MIN_DRAWS
-    verify: int = 3
+    verify: int = 5
     patch_generated: bool = False
     dtype: str = "float32"
     device: str = "cpu"

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from emolib.hashing import hash_files
 
-_LIBRARIES = ("emolib", "torch", "transformers", "tokenizers", "numpy", "scipy", "vaderSentiment")
+_LIBRARIES = (
+    "emolib",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "gguf",
+    "numpy",
+    "scipy",
+    "vaderSentiment",
+)
 
 
 @cache
