@@ -182,7 +182,10 @@ class Store:
         self._size = 0
         self._intact: int | None = None
         self._entries: dict[str, _Entry] = {}
-        self._latest: dict[str, str] = {}
+        self._latest: dict[tuple[str, str], str] = {}
+        # Of each experiment the function that ran last, of each table its context.
+        self._functions: dict[str, str] = {}
+        self._contexts: dict[tuple[str, str | None, str | None], str] = {}
         self._file: IO[bytes] | None = None
         if path.is_file():
             self._read()
@@ -208,18 +211,14 @@ class Store:
         return list(self._entries[key].outline)
 
     def rows(self) -> list[Row]:
-        """Return the latest rows of every item, in order of item and row, as outlines.
+        """Return the rows that can stand in one table, in order of item and row, as outlines.
 
-        Items whose rows are of another context than the latest of their experiment, model and
-        emotion are left out: what was recorded before a change of prompts, settings or code is
-        not to be compared with what was recorded after. Where functions of several files have
-        one name, the experiment is the one that ran last.
+        Of every experiment, model and emotion these are all rows of the context that was recorded
+        last: what was recorded under other prompts, settings or code is not to be compared with
+        them. Where functions of several files have one name, the experiment is the one that ran
+        last.
         """
-        rows = list(self._in_order())
-        functions = {row.experiment: _function(row) for row in rows}
-        rows = [row for row in rows if _function(row) == functions[row.experiment]]
-        latest = {_family(row): row.context for row in rows}
-        found = [row for row in rows if row.context == latest[_family(row)]]
+        found = [row for row in self._in_order() if self._is_current(row)]
         return sorted(found, key=lambda row: (row.item, row.row))
 
     def whole_rows(self, experiment: str) -> list[Row]:
@@ -232,8 +231,18 @@ class Store:
             yield from self._entries[key].outline
 
     def touch(self, key: str) -> None:
-        """Make an item's stored rows its latest ones, as if they had just been recorded."""
-        self._add(self._entries[key])
+        """Make the context of an item's stored rows the latest of its table.
+
+        Where it is not, the rows are recorded once more, so that who reads the file next finds
+        it so too.
+        """
+        first = self._entries[key].outline[0]
+        if not self._is_current(first):
+            self.append(self[key])
+
+    def _is_current(self, row: Row) -> bool:
+        family = _family(row)
+        return (self._functions[row.experiment], self._contexts[family]) == (family[0], row.context)
 
     def check_free(self) -> None:
         """Check that no other run is writing.
@@ -308,14 +317,16 @@ class Store:
         first = entry.outline[0]
         self._entries[first.key] = entry
         # Taken out first, so that the order is that of the latest record.
-        self._latest.pop(first.item, None)
-        self._latest[first.item] = first.key
+        self._latest.pop((first.item, first.context), None)
+        self._latest[first.item, first.context] = first.key
+        self._functions[first.experiment] = _family(first)[0]
+        self._contexts[_family(first)] = first.context
 
     def _read(self) -> None:
         data = self.path.read_bytes()
         self._size, self._intact = len(data), None
-        self._entries.clear()
-        self._latest.clear()
+        for index in (self._entries, self._latest, self._functions, self._contexts):
+            index.clear()
         start, intact = 0, 0
         pending: list[Row] = []
         for number, line in enumerate(data.splitlines(keepends=True), 1):
@@ -367,12 +378,9 @@ def _outline(rows: Iterable[Row]) -> tuple[Row, ...]:
     return tuple(replace(row, vectors={}, texts={}, lists={}, pairs={}) for row in rows)
 
 
-def _function(row: Row) -> str:
-    return row.item.partition("[")[0]
-
-
 def _family(row: Row) -> tuple[str, str | None, str | None]:
-    return row.experiment, row.dims.get("model"), row.dims.get("emotion")
+    """Return what the rows of a table share: function, model and emotion."""
+    return row.item.partition("[")[0], row.dims.get("model"), row.dims.get("emotion")
 
 
 def group(rows: Iterable[Row], by: Callable[[Row], str]) -> dict[str, list[Row]]:

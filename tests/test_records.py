@@ -157,7 +157,8 @@ def test_rows_of_an_older_context_are_left_out_of_their_family_alone(path):
 
     stale, fresh = of("a", "old"), of("b", "new")
     others = [*of("c", "old", model="n"), *of("d", "old", emotion="fear")]
-    others += [replace(row, experiment="y") for row in of("e", "old")]
+    item = "exp_x.py::exp_y[e]"
+    others += [replace(row, experiment="y", item=item) for row in of("e", "old")]
     filled(path, stale, fresh, *([row] for row in others))
     assert Store(path).rows() == fresh + others
 

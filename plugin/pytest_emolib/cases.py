@@ -24,6 +24,7 @@ _ON_EMOTION = {
     "attention",
     "ablation",
 }
+ON_PAIRS = {"pairs", "screening", "patched", "attention"}
 _ON_HEADS = {"head", "heads"}
 _ON_MODEL = {"model", "model_source"} | (_ON_EMOTION - {"emotion"}) | _ON_HEADS
 _ON_ABLATION = {"ablation", "ablation_kind"}

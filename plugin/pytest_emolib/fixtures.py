@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pytest_emolib.lab import Lab
 
 
+_COLUMNS = {"item", "model", "emotion", "heads", "ablation"}
+
+
 def _lab(request: pytest.FixtureRequest) -> Lab:
     return session_of(request.config).lab
 
@@ -146,6 +149,8 @@ def record(request: pytest.FixtureRequest) -> Callable[..., None]:
     def record(**values: Any) -> None:
         if not values:
             raise TypeError("record(): expected values by name, as in record(logit_diff=…)")
+        for name in _COLUMNS & values.keys():
+            raise TypeError(f"record({name}=…): tables have a column {name}; take another name")
         study = request.getfixturevalue("study") if "study" in request.fixturenames else None
         rows.append(_lab(request).sorted(values, study))
 

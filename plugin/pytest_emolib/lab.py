@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,10 +23,10 @@ from emolib.records import Row, Store
 from emolib.sources import Source, find
 from emolib.tables import write_tables
 from pytest_emolib.bench import Bench
-from pytest_emolib.cases import Case, make_cases
+from pytest_emolib.cases import ON_PAIRS, Case, make_cases
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.options import get
-from pytest_emolib.settings import resolve
+from pytest_emolib.settings import check_writable, resolve
 from pytest_emolib.summary import print_tables
 
 if TYPE_CHECKING:
@@ -113,7 +112,21 @@ class Lab:
         for source in self.sources.values():
             for emotion in self.profile.emotions:
                 self._head_sets(source, emotion)
-        _check_writable(self.results)
+        check_writable(self.results)
+
+    def check_items(self, items: Iterable[pytest.Item]) -> None:
+        """Check that the prompts are such as the items need.
+
+        Raises:
+            InputError: When an item needs aligned pairs and free prompt lists stand in for them.
+        """
+        for item in items if self._free else ():
+            if needs := sorted(ON_PAIRS & set(getattr(item, "fixturenames", ()))):
+                raise InputError(
+                    f"{item.nodeid} needs aligned pairs ({needs[0]}), got free prompt lists; drop "
+                    "--emotion-prompts/--neutral-prompts, or name experiments that need none, as "
+                    "experiments/exp_head_ablation.py"
+                )
 
     def header(self) -> str:
         """Return the line on the profile for pytest's header."""
@@ -329,7 +342,8 @@ class Lab:
             return
         try:
             if self._shown:
-                current = self.store.rows()
+                experiments = {row.experiment for row in self._shown}
+                current = [row for row in self.store.rows() if row.experiment in experiments]
                 # A file that many items share is written once.
                 shared = [row for row in self._shown if row.output and not _has_file(row)]
                 for row in {row.output["path"]: row for row in shared}.values():
@@ -370,20 +384,3 @@ class Lab:
 def _has_file(row: Row) -> bool:
     """Tell whether an item has a results file that is its own."""
     return row.output.get("shape") == "item"
-
-
-def _check_writable(folder: Path) -> None:
-    """Check that a folder can be written or made, without making it."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise InputError(
-            f"{folder}: cannot be written ({place} is a file); choose another folder with "
-            "--results-dir"
-        )
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(
-            f"{folder}: cannot be written (no permission in {place}); choose another folder "
-            "with --results-dir"
-        )

@@ -164,6 +164,7 @@ class ExperimentSession:
         from pytest_emolib.items import check_outputs
 
         try:
+            self.lab.check_items(recording)
             check_outputs(recording)
         except InputError as error:
             self._refused = self._refused or str(error)
@@ -186,6 +187,12 @@ class ExperimentSession:
         self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
     ) -> pytest.TestReport:
         """Put rows, or the key of stored ones, on the report of an item's call."""
+        if call.excinfo is not None and report.failed and _records(item):
+            from emolib.errors import InputError
+
+            if call.excinfo.errisinstance(InputError):
+                # What the user gave is wrong, and the message says so: no line of code is at fault.
+                report.longrepr = f"{item.nodeid}: {call.excinfo.value}"
         if report.when != "call" or not _records(item):
             return report
         extra: dict[str, Any] = {}

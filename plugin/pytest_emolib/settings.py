@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -141,3 +142,20 @@ def _named(entry: str, profile: Profile) -> tuple[str, Path]:
         f"--emotion-prompts {entry}: for which of {', '.join(profile.emotions)}? "
         "Write EMOTION=FILE, or name the file EMOTION_prompts.json"
     )
+
+
+def check_writable(folder: Path) -> None:
+    """Check that a folder can be written or made, without making it."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(
+            f"{folder}: cannot be written ({place} is a file); choose another folder with "
+            "--results-dir"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{folder}: cannot be written (no permission in {place}); choose another folder "
+            "with --results-dir"
+        )

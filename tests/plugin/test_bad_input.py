@@ -331,14 +331,26 @@ def test_workers_are_not_even_started(folder):
 
 
 def test_an_experiment_of_pairs_refuses_free_lists(folder):
-    """That it needs pairs shows only when it asks for them."""
     folder.write("free.json", '{"prompts": ["Anna thanked him", "He was glad and she"]}')
     folder.write("exp_effect.py", "def exp_it(pairs, record): record(n=len(pairs))")
     result = folder.pytest("--emotion-prompts", "gratitude=free.json")
-    result.stdout.fnmatch_lines(
-        ["E*this experiment needs aligned pairs of 'gratitude', got free prompt lists; drop "
-         "--emotion-prompts/--neutral-prompts or give a pairs file with --prompts-file"]
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: exp_effect.py::exp_it[[]tiny-neo-gratitude[]] needs aligned pairs (pairs), got "
+         "free prompt lists; drop --emotion-prompts/--neutral-prompts, or name experiments that "
+         "need none, as experiments/exp_head_ablation.py"]
     )  # fmt: skip
+    folder.write("exp_other.py", "def exp_other(prompts, record): record(n=len(prompts))")
+    result = folder.pytest("--emotion-prompts", "gratitude=free.json", "-k", "exp_other.py")
+    result.stdout.fnmatch_lines(["*1 deselected, 1 recorded*"])
+
+
+def test_wrong_input_that_shows_in_the_run_is_a_line_without_a_traceback(folder):
+    folder.write("free.json", json.dumps({"prompts": ["word " * 600]}))
+    result = folder.pytest("--emotion-prompts", "gratitude=free.json", "--head-spec", "2:0")
+    lines = [line for line in result.outlines if "tokens, expected at most" in line]
+    assert len(lines) >= 1 and lines[0].startswith("exp_effect.py::exp_effect[tiny-neo-gratitude")
+    assert not any(line.startswith(("E  ", "> ")) for line in result.outlines)
 
 
 def test_free_lists_run_where_pairs_are_not_needed(folder):

@@ -332,6 +332,14 @@ def test_a_table_is_of_the_function_that_ran_last(folder):
     assert "exp_other" not in folder.results("tables/effect.csv").read_text("utf-8")
 
 
+@pytest.mark.parametrize("name", ["item", "model", "emotion", "heads", "ablation"])
+def test_names_of_columns_are_taken(folder, name):
+    result = recorded(folder, f"record({name}='x')")
+    result.stdout.fnmatch_lines(
+        [f"E*TypeError: record({name}=…): tables have a column {name}; take another name"]
+    )
+
+
 def test_names_stay_inside_the_results_folder(folder):
     """A parameter or a model cannot lead a file out of the folder."""
     folder.write(

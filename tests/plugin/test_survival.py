@@ -277,6 +277,29 @@ def test_going_back_to_stored_settings_brings_their_results_files_back(slow):
     assert path.read_text("utf-8") == first
 
 
+def test_tables_hold_every_row_of_the_state_that_ran_last(slow):
+    """Going back to stored settings lasts, and a run of other experiments changes nothing."""
+    slow.write("exp_other.py", "def exp_other(heads, record): record(n=1)")
+
+    def table():
+        lines = slow.results("tables/effect.csv").read_text("utf-8").splitlines()[1:]
+        return [line.partition("[")[2].partition("]")[0] for line in lines]
+
+    whole = [f"tiny-neo-gratitude-{name}" for name in ("L0H0+L0H1", "L2H0", "L3H1")]
+    slow.pytest("exp_effect.py")
+    slow.pytest("exp_effect.py", "--position=all", "-k", "L2H0")
+    assert table() == whole[1:2]
+    slow.pytest("exp_effect.py")
+    assert table() == whole
+    slow.pytest("exp_other.py")
+    assert table() == whole
+    slow.pytest("exp_effect.py", "--head-spec=1:0")
+    assert table() == sorted([*whole, "tiny-neo-gratitude-L1H0"])
+    # What was run under other settings in between is not lost either.
+    slow.pytest("exp_effect.py", "--position=all", "-k", "L2H0")
+    assert table() == whole[1:2] and len(ran(slow)) == 5
+
+
 def test_going_back_to_stored_settings_brings_their_table_back(slow):
     slow.pytest("--seed=1")
     first = slow.results("tables/effect.csv").read_text("utf-8")
