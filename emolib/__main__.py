@@ -87,12 +87,13 @@ def _report(options: argparse.Namespace, results: Path) -> None:
 
 
 def _compare(options: argparse.Namespace, results: Path) -> None:
-    from emolib.comparison import COMPARED, compare, markdown, overlap, write_comparison
+    from emolib.comparison import COMPARED, compare, overlap, write_comparison
+    from emolib.markdown import plain_table
     from emolib.plots import read_scores
     from emolib.records import Store
 
     store = Store(results / "records.jsonl")
-    lines = compare(store.whole_rows(COMPARED))
+    lines = compare(store.whole_rows(COMPARED), store.whole_rows("head_patching"))
     files = options.head_scores or sorted((results / "alignment").glob("head_scores_*.json"))
     ranks = overlap([read_scores(path) for path in files])
     if not lines and not ranks:
@@ -100,9 +101,8 @@ def _compare(options: argparse.Namespace, results: Path) -> None:
             f"{results}: nothing to compare; run `pytest experiments` first, or name scores files "
             "of two models of one shape with --head-scores"
         )
-    print(*(markdown(table) for table in (lines, ranks) if table), sep="\n\n")
-    if lines:
-        print(*write_comparison(lines, options.output_dir or results / "tables"), sep="\n")
+    print(*(plain_table(table) for table in (lines, ranks) if table), sep="\n\n", end="\n\n")
+    print(*write_comparison(lines, ranks, options.output_dir or results / "tables"), sep="\n")
 
 
 def _export(options: argparse.Namespace, results: Path) -> None:

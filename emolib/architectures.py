@@ -26,8 +26,11 @@ class Architecture:
         norm: Its kind: LayerNorm, RMSNorm, or RMSNorm that multiplies by 1 + weight.
         post_attn_norm: Path, from a layer, of a norm on the attention output before it is added
             to the residual stream; None where there is none.
+        post_mlp_norm: The same of the MLP output.
         n_layers_key: Field of the config with the number of layers.
         n_heads_key: Field of the config with the number of query heads.
+        n_units_key: Field of the config with the number of MLP units; where it is empty or not
+            there, units are four times the width of the residual stream.
     """
 
     model_type: str
@@ -37,8 +40,10 @@ class Architecture:
     final_norm: str
     norm: Norm
     post_attn_norm: str | None = None
+    post_mlp_norm: str | None = None
     n_layers_key: str = "num_hidden_layers"
     n_heads_key: str = "num_attention_heads"
+    n_units_key: str = "intermediate_size"
 
     def attn_out_path(self, layer: int) -> str:
         """Return the path of a layer's attention output projection, from the model."""
@@ -56,8 +61,12 @@ class Architecture:
         """Return the path of the norm on a layer's attention output, None without one."""
         return self.post_attn_norm and f"{self.layers}.{layer}.{self.post_attn_norm}"
 
+    def post_mlp_norm_path(self, layer: int) -> str | None:
+        """Return the path of the norm on a layer's MLP output, None without one."""
+        return self.post_mlp_norm and f"{self.layers}.{layer}.{self.post_mlp_norm}"
 
-def _llama(model_type: str, norm: Norm = "rms", post_attn_norm: str | None = None) -> Architecture:
+
+def _llama(model_type: str, norm: Norm = "rms", *, post_norms: bool = False) -> Architecture:
     return Architecture(
         model_type,
         layers="model.layers",
@@ -65,11 +74,14 @@ def _llama(model_type: str, norm: Norm = "rms", post_attn_norm: str | None = Non
         mlp_out="mlp.down_proj",
         final_norm="model.norm",
         norm=norm,
-        post_attn_norm=post_attn_norm,
+        post_attn_norm="post_attention_layernorm" if post_norms else None,
+        post_mlp_norm="post_feedforward_layernorm" if post_norms else None,
     )
 
 
-def _gpt(model_type: str, attn_out: str, mlp_out: str, n_layers: str, n_heads: str) -> Architecture:
+def _gpt(
+    model_type: str, attn_out: str, mlp_out: str, n_layers: str, n_heads: str, n_units: str
+) -> Architecture:
     return Architecture(
         model_type,
         layers="transformer.h",
@@ -79,20 +91,30 @@ def _gpt(model_type: str, attn_out: str, mlp_out: str, n_layers: str, n_heads: s
         norm="layer",
         n_layers_key=n_layers,
         n_heads_key=n_heads,
+        n_units_key=n_units,
     )
 
 
 _ROWS = (
-    _gpt("gpt2", "attn.c_proj", "mlp.c_proj", "n_layer", "n_head"),
-    _gpt("gpt_neo", "attn.attention.out_proj", "mlp.c_proj", "num_layers", "num_heads"),
-    _gpt("gptj", "attn.out_proj", "mlp.fc_out", "n_layer", "n_head"),
-    _gpt("bloom", "self_attention.dense", "mlp.dense_4h_to_h", "n_layer", "n_head"),
+    _gpt("gpt2", "attn.c_proj", "mlp.c_proj", "n_layer", "n_head", "n_inner"),
+    _gpt(
+        "gpt_neo",
+        "attn.attention.out_proj",
+        "mlp.c_proj",
+        "num_layers",
+        "num_heads",
+        "intermediate_size",
+    ),
+    _gpt("gptj", "attn.out_proj", "mlp.fc_out", "n_layer", "n_head", "n_inner"),
+    # Bloom has no field for it: always four times the width.
+    _gpt("bloom", "self_attention.dense", "mlp.dense_4h_to_h", "n_layer", "n_head", "n_inner"),
     _gpt(
         "falcon",
         "self_attention.dense",
         "mlp.dense_4h_to_h",
         "num_hidden_layers",
         "num_attention_heads",
+        "ffn_hidden_size",
     ),
     Architecture(
         "gpt_neox",
@@ -109,15 +131,16 @@ _ROWS = (
         mlp_out="fc2",
         final_norm="model.decoder.final_layer_norm",
         norm="layer",
+        n_units_key="ffn_dim",
     ),
     _llama("llama"),
     _llama("mistral"),
     _llama("phi3"),
     _llama("qwen2"),
     _llama("qwen3"),
-    _llama("olmo2", post_attn_norm="post_attention_layernorm"),
-    _llama("gemma2", "rms_plus_one", "post_attention_layernorm"),
-    _llama("gemma3_text", "rms_plus_one", "post_attention_layernorm"),
+    _llama("olmo2", post_norms=True),
+    _llama("gemma2", "rms_plus_one", post_norms=True),
+    _llama("gemma3_text", "rms_plus_one", post_norms=True),
 )
 ARCHITECTURES = {row.model_type: row for row in _ROWS}
 
@@ -128,6 +151,9 @@ _OTHER_SPELLING = {
     "num_hidden_layers": "n_layer",
     "num_attention_heads": "n_head",
 }
+
+
+_WIDTHS = ("n_embd", "n_embed", "hidden_size")
 
 
 class UnknownArchitecture(ValueError):
@@ -165,6 +191,23 @@ def shape_from_config(config: Mapping[str, Any]) -> tuple[int, int]:
     if config["model_type"] == "opt":
         _check_opt(config)
     return _count(config, row.n_layers_key), _count(config, row.n_heads_key)
+
+
+def units_from_config(config: Mapping[str, Any]) -> int:
+    """Return the MLP units per layer from the content of a ``config.json``.
+
+    Raises:
+        UnknownArchitecture: When its ``model_type`` has no row.
+        ValueError: When it gives neither them nor the width of the residual stream.
+    """
+    key = architecture(config["model_type"]).n_units_key
+    if config.get(key) is not None:
+        return _count(config, key)
+    widths = [name for name in _WIDTHS if config.get(name) is not None]
+    if not widths:
+        names = " or ".join((key, *_WIDTHS))
+        raise ValueError(f"config.json: expected {names}, got none of them")
+    return 4 * _count(config, widths[0])
 
 
 def _check_opt(config: Mapping[str, Any]) -> None:

@@ -6,14 +6,14 @@ Formulas: SCIENCE §3, after Kramár et al. (2403.00745).
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from emolib import engine, metrics
-from emolib.encoding import Prompts
+from emolib.encoding import Batch, Prompts
 from emolib.forwards import forward
 from emolib.heads import Head, all_heads
 from emolib.interventions import patch
@@ -92,37 +92,68 @@ def _gradients(
     for batch in prompts.batches(study.batch_size, model.pad, model.device):
         mask = batch.at(study.profile.position)[..., None, None]
         rows = slice(batch.rows.start, batch.rows.stop)
-        probes: dict[int, Tensor] = {}
 
         def probe(
             output: Tensor,
-            layer: str,
+            path: str,
             inputs: tuple[Tensor, ...],
             mask: Tensor = mask,
             rows: slice = rows,
-            probes: dict[int, Tensor] = probes,
-        ) -> Tensor:
+        ) -> tuple[Tensor, Tensor]:
             z = engine.split_heads(inputs[0], model.n_heads)
             if values is not None:
-                moved = values[paths[layer]][rows] - z.detach()
+                moved = values[paths[path]][rows] - z.detach()
                 z = z + torch.where(mask, moved, torch.zeros_like(moved))
-            # Weights are frozen, so a zero added to z is the leaf that the gradient lands on.
-            probes[paths[layer]] = torch.zeros_like(z, requires_grad=True)
-            projected: Tensor = model.module(layer).forward((z + probes[paths[layer]]).flatten(-2))
-            return projected
+            leaf = torch.zeros_like(z, requires_grad=True)
+            return leaf, model.module(path).forward((z + leaf).flatten(-2))
 
-        with (
-            torch.enable_grad(),
-            OwnTraceDict(model.hf, list(paths), retain_output=False, edit_output=probe),
-        ):
-            logits = forward(model, batch).logits[:, -1]
-            diff = metrics.logit_diff(logits, *study.targets).sum()
-            gradients = torch.autograd.grad(
-                diff, [probes[layer] for layer in range(model.n_layers)]
-            )
+        gradients, _ = slopes(study, batch, list(paths), probe)
         for layer, gradient in enumerate(gradients):
             layers[layer].append(gradient)
     return [torch.cat(parts) for parts in layers]
+
+
+Probe = Callable[[Tensor, str, tuple[Tensor, ...]], tuple[Tensor, Tensor]]
+"""From a module's output, path and inputs to a leaf and the output made anew with the leaf in it.
+
+Weights are frozen, so a zero that is added somewhere is the leaf that a gradient lands on.
+"""
+
+
+def slopes(
+    study: Study, batch: Batch, paths: Sequence[str], probe: Probe, read: Sequence[str] = ()
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Return the gradient of ``logit_diff``, summed over prompts, at leaves put into the model.
+
+    Args:
+        study: The model and its targets.
+        batch: What to run.
+        paths: The modules with a leaf.
+        probe: Puts it there.
+        read: Modules whose input is wanted too.
+
+    Returns:
+        (Per path the gradient at its leaf; per module of `read` what went in.)
+    """
+    model = study.model
+    leaves: dict[str, Tensor] = {}
+
+    def edit_output(output: Tensor, layer: str, inputs: tuple[Tensor, ...]) -> Tensor:
+        leaves[layer], output = probe(output, layer, inputs)
+        return output
+
+    traces = OwnTraceDict(
+        model.hf,
+        [*paths, *read],
+        retain_output=False,
+        retain_input=dict.fromkeys(read, True),
+        edit_output=dict.fromkeys(paths, edit_output),
+    )
+    with torch.enable_grad(), traces as traced:
+        logits = forward(model, batch).logits[:, -1]
+        diff = metrics.logit_diff(logits, *study.targets).sum()
+        gradients = torch.autograd.grad(diff, [leaves[path] for path in paths])
+    return list(gradients), {path: traced[path].input.detach() for path in read}
 
 
 def verify(study: Study, ranking: Sequence[Head]) -> dict[Head, tuple[float, float]]:

@@ -7,61 +7,61 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from emolib.heads import parse_head
+from emolib.markdown import Lines, table
 from emolib.outputs import write_text
 from emolib.records import Row
+from emolib.selection import clean_gap, is_joint, kinds, mean, strongest, studies, subject
 from emolib.significance import of_rows
 from emolib.stats import rank_correlation
-from emolib.tables import number, to_columns
+from emolib.tables import to_columns
 
-Lines = list[dict[str, Any]]
 COMPARED = "head_ablation"
+_NEXT = 2
 
 
-def families(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
-    """Return rows by table: model, emotion, kind of ablation, direction, position."""
-    found: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        named = row.dims | row.labels
-        parts = ("model", "emotion", "ablation", "direction", "position")
-        found.setdefault(tuple(named.get(part, "") for part in parts), []).append(row)
-    return found
-
-
-def compare(rows: Sequence[Row]) -> Lines:
+def compare(rows: Sequence[Row], patching: Sequence[Row] = ()) -> Lines:
     """Return a line per model, emotion and kind of ablation.
 
     Args:
         rows: Whole rows of head ablation. Joint sets are left out: they have no depth.
+        patching: Rows of head patching, which tell the clean gap.
 
     Returns:
-        ``model``, ``emotion``, ``ablation``; ``heads`` ablated; the ``strongest`` one by
-        ``logit_diff``, its ``depth`` (0 the first layer, 1 the last), ``effect`` (logits) and
-        ``ci``; ``mean_abs_effect``; ``significant``, the share of heads with q < 0.05.
+        ``model``, ``emotion``, ``ablation``; ``clean_gap`` of ``logit_diff`` between the sides
+        (logits, None where not known); ``heads`` ablated; the ``strongest`` one by
+        ``logit_diff``, its ``depth`` (0 the first layer, 1 the last), ``effect`` (logits), ``ci``
+        and ``d_z``, and the ``next`` ones; ``mean_abs_effect`` of all; ``significant``, the
+        share of heads with q < 0.05, None where a rank chose them all.
     """
-    single = [row for row in rows if "+" not in row.dims["heads"] and "logit_diff" in row.vectors]
+    known = [row for row in rows if "heads" in row.dims and "logit_diff" in row.vectors]
+    single = [row for row in known if not is_joint(row)]
+    patched = studies(patching)
     lines: Lines = []
-    for (model, emotion, kind, *_), members in sorted(families(single).items()):
-        effects = {row.dims["heads"]: row.values["logit_diff"] for row in members}
-        strongest = max(sorted(effects), key=lambda heads: abs(effects[heads]["mean"]))
-        layers = members[0].provenance["shape"]["layers"]
-        chances = of_rows(members, "logit_diff").values()
-        lines.append(
-            {
-                "model": model,
-                "emotion": emotion,
-                "ablation": kind,
-                "heads": len(effects),
-                "strongest": strongest,
-                "depth": parse_head(strongest).layer / max(1, layers - 1),
-                "effect": effects[strongest]["mean"],
-                "ci": effects[strongest]["ci"],
-                "mean_abs_effect": sum(abs(e["mean"]) for e in effects.values()) / len(effects),
-                "significant": sum(q < 0.05 for _, q in chances) / len(members),
-            }
-        )
+    for study, members in studies(single).items():
+        for (kind, *_), alike in kinds(members).items():
+            first, *others = strongest(alike, "logit_diff")
+            effect = first.values["logit_diff"]
+            layers = first.provenance.get("shape", {}).get("layers", 1)
+            q = [q for _, q in of_rows(alike, "logit_diff").values()]
+            lines.append(
+                {
+                    "model": study[0],
+                    "emotion": study[1],
+                    "ablation": kind,
+                    "clean_gap": clean_gap(patched.get(study, ())),
+                    "heads": len(alike),
+                    "strongest": subject(first),
+                    "depth": parse_head(subject(first)).layer / max(1, layers - 1),
+                    "effect": effect["mean"],
+                    "ci": effect["ci"],
+                    "d_z": effect["d_z"],
+                    "next": ", ".join(map(subject, others[:_NEXT])),
+                    "mean_abs_effect": sum(abs(mean(row, "logit_diff") or 0.0) for row in alike)
+                    / len(alike),
+                    "significant": sum(value < 0.05 for value in q) / len(q) if q else None,
+                }
+            )
     return lines
 
 
@@ -70,7 +70,8 @@ def overlap(scores: Sequence[dict[str, Any]]) -> Lines:
 
     Args:
         scores: Contents of scores files. Heads of one index are the same place, not the same
-            head: only models of one family trained alike can be expected to agree.
+            head: only models of one family trained alike can be expected to agree. Entries without
+            ``atp_ig``, which older scripts did not have, are left out.
 
     Returns:
         ``models``, ``emotion``, ``spearman`` (None where either ties throughout).
@@ -84,6 +85,7 @@ def overlap(scores: Sequence[dict[str, Any]]) -> Lines:
             {
                 (entry["emotion"], entry["layer"], entry["head"]): abs(entry["atp_ig"])
                 for entry in model["scores"]
+                if entry.get("atp_ig") is not None
             }
             for model in (left, right)
         ]
@@ -100,23 +102,28 @@ def overlap(scores: Sequence[dict[str, Any]]) -> Lines:
     return lines
 
 
-def write_comparison(lines: Lines, folder: Path) -> list[Path]:
-    """Write a comparison as ``model_comparison.csv`` and ``.md`` and return the files."""
-    table = folder / "model_comparison.csv", folder / "model_comparison.md"
-    write_text(table[0], to_columns(lines))
-    write_text(table[1], markdown(lines) + "\n")
-    return list(table)
+def write_comparison(lines: Lines, ranks: Lines, folder: Path) -> list[Path]:
+    """Write a comparison and return the files.
+
+    Args:
+        lines: What `compare` gives, to ``model_comparison.csv`` and ``.md``.
+        ranks: What `overlap` gives, to ``rank_overlap.csv`` and that ``.md``; may be empty.
+        folder: Where to.
+    """
+    made = []
+    for stem, content in (("model_comparison", lines), ("rank_overlap", ranks)):
+        if content:
+            made.append(folder / f"{stem}.csv")
+            write_text(made[-1], to_columns(list(map(_flat, content))))
+    made.append(folder / "model_comparison.md")
+    write_text(made[-1], "\n\n".join(table(part) for part in (lines, ranks) if part) + "\n")
+    return made
 
 
-def markdown(lines: Lines) -> str:
-    """Return lines as a Markdown table, numbers for reading."""
-    shown = [{name: _cell(value) for name, value in line.items()} for line in lines]
-    return tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(number, value))}]"
-    return number(value) if isinstance(value, (int, float)) else str(value)
+def _flat(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line with its interval as two columns, as the other tables have them."""
+    if "ci" not in line:
+        return line
+    low, high = line["ci"] or (None, None)
+    parts = {"ci": {"effect_ci_low": low, "effect_ci_high": high}}
+    return {k: v for name, value in line.items() for k, v in parts.get(name, {name: value}).items()}

@@ -18,6 +18,7 @@ from emolib.interventions import Activations, Intervention, Site
 from emolib.models import LanguageModel
 from emolib.profiles import Position
 from emolib.tracing import OwnTraceDict
+from emolib.units import LayerUnits, Part, Unit, UnitSet, parts
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ def intervened(
     position: Position,
     draw: int = 0,
 ) -> Iterator[_Stage]:
-    """Edit z of heads while the context is open, at every forward on `batch` and after it.
+    """Edit z of heads or units while the context is open, at every forward on `batch` and after.
 
-    Interventions on the same head apply in the order given. The hooks are gone when the context
-    closes, whatever happened inside.
+    Interventions on the same head or unit apply in the order given. The hooks are gone when the
+    context closes, whatever happened inside.
 
     Args:
         model: The model.
@@ -61,29 +62,42 @@ def intervened(
         The stage: set its `generated` before running a generated token.
 
     Raises:
-        InputError: When a head is not one of the model's.
+        InputError: When a head or unit is not one of the model's.
         RuntimeError: When an edit returns another shape than it got, or never ran.
     """
     stage = _Stage(model, interventions, batch, position, draw)
-    layers = {model.attn_out(layer): layer for layer in stage.plan}
-    if not layers:
+    if not stage.plan:
         yield stage
         return
 
     def edit_output(output: Tensor, layer: str, inputs: tuple[Tensor, ...]) -> Tensor:
         # The projection is linear, so adding what the edit changes equals projecting the edited
         # z, costs less, and keeps what another trace on the same module did to the output.
-        for head, change in stage.changes(inputs[0], layers[layer]).items():
-            output = output + change @ model.w_o(head)
+        for part, change in stage.changes(inputs[0], layer).items():
+            output = output + (change @ _weight(model, part)).view_as(output)
         return output
 
-    with OwnTraceDict(model.hf, list(layers), retain_output=False, edit_output=edit_output):
+    with OwnTraceDict(model.hf, list(stage.plan), retain_output=False, edit_output=edit_output):
         yield stage
-    if missed := sorted(set(layers.values()) - stage.ran):
+    missed = {stage.plan[path][0][0].layer for path in stage.plan.keys() - stage.ran}
+    if missed:
         raise RuntimeError(
-            f"{', '.join(map(str, interventions))}: layers {missed} of {model.name} never ran, "
-            "so nothing was edited there; check the architecture's row in emolib.architectures"
+            f"{', '.join(map(str, interventions))}: layers {sorted(missed)} of {model.name} never "
+            "ran, so nothing was edited there; check the architecture's row in "
+            "emolib.architectures"
         )
+
+
+def _path(model: LanguageModel, part: Part) -> str:
+    """Return the path of the projection whose input a part is of."""
+    return model.attn_out(part.layer) if isinstance(part, Head) else model.mlp_out(part.layer)
+
+
+def _weight(model: LanguageModel, part: Part) -> Tensor:
+    """Return the rows of that projection that are the part's, ``[d, d_model]``."""
+    if isinstance(part, Head):
+        return model.w_o(part)
+    return model.w_out(part.layer)[list(part.indices)]
 
 
 class _Stage:
@@ -101,44 +115,80 @@ class _Stage:
         self.batch, self.position, self.draw = batch, position, draw
         self.mask = batch.at(position)[..., None]
         self.generated = False
-        self.ran: set[int] = set()
-        self.plan: dict[int, list[tuple[Head, Intervention]]] = {}
+        self.ran: set[str] = set()
+        self.plan: dict[str, list[tuple[Part, Intervention]]] = {}
         for intervention in interventions:
-            for head in intervention.heads:
-                if head.layer >= model.n_layers or head.index >= model.n_heads:
-                    raise InputError(
-                        f"{intervention}: {head} does not exist, {model.name} has "
-                        f"{model.n_layers} layers of {model.n_heads} heads, counted from 0"
-                    )
-                self.plan.setdefault(head.layer, []).append((head, intervention))
+            _check_targets(model, intervention)
+            for part in parts(intervention.targets):
+                self.plan.setdefault(_path(model, part), []).append((part, intervention))
 
-    def changes(self, z: Tensor, layer: int) -> dict[Head, Tensor]:
-        """Return z edited less z, shape ``[batch, seq, d_head]``, of the heads that are edited.
+    def changes(self, inputs: Tensor, path: str) -> dict[Part, Tensor]:
+        """Return z edited less z, shape ``[batch, seq, d]``, of the parts that are edited.
 
         Args:
-            z: z of all heads of the layer, shape ``[batch, seq, n_heads * d_head]``.
-            layer: The layer.
+            inputs: What goes into the projection, shape ``[batch, seq, in]`` or, where a model
+                runs all positions in one row, ``[batch * seq, in]``.
+            path: Path of the projection.
         """
-        self.ran.add(layer)
-        heads = split_heads(z, self.n_heads)
-        edited: dict[Head, Tensor] = {}
-        for head, intervention in self.plan[layer]:
+        self.ran.add(path)
+        z = by_prompt(inputs, self.batch)
+        edited, seen = z.clone(), []
+        for part, intervention in self.plan[path]:
             if self.generated and self.position != "all" and not intervention.every_step:
                 continue
-            before = edited.get(head, heads[:, :, head.index])
-            site = Site(head, self.batch, self.position, self.draw, self.generated)
+            columns = self._columns(part, z)
+            before = edited[..., columns]
+            site = Site(part, self.batch, self.position, self.draw, self.generated)
             after: object = intervention.edit(before.clone(), site)
             if not isinstance(after, Tensor) or after.shape != before.shape:
                 got = list(after.shape) if isinstance(after, Tensor) else repr(after)
+                last = "d_head" if isinstance(part, Head) else "units"
                 raise RuntimeError(
-                    f"{intervention}: the edit of {head} must return z of the shape it got, "
-                    f"{list(before.shape)} [batch, seq, d_head], got {got}"
+                    f"{intervention}: the edit of {part} must return z of the shape it got, "
+                    f"{list(before.shape)} [batch, seq, {last}], got {got}"
                 )
             after = after.to(before)
             mask = self.mask[:, -before.shape[1] :]
-            edited[head] = after if self.generated else torch.where(mask, after, before)
-        # Sorted: floats add up differently in another order.
-        return {head: edited[head] - heads[:, :, head.index] for head in sorted(edited)}
+            edited[..., columns] = after if self.generated else torch.where(mask, after, before)
+            seen.append(part)
+        changes = {}
+        for part in _apart(seen):
+            columns = self._columns(part, z)
+            changes[part] = edited[..., columns] - z[..., columns]
+        return changes
+
+    def _columns(self, part: Part, z: Tensor) -> slice | list[int]:
+        if isinstance(part, LayerUnits):
+            return list(part.indices)
+        d_head = z.shape[-1] // self.n_heads
+        return slice(part.index * d_head, (part.index + 1) * d_head)
+
+
+def _check_targets(model: LanguageModel, intervention: Intervention) -> None:
+    units = isinstance(intervention.targets, UnitSet)
+    count, what = (model.n_units, "MLP units") if units else (model.n_heads, "heads")
+    for target in intervention.targets:
+        if target.layer >= model.n_layers or target.index >= count:
+            raise InputError(
+                f"{intervention}: {target} does not exist, {model.name} has {model.n_layers} "
+                f"layers of {count} {what}, counted from 0"
+            )
+
+
+def _apart(edited: Sequence[Part]) -> list[Part]:
+    """Return the parts of one layer without overlap: head by head, units all at once."""
+    # Sorted: floats add up differently in another order.
+    heads = sorted({part for part in edited if isinstance(part, Head)})
+    units = [part for part in edited if isinstance(part, LayerUnits)]
+    if not units:
+        return list(heads)
+    indices = sorted({index for part in units for index in part.indices})
+    return [*heads, LayerUnits(units[0].layer, tuple(indices))]
+
+
+def by_prompt(values: Tensor, batch: Batch) -> Tensor:
+    """Return values as ``[batch, seq, d]``: OPT runs its MLP on all positions in one row."""
+    return values.reshape(len(batch.rows), -1, values.shape[-1])
 
 
 def split_heads(z: Tensor, n_heads: int) -> Tensor:
@@ -192,9 +242,16 @@ def may_share(prompts: Prompts, interventions: Sequence[Intervention], position:
 
 @torch.no_grad()
 def activations(
-    model: LanguageModel, prompts: Prompts, *, batch_size: int | None = None
+    model: LanguageModel,
+    prompts: Prompts,
+    units: UnitSet | None = None,
+    *,
+    batch_size: int | None = None,
 ) -> Activations:
-    """Return z of every head on some prompts, from a clean run."""
+    """Return z of every head, or of some units, on some prompts, from a clean run."""
+    whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
+    if units is not None:
+        return Activations(prompts, whole, (), _read_units(model, prompts, units, batch_size))
     paths = [model.attn_out(layer) for layer in range(model.n_layers)]
     layers: list[list[Tensor]] = [[] for _ in paths]
     for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
@@ -204,8 +261,24 @@ def activations(
             forward(model, batch)
         for layer, path in enumerate(paths):
             layers[layer].append(split_heads(traced[path].input, model.n_heads))
-    whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
     return Activations(prompts, whole, tuple(torch.cat(layer) for layer in layers))
+
+
+def _read_units(
+    model: LanguageModel, prompts: Prompts, units: UnitSet, batch_size: int | None
+) -> dict[Unit, Tensor]:
+    wanted = {_path(model, part): part for part in parts(units) if isinstance(part, LayerUnits)}
+    read: dict[Unit, list[Tensor]] = {unit: [] for unit in units}
+    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        with OwnTraceDict(
+            model.hf, list(wanted), retain_output=False, retain_input=True, stop=True
+        ) as traced:
+            forward(model, batch)
+        for path, part in wanted.items():
+            z = by_prompt(traced[path].input, batch)
+            for unit in part:
+                read[unit].append(z[..., unit.index].clone())
+    return {unit: torch.cat(rows) for unit, rows in read.items()}
 
 
 @torch.no_grad()

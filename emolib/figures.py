@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
+
+from emolib.outputs import write_bytes
 
 # Okabe and Ito's palette, less black and yellow.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
@@ -29,9 +32,14 @@ def grid(rows: int, columns: int, size: tuple[float, float], *, legend: int = 0)
 
 
 def save(figure: Any, out: Path) -> Path:
-    """Write a figure as PNG, the same bytes for the same figure, and return the file."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150, metadata={"Software": None})
+    """Write a figure as PNG, the same bytes for the same figure, and return the file.
+
+    Raises:
+        InputError: When it cannot be written.
+    """
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=150, metadata={"Software": None})
+    write_bytes(out, image.getvalue())
     return out
 
 

@@ -64,7 +64,7 @@ class HeadSet:
 
 @dataclass(frozen=True)
 class Top:
-    """The head of a rank in screening, ``top1`` the strongest: which one it is, a run finds out.
+    """The head or unit of a rank in screening, ``top1`` the strongest; a run finds out which.
 
     Attributes:
         rank: From 1.
@@ -77,7 +77,7 @@ class Top:
         return f"top{self.rank}"
 
     def __len__(self) -> int:
-        """Return 1, the number of heads."""
+        """Return 1, the number of heads or units."""
         return 1
 
 

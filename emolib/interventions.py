@@ -1,7 +1,9 @@
-"""Interventions: pure functions on z, the input of the attention output projection, per head.
+"""Interventions: pure functions on z, the input of the projection that a head or unit writes by.
 
-An edit gets the z of one head, shape ``[batch, seq, d_head]``, and the `Site` it stands at, and
-returns z edited, of the same shape; the engine keeps the result where the site's mask is true.
+For heads that is the attention output projection, for units the MLP down-projection. An edit gets
+the z of one head, shape ``[batch, seq, d_head]``, or of the k units of a set that are of one
+layer, ``[batch, seq, k]``, and the `Site` it stands at, and returns z edited, of the same shape;
+the engine keeps the result where the site's mask is true.
 ``seq`` is the prompt's, right-aligned, or 1: the last token alone, where only that is edited and
 runs share what comes before, or a generated token.
 Definitions: zero, mean, resample, patch and scale as in Zhang & Nanda (2309.16042) and
@@ -11,18 +13,17 @@ Heimersheim & Nanda (2404.15255).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from emolib.encoding import Batch, Prompts
 from emolib.errors import InputError
-from emolib.heads import Head, HeadSet, head_set
+from emolib.heads import Head, HeadSet
 from emolib.profiles import Position
-
-Heads = Head | HeadSet | Iterable[Head]
+from emolib.units import LayerUnits, Part, Targets, Unit, UnitSet, target_set
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,29 @@ class Site:
     """Where an edit stands.
 
     Attributes:
-        head: The head.
+        target: The head, or the units of one layer.
         batch: The prompts being run.
         position: The position setting of the run.
         draw: Number of the draw, from 0, for interventions that draw.
         generated: True for a token that the model generated, where ``seq`` is 1.
     """
 
-    head: Head
+    target: Part
     batch: Batch
     position: Position
     draw: int
     generated: bool
+
+    @property
+    def head(self) -> Head:
+        """The head.
+
+        Raises:
+            TypeError: When the edit is one of units.
+        """
+        if not isinstance(self.target, Head):
+            raise TypeError(f"site.head: the edit is of units, {self.target}; read site.target")
+        return self.target
 
 
 Edit = Callable[[Tensor, Site], Tensor]
@@ -49,11 +61,11 @@ Edit = Callable[[Tensor, Site], Tensor]
 
 @dataclass(frozen=True)
 class Intervention:
-    """One joint edit of a set of heads.
+    """One joint edit of a set of heads or of units.
 
     Attributes:
         kind: Its name, ``zero``.
-        heads: The heads it edits together.
+        targets: The heads or units it edits together.
         edit: The function on z.
         draws: Runs that its effect is averaged over.
         every_step: Whether generated tokens are edited at every position setting, not under
@@ -63,7 +75,7 @@ class Intervention:
     """
 
     kind: str
-    heads: HeadSet
+    targets: HeadSet | UnitSet
     edit: Edit
     draws: int = 1
     every_step: bool = False
@@ -71,85 +83,108 @@ class Intervention:
 
     def __str__(self) -> str:
         """Return ``zero(L0H1+L2H3)``."""
-        return f"{self.kind}({self.heads})"
+        return f"{self.kind}({self.targets})"
 
 
 @dataclass(frozen=True)
 class Activations:
-    """z of every head on some prompts, read from one clean run.
+    """z of every head, or of some units, on some prompts, read from one clean run.
 
     Attributes:
         prompts: The prompts, n of them.
         batch: All of them as one batch, for masks.
-        z: Per layer, shape ``[n, seq, n_heads, d_head]``, padded on the left.
+        z: Per layer, shape ``[n, seq, n_heads, d_head]``, padded on the left; empty where units
+            were read.
+        units: Per unit that was read, shape ``[n, seq]``.
     """
 
     prompts: Prompts
     batch: Batch
     z: tuple[Tensor, ...]
+    units: Mapping[Unit, Tensor] = field(default_factory=dict)
 
-    def of(self, head: Head) -> Tensor:
-        """Return the z of one head, shape ``[n, seq, d_head]``."""
-        return self.z[head.layer][:, :, head.index]
+    def of(self, target: Part) -> Tensor:
+        """Return the z of one head, shape ``[n, seq, d_head]``, or of units, ``[n, seq, k]``.
 
-    def mean(self, head: Head, position: Position) -> Tensor:
+        Raises:
+            InputError: When it was not read.
+        """
+        if isinstance(target, LayerUnits):
+            if lacking := [unit for unit in target if unit not in self.units]:
+                raise InputError(
+                    f"these activations are not of unit {lacking[0]}; read them with "
+                    f"study.activations(side, units)"
+                )
+            return torch.stack([self.units[unit] for unit in target], dim=-1)
+        if not self.z:
+            raise InputError(
+                f"these activations are of units, expected those of head {target}; read them "
+                "with study.activations(side)"
+            )
+        return self.z[target.layer][:, :, target.index]
+
+    def mean(self, target: Part, position: Position) -> Tensor:
         """Return E_ref[z] over prompts.
 
         Returns:
-            Shape ``[seq, d_head]``, position by position, when `position` is ``all`` and the
-            prompts are of one length; else ``[d_head]``, over all prompts and the positions
-            that `position` points at.
+            Shape ``[seq, d]``, position by position, when `position` is ``all`` and the prompts
+            are of one length; else ``[d]``, over all prompts and the positions that `position`
+            points at. d is d_head, or the number of units.
         """
-        z = self.of(head)
+        z = self.of(target)
         mask = self.batch.at(position)
         if position == "all" and bool(mask.all()):
             return z.mean(0)
         return z[mask].mean(0)
 
 
-def zero(heads: Heads) -> Intervention:
-    """Set z to 0: off-distribution, and it also removes a constant that the head carries."""
-    return Intervention("zero", head_set(heads), lambda z, _: torch.zeros_like(z), tokenwise=True)
+def zero(targets: Targets) -> Intervention:
+    """Set z to 0: off-distribution, and it also removes a constant that a head carries."""
+    return Intervention(
+        "zero", target_set(targets), lambda z, _: torch.zeros_like(z), tokenwise=True
+    )
 
 
-def scale(heads: Heads, factor: float) -> Intervention:
-    """Multiply z; ``scale(heads, 0)`` is `zero`, ``scale(heads, 1)`` changes nothing."""
+def scale(targets: Targets, factor: float) -> Intervention:
+    """Multiply z; ``scale(targets, 0)`` is `zero`, ``scale(targets, 1)`` changes nothing."""
     name = f"scale[{factor:g}]"
-    return Intervention(name, head_set(heads), lambda z, _: factor * z, tokenwise=True)
+    return Intervention(name, target_set(targets), lambda z, _: factor * z, tokenwise=True)
 
 
-def edit(heads: Heads, function: Callable[[Tensor], Tensor], kind: str = "edit") -> Intervention:
+def edit(
+    targets: Targets, function: Callable[[Tensor], Tensor], kind: str = "edit"
+) -> Intervention:
     """Apply a pure function of one's own to z, of whole prompts at a time.
 
     Args:
-        heads: The heads, edited together; `function` is called once for each.
+        targets: The heads or units, edited together; `function` is called once for each.
         function: From z, shape ``[batch, seq, d_head]``, to the same shape.
         kind: The name that shows in tables.
     """
-    return Intervention(kind, head_set(heads), lambda z, _: function(z))
+    return Intervention(kind, target_set(targets), lambda z, _: function(z))
 
 
-def mean(heads: Heads, reference: Activations) -> Intervention:
+def mean(targets: Targets, reference: Activations) -> Intervention:
     """Set z to its mean over the reference, position by position where positions align.
 
     Args:
-        heads: The heads, edited together.
+        targets: The heads or units, edited together.
         reference: z on reference prompts, balanced over emotion and neutral.
     """
 
     def apply(z: Tensor, site: Site) -> Tensor:
-        value = reference.mean(site.head, site.position)
+        value = reference.mean(site.target, site.position)
         prompts = site.batch.prompts
         aligned = set(map(len, prompts.ids)) == {reference.prompts.width}
         if value.ndim == 2 and (site.generated or not aligned):
             value = value.mean(0)
         return value.to(z).expand_as(z)
 
-    return Intervention("mean", head_set(heads), apply, tokenwise=True)
+    return Intervention("mean", target_set(targets), apply, tokenwise=True)
 
 
 def resample(
-    heads: Heads, reference: Activations, *, draws: int = 10, seed: int = 0
+    targets: Targets, reference: Activations, *, draws: int = 10, seed: int = 0
 ) -> Intervention:
     """Set z to its value on prompts drawn from the reference; the *effects* are averaged.
 
@@ -158,7 +193,7 @@ def resample(
     tokens have no counterpart in the reference and are left alone.
 
     Args:
-        heads: The heads, edited together, all from the same drawn prompt.
+        targets: The heads or units, edited together, all from the same drawn prompt.
         reference: z on reference prompts.
         draws: How many draws the effect is averaged over.
         seed: The same seed draws the same prompts.
@@ -169,9 +204,9 @@ def resample(
             return z
         prompts = site.batch.prompts
         donors = [_donor(reference.prompts, prompts, row, site, seed) for row in site.batch.rows]
-        return _right_aligned(reference.of(site.head)[donors], z)
+        return _right_aligned(reference.of(site.target)[donors], z)
 
-    return Intervention("resample", head_set(heads), apply, draws, tokenwise=True)
+    return Intervention("resample", target_set(targets), apply, draws, tokenwise=True)
 
 
 def _donor(reference: Prompts, prompts: Prompts, row: int, site: Site, seed: int) -> int:
@@ -202,7 +237,7 @@ def _right_aligned(values: Tensor, z: Tensor) -> Tensor:
     return aligned
 
 
-def patch(heads: Heads, source: Activations, *, every_step: bool = False) -> Intervention:
+def patch(targets: Targets, source: Activations, *, every_step: bool = False) -> Intervention:
     """Set z to its value on the paired prompt, row by row.
 
     Run neutral with the z of emotion (denoise: sufficiency) or emotion with the z of neutral
@@ -210,7 +245,7 @@ def patch(heads: Heads, source: Activations, *, every_step: bool = False) -> Int
     come from the pair. Generated tokens have no counterpart there and are left alone.
 
     Args:
-        heads: The heads, edited together.
+        targets: The heads or units, edited together.
         source: z on the paired prompts: as many, each of the same token length.
         every_step: Give every generated token the z of the paired prompt's last token.
 
@@ -229,6 +264,6 @@ def patch(heads: Heads, source: Activations, *, every_step: bool = False) -> Int
                 f"{len(source.prompts)} that differ; patch between the two sides of aligned pairs"
             )
         rows = site.batch.rows
-        return source.of(site.head)[rows.start : rows.stop, -z.shape[1] :].to(z)
+        return source.of(site.target)[rows.start : rows.stop, -z.shape[1] :].to(z)
 
-    return Intervention("patch", head_set(heads), apply, every_step=every_step, tokenwise=True)
+    return Intervention("patch", target_set(targets), apply, every_step=every_step, tokenwise=True)

@@ -81,17 +81,27 @@ class LanguageModel:
         """Return the path of a layer's attention output projection, whose input is z."""
         return self.arch.attn_out_path(layer)
 
+    def mlp_out(self, layer: int) -> str:
+        """Return the path of a layer's MLP down-projection, whose input is its units."""
+        return self.arch.mlp_out_path(layer)
+
     def module(self, path: str) -> nn.Module:
         """Return a submodule by its dotted path."""
         return get_module(self.hf, path)
 
     def w_o(self, head: Head) -> Tensor:
         """Return a head's output matrix W_O, shape ``[d_head, d_model]``: ``o = z @ W_O``."""
-        projection: Any = self.module(self.attn_out(head.layer))
-        weight: Tensor = projection.weight
-        # transformers' Conv1D stores [in, out], nn.Linear [out, in].
-        rows = weight if type(projection).__name__ == "Conv1D" else weight.T
+        rows = _rows(self.module(self.attn_out(head.layer)))
         return rows.view(self.n_heads, -1, rows.shape[1])[head.index]
+
+    def w_out(self, layer: int) -> Tensor:
+        """Return what the units write, W_out, ``[n_units, d_model]``: a unit ``a_u * W_out[u]``."""
+        return _rows(self.module(self.mlp_out(layer)))
+
+    @cached_property
+    def n_units(self) -> int:
+        """MLP units per layer."""
+        return int(self.w_out(0).shape[0])
 
     def encode(self, texts: Sequence[str], new_tokens: int = 0) -> Prompts:
         """Return free prompts as tokens; see `emolib.encoding.encode`."""
@@ -146,6 +156,13 @@ class LanguageModel:
             self.word_ids(emotion.targets, f"targets of {emotion.name}"),
             self.word_ids(neutral.targets, "targets of neutral"),
         )
+
+
+def _rows(projection: Any) -> Tensor:
+    """Return a projection's weight as ``[in, out]``."""
+    weight: Tensor = projection.weight
+    # transformers' Conv1D stores [in, out], nn.Linear [out, in].
+    return weight if type(projection).__name__ == "Conv1D" else weight.T
 
 
 def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> LanguageModel:

@@ -94,6 +94,15 @@ def _compact(value: Any) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all.
+
+    Raises:
+        InputError: When it cannot be written.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all.
 
     Raises:
@@ -102,7 +111,7 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):

@@ -5,14 +5,15 @@ Definitions: SCIENCE §2, after Zhang & Nanda (2309.16042) and Heimersheim & Nan
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from emolib.interventions import Heads, patch
+from emolib.interventions import patch
 from emolib.profiles import Position
 from emolib.prompts import Side
 from emolib.runs import Readout, Study
+from emolib.units import Targets, target_set
 
 FLOOR = 0.1
 """Logits: a gap below this is too small to be a denominator."""
@@ -33,8 +34,8 @@ class Patched:
         clean: The clean run of the side that ran.
         run: The run under the patch.
         recovery: ``R = (M_run − M_clean) / (M_emo − M_neu)`` of mean ``logit_diff``: 1 under
-            denoise and −1 under noise where the heads carry all of the gap; None where the gap
-            is below 0.1 logits.
+            denoise and −1 under noise where what is patched carries all of the gap; None where
+            the gap is below 0.1 logits.
         no_recovery: Why `recovery` is None, else empty.
     """
 
@@ -46,22 +47,32 @@ class Patched:
     no_recovery: str
 
 
-def patched(study: Study, heads: Heads) -> Iterator[Patched]:
-    """Yield the patching runs of heads, both ways at every position, the profile's first.
+def patched(
+    study: Study, targets: Targets, positions: Sequence[Position] | None = None
+) -> Iterator[Patched]:
+    """Yield the patching runs of heads or units, both ways at each position.
 
-    A set of heads is patched together. ``after_slot`` is left out where a prompt ends with its
-    slot.
+    A set is patched together.
+
+    Args:
+        study: The study.
+        targets: The heads or units.
+        positions: Where; None for every position, the profile's first, with ``after_slot`` left
+            out where a prompt ends with its slot.
 
     Raises:
         InputError: When the study has free prompts in place of pairs.
     """
-    profile = study.profile
-    positions = [profile.position, *(p for p in get_args(Position) if p != profile.position)]
-    if study.pairs.emotion.ends_with_slot:
-        positions.remove("after_slot")
+    profile, chosen = study.profile, target_set(targets)
+    if positions is None:
+        everywhere = dict.fromkeys((profile.position, *get_args(Position)))
+        if study.pairs.emotion.ends_with_slot:
+            del everywhere["after_slot"]
+        positions = tuple(everywhere)
     for direction, (side, other) in DIRECTIONS.items():
         clean = study.run(on=side)
-        edit = patch(heads, study.activations(other), every_step=profile.patch_generated)
+        source = study.activations(other, chosen)
+        edit = patch(chosen, source, every_step=profile.patch_generated)
         for position in positions:
             run = study.run(edit, on=side, position=position)
             yield Patched(direction, position, clean, run, *_recovery(study, clean, run))

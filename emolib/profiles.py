@@ -13,6 +13,7 @@ from emolib.errors import InputError
 from emolib.hashing import hash_files
 from emolib.heads import check_spec
 from emolib.prompts import Lexicon, Pair, load_lexicon, load_pairs, load_prompts
+from emolib.units import check_unit_spec
 
 Ablation = Literal["zero", "mean", "resample"]
 Position = Literal["last", "slot", "after_slot", "all"]
@@ -45,6 +46,7 @@ class Profile:
         models: Embedded names, Hub ids or local directories.
         emotions: Names of emotions; each is a pairs file and a lexicon.
         heads: Head specs.
+        units: Unit specs.
         ablations: Kinds of ablation.
         position: Which prompt positions interventions edit.
         max_new_tokens: Length of greedy continuations, in tokens.
@@ -63,6 +65,7 @@ class Profile:
     models: tuple[str, ...]
     emotions: tuple[str, ...]
     heads: tuple[str, ...] = ("all",)
+    units: tuple[str, ...] = ("top:5", "random:5")
     ablations: tuple[Ablation, ...] = ("zero",)
     position: Position = "last"
     max_new_tokens: int = 16
@@ -182,13 +185,18 @@ def _named_files(table: Any, root: Path, where: Path) -> dict[tuple[str, str], P
 
 
 def _option(field_name: str) -> str:
-    renamed = {"models": "model", "heads": "head-spec", "ablations": "ablation"}
+    renamed = {
+        "models": "model",
+        "heads": "head-spec",
+        "units": "unit-spec",
+        "ablations": "ablation",
+    }
     return "--" + renamed.get(field_name, field_name.replace("_", "-"))
 
 
 def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
     """Check every field; `label` says where a field was given."""
-    for key in ("models", "emotions", "heads", "ablations"):
+    for key in ("models", "emotions", "heads", "units", "ablations"):
         _check_names(label(key), getattr(profile, key))
     for name in profile.emotions:
         if not name.replace("_", "").isalnum() or name == "neutral":
@@ -196,11 +204,13 @@ def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
                 f"{label('emotions')}: expected a name of letters, digits and _ other than "
                 f"neutral, got {name!r}"
             )
-    for spec in profile.heads:
-        try:
-            check_spec(spec)
-        except InputError as error:
-            raise InputError(f"{label('heads')}: {error}") from None
+    checks: dict[str, Callable[[str], None]] = {"heads": check_spec, "units": check_unit_spec}
+    for key, check in checks.items():
+        for spec in getattr(profile, key):
+            try:
+                check(spec)
+            except InputError as error:
+                raise InputError(f"{label(key)}: {error}") from None
     for key, allowed in (
         ("ablations", get_args(Ablation)),
         ("position", get_args(Position)),

@@ -5,31 +5,42 @@ Made from ``records.jsonl`` alone, so that the same records give the same bytes.
 
 from __future__ import annotations
 
-import html
-import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import quote
 
-from emolib.comparison import COMPARED, compare, families, markdown, overlap
+from emolib.comparison import COMPARED, compare, overlap
 from emolib.errors import InputError
+from emolib.markdown import Lines, cell, escape, table
 from emolib.notes import notes
-from emolib.outputs import write_text
-from emolib.profiles import Ablation
-from emolib.records import Row, Store
-from emolib.significance import of_rows
-from emolib.stats import unreliable
-from emolib.tables import number
+from emolib.outputs import scores_file, write_text
+from emolib.records import Row, Store, group
+from emolib.sections import (
+    ATTENTION,
+    PATCHED,
+    SCREENED,
+    ablation,
+    attention,
+    heading,
+    missing,
+    named,
+    patching,
+    screening,
+    tables,
+    title,
+    units,
+)
+from emolib.selection import Study, clean_gap, is_joint, kinds, mean, strongest, studies, subject
+from emolib.significance import FLIPS, chosen_by_rank, of_rows
 
-_SAMPLES, _LONGEST, _CONSTANT = 3, 300, 0.2
+_UNITS = "unit_"
+_SAMPLES, _NAMED, _SIGNIFICANT = 3, 6, 0.05
 _FIGURES = ("plots/heads/*.png", "plots/attention/*.png")
-_SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
-# What begins a list, a heading or a line below one, where it stands first.
-_OPENING = re.compile(r"^(\s*\d*)([.)#+=-])")
-Chances = dict[tuple[str, int], tuple[float, float]]
+_SETUP = (
+    "model", "shape", "heads", "units", "left_out", "in_pieces", "versions", "ablation", "prompts"
+)  # fmt: skip
 
 
 def write_report(
@@ -53,21 +64,29 @@ def write_report(
         raise InputError(f"{store.path}: no rows{about}; run `pytest experiments` first")
     keys = {row.key for row in outlines}
 
-    def rows(experiment: str) -> list[Row]:
-        return [row for row in store.whole_rows(experiment) if row.key in keys]
-
+    rows = {
+        name: [row for row in store.whole_rows(name) if row.key in keys]
+        for name in sorted({row.experiment for row in outlines})
+    }
+    screened, ablated = rows.get(SCREENED, []), rows.get(COMPARED, [])
+    patched, attended = rows.get(PATCHED, []), rows.get(ATTENTION, [])
+    known = (SCREENED, COMPARED, PATCHED, ATTENTION)
+    of_units = {name: rows[name] for name in rows if name.startswith(_UNITS)}
+    others = {name: rows[name] for name in rows if name not in (*known, *of_units)}
     folder = out or results / "report"
-    ablation, patching = rows(COMPARED), rows("head_patching")
     sections = [
         f"# Head analysis: {escape(results.name)}",
-        *_setup(outlines),
-        *_screening(rows("head_screening"), top_n),
-        *_ablation(ablation, top_n),
-        *_patching(patching, top_n),
-        *_attention(rows("attention_patterns"), top_n),
-        *_models(ablation, results),
-        *_significance(ablation, patching),
-        *_samples(ablation, "ablated_text"),
+        *_in_short(ablated, patched),
+        *_setup([row for members in rows.values() for row in members]),
+        *screening(screened, top_n),
+        *ablation(ablated, top_n),
+        *patching(patched, top_n),
+        *units(of_units, top_n),
+        *attention(attended, top_n),
+        *_models(ablated, patched, screened),
+        *_significance(ablated, patched, *of_units.values()),
+        *_samples(ablated, "ablated_text"),
+        *(tables("Other experiments", others, top_n) if others else ()),
         *_figures(results, folder),
     ]
     path = folder / "head_analysis_report.md"
@@ -75,248 +94,177 @@ def write_report(
     return path
 
 
-def escape(text: str) -> str:
-    r"""Return text that Markdown and HTML show as it is, on one line, cut where it is long.
-
-    >>> print(escape("a|b <i> *c*"))
-    a\|b &lt;i&gt; \*c\*
-    """
-    if len(text) > _LONGEST:
-        text = text[: _LONGEST - 1] + "…"
-    shown = html.escape(" ↵ ".join(text.strip().splitlines()), quote=False)
-    return _OPENING.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", shown))
+def _in_short(ablated: Sequence[Row], patched: Sequence[Row]) -> Iterator[str]:
+    """Yield what the strongest head of each study does, under every intervention."""
+    yield "## In short"
+    single = [row for row in ablated if "logit_diff" in row.vectors and not is_joint(row)]
+    moved_of = studies(patched)
+    lines: Lines = []
+    for study, members in studies(single).items():
+        best = subject(strongest(members, "logit_diff", 1)[0])
+        moved = moved_of.get(study, [])
+        line: dict[str, Any] = named(study) | {"clean gap": clean_gap(moved), "head": best}
+        for i, ((kind, *_), alike) in enumerate(kinds(members).items()):
+            found = {subject(row): row for row in alike}.get(best)
+            if found:
+                line[title("Δ logit_diff", kind)] = found.values["logit_diff"]
+                if i == 0:
+                    line[title("texts changed", kind)] = mean(found, "changed")
+        for (_, direction, position), alike in kinds(moved).items():
+            found = {subject(row): row for row in alike}.get(best)
+            if found and position == found.provenance.get("position"):
+                line[f"R, {direction}"] = mean(found, "recovery")
+        lines.append(line)
+    if not lines:
+        yield missing(COMPARED)
+        return
+    yield (
+        "The head whose ablation moves logit_diff the most. logit_diff: mean logit of the "
+        "emotion's words less that of neutral words at the last token, under the intervention "
+        "less clean, with its 95 % CI; R: the share of the clean gap that patching the head moves."
+    )
+    yield table(lines)
 
 
 def _setup(rows: Sequence[Row]) -> Iterator[str]:
     yield "## Setup"
     models: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        if "model" in row.provenance:
-            found, shape = row.provenance["model"], row.provenance.get("shape", {})
-            models[row.dims["model"]] = {
-                "model": row.dims["model"],
-                "id": escape(found["id"]),
-                "type": found["type"],
-                "layers × heads": f"{shape.get('layers')} × {shape.get('heads')}",
-                "weights": found["weights"],
-                "tokenizer": found["tokenizer"],
-            }
-    yield markdown(list(models.values()))
-    skipped = ("model", "shape", "heads", "left_out", "in_pieces", "versions", "ablation",
-               "prompts")  # fmt: skip
+    sizes: dict[Study, dict[str, Any]] = {}
     settings: dict[str, set[str]] = {}
     for row in rows:
-        for name, value in row.provenance.items():
-            if name not in skipped:
+        told = row.provenance
+        if "model" in told:
+            shape = told.get("shape", {})
+            models[row.dims.get("model", "")] = {
+                "model": row.dims.get("model", ""),
+                "id": told["model"].get("id"),
+                "type": told["model"].get("type"),
+                "layers × heads": f"{shape.get('layers')} × {shape.get('heads')}",
+                "weights": told["model"].get("weights"),
+                "tokenizer": told["model"].get("tokenizer"),
+            }
+        if "prompts" in told:
+            [study] = studies([row])
+            sizes[study] = named(study) | {
+                "prompts": max((len(v) for v in (row.vectors | row.texts).values()), default=None)
+                or sizes.get(study, {}).get("prompts"),
+                "templates": len(set(row.pairs.get("templates", ())))
+                or sizes.get(study, {}).get("templates"),
+                "left out": len(told.get("left_out", ())),
+                "hash": told["prompts"],
+            }
+        for name, value in [*told.items(), *told.get("versions", {}).items()]:
+            if name not in _SETUP:
                 settings.setdefault(name, set()).add(str(value))
-        for name, value in row.provenance.get("versions", {}).items():
-            settings.setdefault(name, set()).add(str(value))
-        if "prompts" in row.provenance:
-            name = f"prompts of {row.dims['emotion']}"
-            settings.setdefault(name, set()).add(row.provenance["prompts"])
-    yield markdown(
-        [
-            {"setting": name, "value": escape(", ".join(sorted(values)))}
+    if models:
+        yield table(list(models.values()))
+    if sizes:
+        yield table([sizes[study] for study in sorted(sizes)])
+    if settings:
+        yield table([
+            {"setting": name, "value": ", ".join(sorted(values))}
             for name, values in sorted(settings.items())
-        ]
-    )
-    yield from (f"- {escape(note)}" for note in sorted(notes(rows)))
+        ])  # fmt: skip
+    if told_of := sorted(notes(rows)):
+        yield "\n".join(f"- {escape(note)}" for note in told_of)
 
 
-def _screening(rows: Sequence[Row], top_n: int) -> Iterator[str]:
-    yield "## Screening"
-    if not rows:
-        yield _missing("exp_head_screening.py")
-    for (model, emotion, *_), members in families(rows).items():
-        reliability = members[0].values.get("reliability")
-        chances = of_rows(members, "atp_ig")
-        ranked = _strongest(members, "atp_ig", top_n)
-        doubt = unreliable(reliability)
-        if doubt:
-            ranked = sorted(ranked, key=lambda row: row.item)
-        yield f"### {model}, {emotion}"
-        yield (
-            f"No ranking: {doubt}. The heads below stand in order of their names."
-            if doubt
-            else f"By |atp_ig|; split-half reliability {reliability:.2f}, rank correlation with "
-            f"exact patching {_number(members[0].values.get('rank_correlation'))}."
-        )
-        columns = ("delta_attn", "dla", "delta_proj", "delta_out", "patch_denoise", "patch_noise")
-        yield markdown(
-            [
-                {"head": row.dims["heads"], "atp_ig (logits)": _interval(row, "atp_ig")}
-                | _chance(chances, row)
-                | {name: _number(_mean(row, name)) for name in columns}
-                for row in ranked
-            ]
-        )
-
-
-def _ablation(rows: Sequence[Row], top_n: int) -> Iterator[str]:
-    yield "## Ablation"
-    if not rows:
-        yield _missing("exp_head_ablation.py")
-    studies: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        studies.setdefault((row.dims["model"], row.dims["emotion"]), []).append(row)
-    for (model, emotion), members in studies.items():
-        yield f"### {model}, {emotion}"
-        kinds = [
-            kind
-            for kind in get_args(Ablation)
-            if any(row.dims["ablation"] == kind for row in members)
-        ]
-        chances: Chances = {}
-        for family in families(members).values():
-            chances |= of_rows(family, "logit_diff")
-        by_head: dict[str, dict[str, Row]] = {}
-        for row in members:
-            by_head.setdefault(row.dims["heads"], {})[row.dims["ablation"]] = row
-        names = dict.fromkeys(
-            row.dims["heads"] for row in _strongest(members, "logit_diff", len(members))
-        )
-        lines: list[dict[str, Any]] = []
-        for heads in list(names)[:top_n]:
-            line: dict[str, Any] = {"heads": heads}
-            for kind in kinds:
-                if found := by_head[heads].get(kind):
-                    line[f"{kind}: Δ logit_diff"] = _interval(found, "logit_diff")
-                    line[f"{kind}: q"] = _chance(chances, found)["q"]
-                    for metric in ("sentiment", "keyword_rate", "changed"):
-                        line[f"{kind}: {metric}"] = _number(_mean(found, metric))
-            lines.append(line | {"": _constant(by_head[heads])})
-        yield markdown(lines)
-
-
-def _constant(kinds: dict[str, Row]) -> str:
-    """Tell of a head that matters under zero and not under mean what that means."""
-    if not {"zero", "mean"} <= kinds.keys():
-        return ""
-    zero, mean = kinds["zero"].values["logit_diff"], kinds["mean"].values["logit_diff"]
-    ends = zero["ci"] or [0, 0]
-    counts = ends[0] > 0 or ends[1] < 0
-    return "a constant" if counts and abs(mean["mean"]) < _CONSTANT * abs(zero["mean"]) else ""
-
-
-def _patching(rows: Sequence[Row], top_n: int) -> Iterator[str]:
-    yield "## Patching"
-    if not rows:
-        yield _missing("exp_head_patching.py")
-        return
-    yield (
-        "Denoise runs neutral prompts with z of the emotion prompts (sufficiency), noise the other "
-        "way (necessity). R is the share of the clean gap that moves."
-    )
-    for (model, emotion, _, direction, position), members in families(rows).items():
-        if position != members[0].provenance.get("position"):
-            continue
-        chances = of_rows(members, "logit_diff")
-        yield f"### {model}, {emotion}: {direction} at {position}"
-        rates = [name for name in members[0].values if name.startswith("keyword_rate_")]
-        yield markdown(
-            [
-                {"heads": row.dims["heads"], "Δ logit_diff": _interval(row, "logit_diff")}
-                | _chance(chances, row)
-                | {"R": _number(row.values.get("recovery"))}
-                | {
-                    f"Δ {name.removeprefix('keyword_rate_')} words": _number(_mean(row, name))
-                    for name in rates
-                }
-                for row in _strongest(members, "logit_diff", top_n)
-            ]
-        )
-        whys = {row.labels.get("why_no_recovery", "") for row in members} - {""}
-        if whys:
-            yield f"R is left out: {escape(min(whys))}."
-
-
-def _attention(rows: Sequence[Row], top_n: int) -> Iterator[str]:
-    yield "## Attention from the last token"
-    if not rows:
-        yield _missing("exp_attention_patterns.py")
-    places = [f"{side}_{place}" for place in ("slot", "start", "previous", "self")
-              for side in ("emotion", "neutral")]  # fmt: skip
-    for (model, emotion, *_), members in families(rows).items():
-        yield f"### {model}, {emotion}"
-        yield markdown(
-            [
-                {"head": row.dims["heads"], "delta_slot": _interval(row, "delta_slot")}
-                | {name: _number(_mean(row, name)) for name in places}
-                for row in _strongest(members, "delta_slot", top_n)
-            ]
-        )
-
-
-def _models(rows: Sequence[Row], results: Path) -> Iterator[str]:
+def _models(
+    ablated: Sequence[Row], patched: Sequence[Row], screened: Sequence[Row]
+) -> Iterator[str]:
     yield "## Models side by side"
-    if not rows:
-        yield _missing("exp_head_ablation.py")
-        return
-    yield markdown(compare(rows))
-    files = sorted((results / "alignment").glob("head_scores_*.json"))
-    if lines := overlap([json.loads(path.read_text(encoding="utf-8")) for path in files]):
+    if lines := compare(ablated, patched):
+        yield (
+            "By logit_diff (logits). depth: 0 the first layer, 1 the last; significant: the share "
+            f"of heads with q < {_SIGNIFICANT}."
+        )
+        yield table(lines)
+    else:
+        yield missing(COMPARED)
+    scored = [row for row in screened if {"model", "emotion", "heads"} <= row.dims.keys()]
+    of_models = group(scored, lambda row: row.dims["model"])
+    if ranks := overlap([scores_file(members) for members in of_models.values()]):
         yield "Rank correlation of |atp_ig| between models of one shape:"
-        yield markdown(lines)
+        yield table(ranks)
 
 
 def _significance(*experiments: Sequence[Row]) -> Iterator[str]:
     yield "## What is significant"
-    yield (
-        "Sign flips of templates (p), Benjamini–Hochberg over the heads of a table (q). A head "
-        "that is not among those with q < 0.05 may have an effect that this run cannot tell from "
-        "chance."
-    )
-    lines: list[dict[str, Any]] = []
+    lines: Lines = []
     for rows in experiments:
-        for key, members in families(rows).items():
-            if key[-1] not in ("", members[0].provenance.get("position")):
-                continue
-            chances = of_rows(members, "logit_diff")
-            found = [
-                row.dims["heads"]
-                for row in _strongest(members, "logit_diff", len(members))
-                if chances.get((row.item, row.row), (1.0, 1.0))[1] < 0.05
-            ]
-            templates = len(set(members[0].pairs.get("templates", ()))) or None
-            least = 2 / 2**templates if templates else 0.0
-            none = "none; too few templates" if least * len(members) > 0.05 else "none"
-            lines.append(
-                {
-                    "table": ", ".join(filter(None, (members[0].experiment, *key))),
-                    "heads": len(members),
-                    "q < 0.05": len(found),
-                    "which": ", ".join(found[:8]) + (", …" if len(found) > 8 else "") or none,
-                }
-            )
-    yield markdown(lines) if lines else _missing("exp_head_ablation.py")
+        tested = [row for row in rows if not chosen_by_rank(row)]
+        for study, members in studies(tested).items():
+            for kind, alike in kinds(members).items():
+                at = alike[0].provenance.get("position")
+                if any("logit_diff" in row.vectors for row in alike) and kind[-1] in ("", at):
+                    told = (alike[0].experiment, *study, *kind[:2])
+                    lines.append({"table": ", ".join(filter(None, told))} | _found(alike))
+    chosen = sum(chosen_by_rank(row) for rows in experiments for row in rows)
+    if not lines and not chosen:
+        yield missing(COMPARED)
+        return
+    yield (
+        "By logit_diff: sign flips of templates (p), Benjamini–Hochberg over a table (q). What is "
+        f"not among those with q < {_SIGNIFICANT} may have an effect that this run cannot tell "
+        "from chance."
+    )
+    if chosen:
+        yield (
+            f"Not tested: {chosen} rows of what a rank chose on these same prompts (top:N). A q "
+            "over the chosen would not count those they were chosen from; name them, or look at "
+            "the confirmation on held-out templates."
+        )
+    if lines:
+        yield table(lines)
+
+
+def _found(alike: Sequence[Row]) -> dict[str, Any]:
+    """Return how many rows of a table are more than chance, and which."""
+    chances = of_rows(alike, "logit_diff")
+    found = [
+        subject(row)
+        for row in strongest(alike, "logit_diff")
+        if chances.get((row.item, row.row), (1.0, 1.0))[1] < _SIGNIFICANT
+    ]
+    clusters = min(
+        len(set(row.pairs.get("templates", ())) or row.vectors.get("logit_diff", ()))
+        for row in alike
+    )
+    least = max(2 / 2**clusters, 1 / (FLIPS + 1))
+    none = "none"
+    if least * len(chances) > _SIGNIFICANT:
+        none += f"; the least p that {clusters} templates can give, {cell(least)}, is too large"
+    more = ", …" if len(found) > _NAMED else ""
+    return {
+        "tested": len(chances),
+        f"q below {_SIGNIFICANT}": len(found),
+        "which": ", ".join(found[:_NAMED]) + more or none,
+    }
 
 
 def _samples(rows: Sequence[Row], after: str) -> Iterator[str]:
     yield "## Texts"
     told = [row for row in rows if after in row.texts and "clean_text" in row.texts]
     if not told:
-        yield _missing("exp_head_ablation.py")
-    for (model, emotion, *_), members in _studies(told).items():
-        row = _strongest(members, "logit_diff", 1)[0]
-        size = [abs(value) for value in row.vectors.get("keyword_rate", [])]
-        size = size or [0.0] * len(row.texts[after])
-        changed = [i for i in range(len(size)) if row.texts["clean_text"][i] != row.texts[after][i]]
-        yield f"### {model}, {emotion}: {row.dims['ablation']} of {row.dims['heads']}"
+        yield missing(COMPARED)
+        return
+    yield "Of the strongest row of each study, the texts whose emotion words changed the most."
+    for study, members in studies(told).items():
+        row = strongest(members, "logit_diff", 1)[0]
+        texts = list(zip(row.texts["clean_text"], row.texts[after], strict=False))
+        size = row.vectors.get("keyword_rate", [])
+        size = [abs(value) for value in size] if len(size) == len(texts) else [0.0] * len(texts)
+        changed = [i for i, (clean, other) in enumerate(texts) if clean != other]
+        yield heading(study, f"{row.dims.get('ablation', 'ablation')} of {subject(row)}")
         if not changed:
             yield "No text changed."
+        prompts = row.texts.get("prompt", [])
+        samples = []
         for i in sorted(changed, key=lambda i: (-size[i], i))[:_SAMPLES]:
-            yield (
-                f"- {escape(row.texts['prompt'][i])}\n"
-                f"  - clean: {escape(row.texts['clean_text'][i])}\n"
-                f"  - ablated: {escape(row.texts[after][i])}"
-            )
-
-
-def _studies(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
-    found: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        found.setdefault((row.dims["model"], row.dims["emotion"]), []).append(row)
-    return found
+            samples.append(f"- {escape(prompts[i]) if i < len(prompts) else f'prompt {i}'}")
+            samples += [f"  - clean: {escape(texts[i][0])}", f"  - ablated: {escape(texts[i][1])}"]
+        if samples:
+            yield "\n".join(samples)
 
 
 def _figures(results: Path, folder: Path) -> Iterator[str]:
@@ -327,34 +275,3 @@ def _figures(results: Path, folder: Path) -> Iterator[str]:
     for path in files:
         link = Path(os.path.relpath(path, folder)).as_posix()
         yield f"![{escape(path.stem)}]({quote(link)})"
-
-
-def _missing(experiment: str) -> str:
-    return f"Not run: `pytest experiments/{experiment}`."
-
-
-def _strongest(rows: Sequence[Row], metric: str, count: int) -> list[Row]:
-    order = sorted(rows, key=lambda row: (-abs(_mean(row, metric) or 0.0), row.item, row.row))
-    return order[:count]
-
-
-def _mean(row: Row, metric: str) -> float | None:
-    value = row.values.get(metric)
-    return value["mean"] if isinstance(value, dict) else value
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else number(value)
-
-
-def _interval(row: Row, metric: str) -> str:
-    value = row.values.get(metric)
-    if not isinstance(value, dict):
-        return _number(value)
-    ends = value["ci"]
-    return number(value["mean"]) + (f" [{number(ends[0])}, {number(ends[1])}]" if ends else "")
-
-
-def _chance(chances: Chances, row: Row) -> dict[str, str]:
-    p, q = chances.get((row.item, row.row), (None, None))
-    return {"p": _number(p), "q": _number(q)}

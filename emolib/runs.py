@@ -13,10 +13,11 @@ from emolib import engine, metrics, wording
 from emolib.encoding import AlignedPairs, Prompts
 from emolib.errors import InputError
 from emolib.forwards import DEFAULT_BATCH, Prefix
-from emolib.interventions import Activations, Heads, Intervention, mean, resample, zero
+from emolib.interventions import Activations, Intervention, mean, resample, zero
 from emolib.models import LanguageModel
 from emolib.profiles import Ablation, Emotion, Position, Profile
 from emolib.prompts import Lexicon, Side
+from emolib.units import Targets, UnitSet, target_set
 
 Vector = NDArray[np.float64]
 Table = NDArray[np.float64]
@@ -222,7 +223,8 @@ class Study:
         words = dict.fromkeys((*emotion.lexicon.words, *emotion.lexicon.targets))
         self.in_pieces = model.in_pieces([*words, *emotion.neutral.targets])
         self._clean: dict[Side, Readout] = {}
-        self._activations: dict[Side, Activations] = {}
+        self._activations: dict[tuple[Side, UnitSet | None], Activations] = {}
+        self._unit_references: dict[UnitSet, Activations] = {}
         # By identity: the study holds its prompts as long as these.
         self._prefixes: dict[int, Prefix] = {}
 
@@ -292,37 +294,59 @@ class Study:
             self._prefixes[id(prompts)] = made
         return self._prefixes[id(prompts)]
 
-    def activations(self, side: Side) -> Activations:
-        """Return the clean z of every head on one side's prompts, read once and shared."""
-        if side not in self._activations:
-            self._activations[side] = engine.activations(
-                self.model, self.prompts(side), batch_size=self.profile.batch_size
+    def activations(self, side: Side, targets: Targets | None = None) -> Activations:
+        """Return the clean z of every head on one side's prompts, read once and shared.
+
+        Args:
+            side: Whose prompts.
+            targets: Of units, their activations come in place of the heads' z.
+        """
+        units = _units_of(targets)
+        if (side, units) not in self._activations:
+            self._activations[side, units] = engine.activations(
+                self.model, self.prompts(side), units, batch_size=self.profile.batch_size
             )
-        return self._activations[side]
+        return self._activations[side, units]
 
     @cached_property
     def reference(self) -> Activations:
         """Clean z on as many emotion as neutral prompts, for `mean` and `resample`."""
+        return self._read_reference(None)
+
+    def reference_of(self, targets: Targets) -> Activations:
+        """Return the reference of heads, which all share, or of units, read once for a set."""
+        units = _units_of(targets)
+        if units is None:
+            return self.reference
+        if units not in self._unit_references:
+            self._unit_references[units] = self._read_reference(units)
+        return self._unit_references[units]
+
+    def _read_reference(self, units: UnitSet | None) -> Activations:
         emotion, neutral = self.prompts("emotion"), self.prompts("neutral")
         count = min(len(emotion), len(neutral))
-        return engine.activations(
-            self.model,
-            _joined(emotion, neutral, count),
-            batch_size=self.profile.batch_size,
-        )
+        joined = _joined(emotion, neutral, count)
+        return engine.activations(self.model, joined, units, batch_size=self.profile.batch_size)
 
-    def ablation(self, kind: Ablation) -> Callable[[Heads], Intervention]:
-        """Return the function from heads to their ablation of one kind."""
+    def ablation(self, kind: Ablation) -> Callable[[Targets], Intervention]:
+        """Return the function from heads or units to their ablation of one kind."""
 
-        def ablate(heads: Heads) -> Intervention:
+        def ablate(targets: Targets) -> Intervention:
             if kind == "zero":
-                return zero(heads)
+                return zero(targets)
+            chosen = target_set(targets)
+            reference = self.reference_of(chosen)
             if kind == "mean":
-                return mean(heads, self.reference)
+                return mean(chosen, reference)
             profile = self.profile
-            return resample(heads, self.reference, draws=profile.draws, seed=profile.seed)
+            return resample(chosen, reference, draws=profile.draws, seed=profile.seed)
 
         return ablate
+
+
+def _units_of(targets: Targets | None) -> UnitSet | None:
+    chosen = None if targets is None else target_set(targets)
+    return chosen if isinstance(chosen, UnitSet) else None
 
 
 def _joined(left: Prompts, right: Prompts, count: int) -> Prompts:

@@ -6,7 +6,7 @@ in `emolib.attribution`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,10 +19,10 @@ from emolib.attention import patterns
 from emolib.attribution import attribution_scores, rank, verify
 from emolib.encoding import Prompts
 from emolib.forwards import forward
+from emolib.frozen_norms import frozen_norms, norm_paths
 from emolib.heads import Head, all_heads
-from emolib.models import LanguageModel
 from emolib.runs import Study, Table, Vector, to_numpy
-from emolib.stats import rank_correlation, split_half, unreliable
+from emolib.stats import rank_correlation, split_half, two_halves, unreliable
 from emolib.tracing import OwnTraceDict
 
 # Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
@@ -167,15 +167,16 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
     """
     model, pairs = study.model, study.pairs
     emotion, neutral = study.activations("emotion"), study.activations("neutral")
-    paths = _norm_paths(model)
+    posts = [model.arch.post_attn_norm_path(layer) for layer in range(model.n_layers)]
+    paths = norm_paths(model, posts)
     into = _inputs_at_last(study, pairs.emotion, paths)
     final = into[model.arch.final_norm]
     final_neutral = _inputs_at_last(study, pairs.neutral, paths)[model.arch.final_norm]
     mask = emotion.batch.at(study.profile.position)
     weight = mask.double() / mask.sum(1, keepdim=True)
     directions, halves = _held_out(final - final_neutral, pairs.emotion.clusters)
-    through_norms = _frozen_norms(model, into)
-    unembed = _target_direction(study)
+    through_norms = frozen_norms(model, posts, into)
+    unembed = target_direction(study)
     out, debiased, projected, direct = [], [], [], []
     for head in all_heads(model.n_layers, model.n_heads):
         w_o = model.w_o(head).double()
@@ -217,19 +218,9 @@ def _inputs_at_last(study: Study, prompts: Prompts, paths: Sequence[str]) -> dic
     return {path: torch.cat(parts).double() for path, parts in rows.items()}
 
 
-def _norm_paths(model: LanguageModel) -> list[str]:
-    """Return the paths of the norms between a head and the unembedding, the final one last."""
-    posts = map(model.arch.post_attn_norm_path, range(model.n_layers))
-    return [*filter(None, posts), model.arch.final_norm]
-
-
 def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tensor, Tensor]:
     """Return two unit directions and which one each pair is projected on: the other half's."""
-    names = list(clusters or map(str, range(len(difference))))
-    order = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    halves = torch.tensor([order[name] % 2 for name in names], device=difference.device)
-    if len(order) < 2:
-        halves = torch.arange(len(names), device=difference.device) % 2
+    halves = torch.from_numpy(two_halves(len(difference), clusters)).to(difference.device)
     directions = []
     for half in (0, 1):
         others = difference[halves != half]
@@ -238,56 +229,8 @@ def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tenso
     return torch.stack(directions), halves
 
 
-def _target_direction(study: Study) -> Tensor:
+def target_direction(study: Study) -> Tensor:
     """Return mean W_U[T_emo] − mean W_U[T_neu], shape ``[d_model]``."""
     unembed: Tensor = study.model.hf.get_output_embeddings().weight
     emotion, neutral = study.targets
     return unembed[emotion].double().mean(0) - unembed[neutral].double().mean(0)
-
-
-def _frozen_norms(
-    model: LanguageModel, into: Mapping[str, Tensor]
-) -> list[Callable[[Tensor], Tensor]]:
-    """Return per layer the map from what a head writes to what reaches the unembedding of it.
-
-    Args:
-        model: The model.
-        into: What went into each of the norms of `_norm_paths`, whose scales stay.
-    """
-    last = frozen_norm(model, model.arch.final_norm, into[model.arch.final_norm])
-    maps: list[Callable[[Tensor], Tensor]] = []
-    for layer in range(model.n_layers):
-        path = model.arch.post_attn_norm_path(layer)
-        if path is None:
-            maps.append(last)
-            continue
-        post = frozen_norm(model, path, into[path])
-        maps.append(lambda written, post=post: last(post(written)))  # type: ignore[misc]
-    return maps
-
-
-def frozen_norm(model: LanguageModel, path: str, full: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return a norm of the model as the linear map that it is with its scale frozen, no bias.
-
-    Args:
-        model: The model.
-        path: Path of one of its norms.
-        full: What went into the norm, shape ``[n, d_model]``, whose scale stays.
-    """
-    norm: Any = model.module(path)
-    eps = getattr(norm, "variance_epsilon", None) or norm.eps
-    gain: Tensor = norm.weight.double()
-    if model.arch.norm == "rms_plus_one":
-        gain = 1 + gain
-    full = full.double()
-    if model.arch.norm == "layer":
-        full = full - full.mean(-1, keepdim=True)
-    factor = gain / (full.square().mean(-1, keepdim=True) + eps).sqrt()
-
-    def apply(written: Tensor) -> Tensor:
-        if model.arch.norm == "layer":
-            written = written - written.mean(-1, keepdim=True)
-        reached: Tensor = written * factor
-        return reached
-
-    return apply

@@ -71,13 +71,15 @@ def of_rows(
 
     Args:
         rows: Whole rows (with vectors) of one family: an experiment, model, emotion and kind.
+            Those that a rank chose on these prompts (`chosen_by_rank`) are left out: a q over the
+            chosen ones would not count the others they were chosen from.
         metric: A metric recorded per prompt; rows without it are left out.
         seed: Of the flips.
 
     Returns:
         By (item, number of the row): (p, q), q across these rows.
     """
-    known = [row for row in rows if metric in row.vectors]
+    known = [row for row in rows if metric in row.vectors and not chosen_by_rank(row)]
     # Rows on the same prompts share their flips.
     alike: dict[tuple[int, tuple[str, ...]], list[int]] = {}
     for index, row in enumerate(known):
@@ -89,6 +91,11 @@ def of_rows(
     q = benjamini_hochberg(p)
     places = [(row.item, row.row) for row in known]
     return {place: (float(a), float(b)) for place, a, b in zip(places, p, q, strict=True)}
+
+
+def chosen_by_rank(row: Row) -> bool:
+    """Tell whether screening of the same prompts chose what a row is about (``top:N``)."""
+    return any(row.labels.get(name, "").startswith("top") for name in ("spec", "unit_spec"))
 
 
 def _templates(row: Row, metric: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from emolib.architectures import UnknownArchitecture, shape_from_config
+from emolib.architectures import UnknownArchitecture, shape_from_config, units_from_config
 from emolib.errors import InputError
 from emolib.gguf_header import MODEL_TYPES, Header, read_header
 from emolib.hashing import hash_files
@@ -55,6 +55,26 @@ class Source:
     n_layers: int
     n_heads: int
     gguf: str | None = None
+
+    @cached_property
+    def n_units(self) -> int:
+        """MLP units per layer.
+
+        Raises:
+            InputError: When the model's files do not say.
+        """
+        if self.gguf:
+            count = read_header(self.folder / self.gguf).of_model("feed_forward_length")
+            if isinstance(count, int) and count > 0:
+                return count
+            raise InputError(
+                f"model {self.id!r}: expected the number of MLP units in its metadata "
+                f"(feed_forward_length), got {count!r}; {_OTHER_FILE}"
+            )
+        try:
+            return units_from_config(_config(self.id, self.folder))
+        except ValueError as error:
+            raise InputError(f"model {self.id!r}: {self.folder}/{error}") from None
 
     @cached_property
     def weights_hash(self) -> str:

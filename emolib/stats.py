@@ -130,6 +130,22 @@ def split_half(
     return 2 * rho / (1 + rho) if rho > -1 / 3 else -1.0
 
 
+def two_halves(count: int, clusters: Sequence[str] | None = None) -> NDArray[np.int64]:
+    """Return 0 or 1 per value: which half it is in, one template here and the next one there.
+
+    Values of one template stay together, so that a half is held out of what the other decides;
+    with a single template, or none, they alternate.
+
+    Args:
+        count: Number of values.
+        clusters: Per value the template it comes from.
+    """
+    order = {name: index for index, name in enumerate(dict.fromkeys(clusters or ()))}
+    if clusters is None or len(order) < 2:
+        return np.arange(count) % 2
+    return np.array([order[name] % 2 for name in clusters])
+
+
 def unreliable(reliability: float | None) -> str:
     """Return why a ranking is not to be shown as one, empty when it may be."""
     if reliability is None:

@@ -104,7 +104,8 @@ def summary_table(
 def _strongest(rows: Sequence[Row], shown: int) -> list[Row]:
     if len(rows) <= shown:
         return list(rows)
-    groups = group(rows, lambda row: repr([v for k, v in row.dims.items() if k != "heads"]))
+    sets = ("heads", "units")
+    groups = group(rows, lambda row: repr([v for k, v in row.dims.items() if k not in sets]))
     each = max(1, shown // len(groups))
     return [
         row

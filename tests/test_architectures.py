@@ -15,11 +15,12 @@ from emolib.architectures import (
     UnknownArchitecture,
     architecture,
     shape_from_config,
+    units_from_config,
 )
+from emolib.frozen_norms import frozen_norm
 from emolib.heads import Head, all_heads
 from emolib.interventions import edit, zero
 from emolib.models import LanguageModel
-from emolib.screening import frozen_norm
 from emolib.tracing import OwnTrace, OwnTraceDict
 
 HEADS = all_heads(N_LAYERS, N_HEADS)
@@ -175,6 +176,55 @@ def test_post_attn_norm_is_of_the_row_s_kind(model_type):
             _, traces = traced(model, [path, model.attn_out(layer)])
             assert torch.equal(traces[path].input, traces[model.attn_out(layer)].output)
             _assert_is_the_norm(model, path, traces[path])
+
+
+@every_row
+def test_post_mlp_norm_is_of_the_row_s_kind(model_type):
+    model = tiny_model(model_type, torch.float64)
+    named = {name.rpartition(".")[2] for name, _ in model.hf.named_modules()}
+    assert (model.arch.post_mlp_norm is not None) == ("post_feedforward_layernorm" in named)
+    for layer in range(N_LAYERS):
+        if path := model.arch.post_mlp_norm_path(layer):
+            _, traces = traced(model, [path, model.mlp_out(layer)])
+            assert torch.equal(traces[path].input, traces[model.mlp_out(layer)].output)
+            _assert_is_the_norm(model, path, traces[path])
+
+
+@every_row
+def test_units_come_from_the_config(model_type):
+    model = tiny_model(model_type)
+    config = model.hf.config.to_dict()
+    assert units_from_config(config) == model.n_units == model.w_out(1).shape[0]
+    assert model.w_out(0).shape == (model.n_units, D_MODEL)
+
+
+@pytest.mark.parametrize(
+    ("config", "units"),
+    [
+        ({"model_type": "gpt2", "n_embd": 768}, 3072),
+        ({"model_type": "gpt2", "n_embd": 768, "n_inner": None}, 3072),
+        ({"model_type": "gpt_neo", "hidden_size": 64, "intermediate_size": None}, 256),
+        ({"model_type": "bloom", "n_embed": 64}, 256),
+        ({"model_type": "gpt_neox", "hidden_size": 64, "intermediate_size": 100}, 100),
+    ],
+)
+def test_units_are_four_times_the_width_where_nothing_else_is_said(config, units):
+    assert units_from_config(config) == units
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"n_layer": 3},
+            "expected n_inner or n_embd or n_embed or hidden_size, got none of them",
+        ),
+        ({"n_inner": "many"}, "n_inner: expected a whole number from 1, got 'many'"),
+    ],
+)
+def test_a_config_that_does_not_tell_units_is_refused(config, message):
+    with pytest.raises(ValueError, match=f"^config.json: {re.escape(message)}$"):
+        units_from_config({"model_type": "gpt2"} | config)
 
 
 def _assert_is_the_norm(model, path, trace):

@@ -7,7 +7,8 @@ import pytest
 from tiny import FAMILIES, HEADS, profile, study_of, tiny_emotion, tiny_model
 
 from emolib import attribution, engine, screening
-from emolib.interventions import Intervention, head_set, patch
+from emolib.heads import head_set
+from emolib.interventions import Intervention, patch
 from emolib.runs import Study
 
 families = pytest.mark.parametrize("model_type", FAMILIES)

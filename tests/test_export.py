@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import csv
+import json
+import re
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +13,7 @@ from made import HOSTILE, PAIRS, make_results
 
 import emolib
 from emolib.errors import InputError
-from emolib.export import FORMATS, export
+from emolib.export import FORMATS, _latex, _writer, export
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +54,48 @@ def test_frames_hold_what_csv_holds(results, tmp_path, fmt, read):
     assert read(long)["ablated_text"][0] == f"{HOSTILE} 0"
 
 
-def test_latex_escapes_texts(results, tmp_path):
-    (_, path) = export(results, "latex", tmp_path, experiment="head_ablation")
-    text = path.read_text("utf-8")
-    assert r"\$z\$" in text and r"\textbackslash frac\{\}\_\{\}" in text and " $z$" not in text
+@pytest.mark.parametrize("experiment", ["head_ablation", "attention_patterns"])
+def test_latex_escapes_texts_and_lists(results, tmp_path, experiment):
+    (_, path) = export(results, "latex", tmp_path, experiment=experiment)
+    lines = path.read_text("utf-8").splitlines()
+    head, body = lines[2], lines[5:-2]
+    assert len(body) == 2 * 4 * PAIRS * (3 if experiment == "head_ablation" else 1)
+    assert not head.startswith("[") and "prompt\\_index" in head
+    for line in body:
+        assert len(re.findall(r"(?<!\\)&", line)) == len(re.findall(r"(?<!\\)&", head))
+        assert not re.search(r"(?<!\\)[$#%_]", line) and line.endswith(r" \\")
+    shown = r"\$z\$ \textbackslash{}n *d* \# e 1. f \& \textbackslash{}frac\{\}\_\{\}"
+    assert (shown if experiment == "head_ablation" else r"\$x\_1\$") in body[0]
+
+
+def test_latex_keeps_numbers_and_leaves_gaps():
+    assert _latex([{"a[": 0.12345678, "b": None}, {"b": "x\n\ny\x1b"}]).splitlines()[2:-2] == [
+        r"a{[} & b \\", r"\hline", r"\endhead", r"0.123457 &  \\", " & x y\ufffd \\\\"
+    ]  # fmt: skip
+
+
+def test_lists_are_json_in_every_format(results, tmp_path):
+    for fmt, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
+        (_, path) = export(results, fmt, tmp_path, experiment="attention_patterns")
+        frame = read(path)
+        assert json.loads(frame["emotion_tokens"][0]) == ["<s>", "$x_1$", "a\nb", "end"]
+        assert json.loads(frame["slot"][0]) == [1, 3]
+
+
+def test_parquet_takes_a_column_of_texts_and_numbers(tmp_path):
+    path = tmp_path / "x.parquet"
+    _writer("parquet")([{"a": "none", "b": 1}, {"a": 1.5, "b": None}, {"a": None}], path)
+    frame = pd.read_parquet(path)
+    assert frame["a"].tolist()[:2] == ["none", "1.5"] and pd.isna(frame["a"][2])
+    assert frame["b"][0] == 1
+
+
+@pytest.mark.parametrize("fmt", list(FORMATS))
+def test_an_unwritable_folder_is_one_line_and_leaves_nothing(results, tmp_path, fmt):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/x/attention_patterns\..*: cannot be written"):
+        export(results, fmt, tmp_path / "file/x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_folder_is_beside_the_results(tmp_path):
@@ -71,22 +111,21 @@ def test_nothing_of_it_is_one_line(results, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fmt", "package"), [("parquet", "pyarrow"), ("pickle", "pandas"), ("latex", "pandas")]
+    ("fmt", "package"), [("parquet", "pyarrow"), ("parquet", "pandas"), ("pickle", "pandas")]
 )
 def test_a_missing_package_names_the_extra(results, tmp_path, monkeypatch, fmt, package):
-    real = builtins.__import__
-
-    def refused(name, *args, **kwargs):
-        if name == package:
-            raise ImportError(name=name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refused)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError) as error:
         export(results, fmt, tmp_path)
     assert str(error.value) == (
         f"--format {fmt} needs {package}; install emolib's extra: pip install 'emolib[export]'"
     )
+
+
+def test_csv_and_latex_need_no_extra(results, tmp_path, monkeypatch):
+    for package in ("pandas", "pyarrow"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert export(results, "csv", tmp_path) and export(results, "latex", tmp_path)
 
 
 def test_nothing_in_the_library_unpickles():

@@ -54,6 +54,7 @@ def test_a_file_gives_the_logits_and_tokens_of_the_model_it_was_made_from(archit
     model = load(source)
     assert source.model_type == model.hf.config.model_type == MODEL_TYPES[architecture]
     assert (model.n_layers, model.n_heads) == (LAYERS, HEADS)
+    assert source.n_units == model.n_units
     assert model.hf.config._attn_implementation == "eager"
     assert {parameter.dtype for parameter in model.hf.parameters()} == {torch.float32}
     prompts = model.encode(["a bad cab in the ditch", "this that"])

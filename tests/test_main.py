@@ -10,6 +10,8 @@ from made import make_results
 
 from emolib import __main__ as command
 
+_HEAVY = ["torch", "scipy", "matplotlib", "pandas", "pyarrow"]
+
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
@@ -48,7 +50,7 @@ def test_report_compare_and_export(results, capsys):
     assert capsys.readouterr().out == "results/demo/report/head_analysis_report.md\n"
     assert command.main(["compare"]) == 0
     out = capsys.readouterr().out
-    assert "| one, two | joy" in out and out.endswith("results/demo/tables/model_comparison.md\n")
+    assert "one, two  joy" in out and out.endswith("results/demo/tables/model_comparison.md\n")
     assert command.main(["export", "--format", "csv", "--experiment", "head_screening"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "results/demo/export/head_screening.csv"
 
@@ -64,12 +66,25 @@ def test_report_compare_and_export(results, capsys):
         (["report", "--profile", "other"], "ERROR: results/other/records.jsonl: no rows; run "),
         (["compare", "--profile", "other"], "ERROR: results/other: nothing to compare; run "),
         (["export", "--experiment", "x"], "ERROR: --experiment x: no rows in results/demo/"),
+        (["compare", "--head-scores", "x.json"], "ERROR: x.json: no such file; run "),
+        *(
+            ([name, "--output-dir", "results/demo/records.jsonl/x"], "ERROR: results/demo/records.")
+            for name in ("plots", "report", "compare", "export")
+        ),
     ],
 )
 def test_wrong_input_is_one_line(results, capsys, arguments, message):
     assert command.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith(message) and error.count("\n") == 1
+
+
+def test_compare_takes_scores_of_other_places(results, capsys, tmp_path):
+    named = [f"--head-scores=results/demo/alignment/head_scores_{m}.json" for m in ("one", "two")]
+    chosen = ["--profile", "other", "--output-dir", str(tmp_path / "out"), *named]
+    assert command.main(["compare", *chosen]) == 0
+    assert "one, two  joy" in capsys.readouterr().out
+    assert (tmp_path / "out/rank_overlap.csv").is_file()
 
 
 @pytest.mark.parametrize("arguments", [["plots", "--top-n", "0"], ["export", "--format", "word"]])
@@ -81,7 +96,7 @@ def test_argparse_refuses_the_rest(results, arguments):
 
 @pytest.mark.parametrize("name", ["plots", "report", "compare", "export"])
 def test_commands_load_no_torch_and_help_nothing_heavy(results, name):
-    for arguments, heavy in (([name], ["torch"]), ([name, "--help"], ["scipy", "matplotlib"])):
+    for arguments, heavy in (([name], ["torch"]), ([name, "--help"], _HEAVY)):
         script = (
             f"import sys; from emolib.__main__ import main\ntry:\n    main({arguments!r})\n"
             f"except SystemExit: pass\nprint('LOADED', set({heavy!r}) & set(sys.modules))"

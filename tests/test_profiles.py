@@ -14,8 +14,8 @@ from emolib.prompts import load_pairs
 
 BASE = 'models = ["tiny-gpt2"]\nemotions = ["joy"]\n'
 SET = (
-    "ablations, position, max_new_tokens, seed, draws, verify, patch_generated, dtype, device, "
-    "batch_size, files"
+    "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
+    "patch_generated, dtype, device, batch_size, files"
 )
 
 
@@ -101,8 +101,8 @@ def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("layers = 3", f"unknown key 'layers'; the keys are models, emotions, heads, {SET}"),
-        ("name = 'x'", f"unknown key 'name'; the keys are models, emotions, heads, {SET}"),
+        ("layers = 3", f"unknown key 'layers'; the keys are {SET}"),
+        ("name = 'x'", f"unknown key 'name'; the keys are {SET}"),
         ("heads = 'all'", "heads: expected a list of names, got 'all'"),
         ("heads = []", "heads: expected a list of names, got ()"),
         ("heads = [3]", "heads: expected a list of names, got (3,)"),

@@ -20,6 +20,7 @@ from tiny import (
 )
 
 from emolib import engine, screening
+from emolib.frozen_norms import frozen_norm
 from emolib.heads import Head
 from emolib.models import LanguageModel
 from emolib.prompts import Pair
@@ -111,7 +112,7 @@ def test_direct_effects_of_all_parts_add_up_to_the_logit_difference(model_type):
         engine.forward(model, batch)
 
     final = traces[row.final_norm]
-    through = screening.frozen_norm(model, row.final_norm, final.input[:, -1])
+    through = frozen_norm(model, row.final_norm, final.input[:, -1])
     unembed = model.hf.get_output_embeddings().weight
     emotion, neutral = study.targets
     direction = unembed[emotion].mean(0) - unembed[neutral].mean(0)
@@ -123,7 +124,7 @@ def test_direct_effects_of_all_parts_add_up_to_the_logit_difference(model_type):
         if bias is not None:
             bias = bias.expand(len(batch.rows), -1)
             if post:
-                bias = screening.frozen_norm(model, post, traces[post].input[:, -1])(bias)
+                bias = frozen_norm(model, post, traces[post].input[:, -1])(bias)
             parts.append(bias)
     total = sum(through(part) @ direction for part in parts)
     final_bias = getattr(modules[row.final_norm], "bias", None)

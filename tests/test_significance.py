@@ -83,3 +83,14 @@ def test_rows_of_a_table_get_p_and_q():
     p, q = zip(*found.values(), strict=True)
     assert p[0] < 1e-4 and p[1] == 1 and p[2] == pytest.approx(0.5, abs=0.02)
     assert q == pytest.approx(benjamini_hochberg(p))
+
+
+@pytest.mark.parametrize("label", ["spec", "unit_spec"])
+def test_what_a_rank_chose_on_the_same_prompts_is_no_test(label):
+    """Nor does it count among the tests of the others."""
+    named = Row("a", "x", "a", 0, 1, {}, vectors={"ld": [1.0] * 20})
+    ranked = Row("b", "x", "b", 0, 1, {}, labels={label: "top3"}, vectors={"ld": [-1.0] * 20})
+    assert of_rows([ranked], "ld") == {}
+    assert of_rows([named, ranked], "ld") == of_rows([named], "ld")
+    drawn = Row("c", "x", "c", 0, 1, {}, labels={label: "random:3"}, vectors={"ld": [1.0] * 20})
+    assert list(of_rows([drawn], "ld")) == [("c", 0)]

@@ -223,3 +223,13 @@ def test_finding_a_model_loads_no_torch():
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_units_are_told_by_the_config_when_asked_for(folder):
+    assert {find(name).n_units for name in embedded_names()} == {256}
+    config(folder, n_inner=None)
+    assert find("./mine").n_units == 384
+    config(folder, n_inner="many")
+    message = "model './mine': mine/config.json: n_inner: expected a whole number from 1, got "
+    with pytest.raises(InputError, match=f"^{re.escape(message)}'many'$"):
+        assert find("./mine").n_units

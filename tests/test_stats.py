@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import special
 from scipy import stats as scipy_stats
 
-from emolib.stats import BOOTSTRAPS, rank_correlation, split_half, summarize
+from emolib.stats import BOOTSTRAPS, rank_correlation, split_half, summarize, two_halves
 
 values = st.lists(st.integers(-20, 20).map(lambda n: n / 4), min_size=2, max_size=12)
 
@@ -165,3 +165,9 @@ def test_rank_correlation_is_pearson_s_of_the_mid_ranks(points):
 
 def test_rank_correlation_of_one_point():
     assert rank_correlation([1.0], [2.0]) is None
+
+
+def test_halves_keep_a_template_together():
+    assert two_halves(6, ["a", "b", "a", "c", "b", "d"]).tolist() == [0, 1, 0, 0, 1, 1]
+    for clusters in (None, ["a"] * 5):
+        assert two_halves(5, clusters).tolist() == [0, 1, 0, 1, 0]

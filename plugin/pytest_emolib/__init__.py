@@ -19,6 +19,7 @@ from pytest_emolib.fixtures import (
     emotion,
     head,
     heads,
+    matched_units,
     model,
     model_source,
     pairs,
@@ -29,6 +30,8 @@ from pytest_emolib.fixtures import (
     run,
     screening,
     study,
+    unit_screening,
+    units,
 )
 from pytest_emolib.options import add_options
 from pytest_emolib.session import ExperimentSession, session_of
@@ -41,6 +44,7 @@ __all__ = [
     "emotion",
     "head",
     "heads",
+    "matched_units",
     "model",
     "model_source",
     "pairs",
@@ -51,6 +55,8 @@ __all__ = [
     "run",
     "screening",
     "study",
+    "unit_screening",
+    "units",
 ]
 
 

@@ -11,10 +11,16 @@ from emolib.profiles import Emotion, Profile
 from emolib.sources import Source
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from emolib.attention import LastAttention
     from emolib.models import LanguageModel
     from emolib.runs import Study
     from emolib.screening import Screening
+    from emolib.unit_scores import UnitRanking
+    from emolib.unit_screening import UnitScreening
+    from emolib.units import UnitSet
 
 
 class Bench:
@@ -29,6 +35,10 @@ class Bench:
         self._screenings: dict[tuple[str, str], Screening] = {}
         self._attention: dict[tuple[str, str], LastAttention] = {}
         self._rankings: dict[tuple[str, str], tuple[list[Head], float | None]] = {}
+        # Of units little is kept, and so for all studies: several experiments go through them.
+        self._unit_rankings: dict[tuple[str, str], UnitRanking] = {}
+        self._unit_screenings: dict[tuple[str, str], UnitScreening] = {}
+        self._activity: dict[tuple[str, str], NDArray[np.float64]] = {}
 
     def model(self, source: Source) -> LanguageModel:
         """Return a model with its weights; the last one asked for is kept."""
@@ -72,6 +82,34 @@ class Bench:
         if key not in self._screenings:
             self._screenings[key] = screen(study)
         return self._screenings[key]
+
+    def unit_ranking(self, source: Source, emotion: str) -> UnitRanking:
+        """Return the MLP units as unit screening ranks them, made once."""
+        from emolib.unit_scores import unit_scores
+
+        key = source.name, emotion
+        if key not in self._unit_rankings:
+            self._unit_rankings[key] = unit_scores(self.study(source, emotion)).ranking()
+        return self._unit_rankings[key]
+
+    def unit_screening(self, study: Study) -> UnitScreening:
+        """Return the scores of MLP units and the ablations that confirm them, made once."""
+        from emolib.unit_screening import screen_units
+
+        key = study.model.name, study.emotion.name
+        if key not in self._unit_screenings:
+            self._unit_screenings[key] = screen_units(study)
+            self._unit_rankings[key] = self._unit_screenings[key].ranking
+        return self._unit_screenings[key]
+
+    def matched_units(self, study: Study, units: UnitSet) -> UnitSet:
+        """Return random units to compare units with: of their layers and about as active."""
+        from emolib.unit_scores import activity, matched
+
+        key = study.model.name, study.emotion.name
+        if key not in self._activity:
+            self._activity[key] = activity(study)
+        return matched(units, self._activity[key], seed=self._profile.seed)
 
     def attention(self, study: Study) -> LastAttention:
         """Return where a study's heads look from the last token, read once."""

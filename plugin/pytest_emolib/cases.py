@@ -1,17 +1,19 @@
-"""Which items a function becomes: one per model, emotion, head set and kind of ablation."""
+"""Which items a function becomes: one per model, emotion, set of heads or units, and ablation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from emolib.hashing import hash_json
 from emolib.heads import HeadSet, Top
 from emolib.profiles import Ablation, Profile
 from emolib.sources import Source
+from emolib.units import UnitSet
 
-NAMED_HEADS = 6
-"""A joint set of more heads than this gets a short name in ids and file names."""
+NAMED = 6
+"""A joint set of more heads or units than this gets a short name in ids and file names."""
 
 _ON_EMOTION = {
     "emotion",
@@ -20,13 +22,16 @@ _ON_EMOTION = {
     "prompts",
     "run",
     "screening",
+    "unit_screening",
+    "matched_units",
     "patched",
     "attention",
     "ablation",
 }
 ON_PAIRS = {"pairs", "screening", "patched", "attention"}
 _ON_HEADS = {"head", "heads"}
-_ON_MODEL = {"model", "model_source"} | (_ON_EMOTION - {"emotion"}) | _ON_HEADS
+_ON_UNITS = {"units", "matched_units"}
+_ON_MODEL = {"model", "model_source"} | (_ON_EMOTION - {"emotion"}) | _ON_HEADS | _ON_UNITS
 _ON_ABLATION = {"ablation", "ablation_kind"}
 
 
@@ -38,12 +43,14 @@ class Case:
         source: The model.
         emotion: Name of the emotion.
         heads: The heads, or their rank in screening.
+        units: The MLP units, or their rank in screening.
         ablation: The kind of ablation.
     """
 
     source: Source | None = None
     emotion: str | None = None
     heads: HeadSet | Top | None = None
+    units: UnitSet | Top | None = None
     ablation: Ablation | None = None
 
     @property
@@ -52,7 +59,8 @@ class Case:
         parts = {
             "model": None if self.source is None else self.source.name,
             "emotion": self.emotion,
-            "heads": None if self.heads is None else heads_name(self.heads),
+            "heads": None if self.heads is None else set_name(self.heads, "heads"),
+            "units": None if self.units is None else set_name(self.units, "units"),
             "ablation": self.ablation,
         }
         return {name: part for name, part in parts.items() if part is not None}
@@ -71,11 +79,11 @@ class Case:
         return "-".join(parts) + self.variant
 
 
-def heads_name(heads: HeadSet | Top) -> str:
+def set_name(chosen: HeadSet | UnitSet | Top, what: str) -> str:
     """Return ``L0H0+L3H5``, ``top1``, or a short name with a hash for a large set."""
-    if len(heads) <= NAMED_HEADS:
-        return str(heads)
-    return f"{len(heads)}heads-{hash_json(str(heads))[:6]}"
+    if len(chosen) <= NAMED:
+        return str(chosen)
+    return f"{len(chosen)}{what}-{hash_json(str(chosen))[:6]}"
 
 
 def make_cases(
@@ -83,6 +91,7 @@ def make_cases(
     profile: Profile,
     sources: Mapping[str, Source],
     heads: Callable[[Source, str | None], Iterable[HeadSet | Top]],
+    units: Callable[[Source, str | None], Iterable[UnitSet | Top]],
 ) -> list[Case]:
     """Return the cases of a function, without doubles.
 
@@ -91,6 +100,7 @@ def make_cases(
         profile: Models, emotions and kinds of ablation.
         sources: The profile's models by what the user typed.
         heads: From a model and an emotion to the head sets asked for.
+        units: From a model and an emotion to the unit sets asked for.
     """
     asked = set(wanted)
     models: list[Source | None] = list(sources.values()) if asked & _ON_MODEL else [None]
@@ -99,8 +109,11 @@ def make_cases(
     cases = []
     for source in models:
         for emotion in emotions:
-            for chosen in _heads(asked, source, emotion, heads):
-                cases += [Case(source, emotion, chosen, kind) for kind in kinds]
+            of_units: Iterable[UnitSet | Top | None] = (
+                units(source, emotion) if source and asked & _ON_UNITS else [None]
+            )
+            for chosen, unit_set in product(_heads(asked, source, emotion, heads), of_units):
+                cases += [Case(source, emotion, chosen, unit_set, kind) for kind in kinds]
     return list(dict.fromkeys(cases))
 
 

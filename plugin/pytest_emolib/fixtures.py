@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,18 +14,20 @@ if TYPE_CHECKING:
     from emolib.attention import LastAttention
     from emolib.encoding import AlignedPairs, Prompts
     from emolib.heads import Head, HeadSet
-    from emolib.interventions import Heads, Intervention
+    from emolib.interventions import Intervention
     from emolib.models import LanguageModel
     from emolib.patching import Patched
     from emolib.profiles import Ablation, Emotion, Profile
     from emolib.runs import Readout, Study
     from emolib.screening import Screening
     from emolib.sources import Source
+    from emolib.unit_screening import UnitScreening
+    from emolib.units import Targets, UnitSet
     from pytest_emolib.cases import Case
     from pytest_emolib.lab import Lab
 
 
-_COLUMNS = {"item", "model", "emotion", "heads", "ablation"}
+_COLUMNS = {"item", "model", "emotion", "heads", "units", "ablation"}
 
 
 def _lab(request: pytest.FixtureRequest) -> Lab:
@@ -71,6 +74,18 @@ def head(heads: HeadSet) -> Head:
 
 
 @pytest.fixture
+def units(request: pytest.FixtureRequest, emolib_case: Case) -> UnitSet:
+    """The item's MLP units, edited together."""
+    return _lab(request).units(emolib_case)
+
+
+@pytest.fixture
+def matched_units(request: pytest.FixtureRequest, study: Study, units: UnitSet) -> UnitSet:
+    """As many random units of the same layers, about as active: what to compare `units` with."""
+    return _lab(request).bench.matched_units(study, units)
+
+
+@pytest.fixture
 def ablation_kind(emolib_case: Case) -> Ablation:
     """The item's kind of ablation: zero, mean or resample."""
     assert emolib_case.ablation is not None
@@ -111,23 +126,32 @@ def run(study: Study) -> Callable[..., Readout]:
 
 
 @pytest.fixture
-def ablation(study: Study, ablation_kind: Ablation) -> Callable[[Heads], Intervention]:
-    """From heads to their ablation, of the kind the item is for."""
+def ablation(study: Study, ablation_kind: Ablation) -> Callable[[Targets], Intervention]:
+    """From heads or units to their ablation, of the kind the item is for."""
     return study.ablation(ablation_kind)
 
 
 @pytest.fixture
-def patched(study: Study) -> Callable[[Heads], Iterator[Patched]]:
-    """From heads to their patching runs, both ways at every position."""
+def patched(study: Study) -> Callable[..., Iterator[Patched]]:
+    """From heads or units to their patching runs, both ways at every position.
+
+    ``patched(heads, ["last"])`` patches there alone.
+    """
     from emolib.patching import patched
 
-    return lambda heads: patched(study, heads)
+    return partial(patched, study)
 
 
 @pytest.fixture
 def screening(request: pytest.FixtureRequest, study: Study) -> Screening:
     """The screening scores of every head of the model on the emotion's pairs."""
     return _lab(request).bench.screening(study)
+
+
+@pytest.fixture
+def unit_screening(request: pytest.FixtureRequest, study: Study) -> UnitScreening:
+    """The scores of every MLP unit on the emotion's pairs, the strongest confirmed."""
+    return _lab(request).bench.unit_screening(study)
 
 
 @pytest.fixture

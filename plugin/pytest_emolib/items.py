@@ -13,7 +13,7 @@ from emolib.outputs import SHAPES, safe
 from pytest_emolib.cases import Case
 
 _LONGEST_NAME = 40
-_PLACES = ("model", "emotion", "heads", "ablation", "variant")
+_PLACES = ("model", "emotion", "heads", "units", "ablation", "variant")
 
 
 def case_of(item: pytest.Item) -> Case:
@@ -24,9 +24,9 @@ def case_of(item: pytest.Item) -> Case:
 
 
 def full_dims(case: Case) -> dict[str, Any]:
-    """Return the parts of a case with every head by name."""
-    whole = {"heads": str(case.heads).split("+")} if case.heads else {}
-    return case.dims | whole
+    """Return the parts of a case with every head and unit by name."""
+    sets = {"heads": case.heads, "units": case.units}
+    return case.dims | {name: str(found).split("+") for name, found in sets.items() if found}
 
 
 def experiment_of(item: pytest.Item) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -22,6 +22,7 @@ from emolib.provenance import code_hash, git_commit, package_hash, versions
 from emolib.records import Row, Store
 from emolib.sources import Source, find
 from emolib.tables import write_tables
+from emolib.units import UnitSet, expand_units
 from pytest_emolib.bench import Bench
 from pytest_emolib.cases import ON_PAIRS, Case, make_cases
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
@@ -112,6 +113,7 @@ class Lab:
         for source in self.sources.values():
             for emotion in self.profile.emotions:
                 self._head_sets(source, emotion)
+                self._unit_sets(source, emotion)
         check_writable(self.results)
 
     def check_items(self, items: Iterable[pytest.Item]) -> None:
@@ -155,18 +157,24 @@ class Lab:
         for mark in marks:
             names = mark.args[0] if mark.args else mark.kwargs["argnames"]
             own |= {n.strip() for n in names.split(",")} if isinstance(names, str) else set(names)
-        return make_cases(set(wanted) - own, self.profile, self.sources, self._head_sets)
+        wanted = set(wanted) - own
+        return make_cases(wanted, self.profile, self.sources, self._head_sets, self._unit_sets)
 
     def _head_sets(self, source: Source, emotion: str | None) -> list[HeadSet | Top]:
         sets: list[HeadSet | Top] = []
         for spec in self.profile.heads:
             shape, seed = (source.n_layers, source.n_heads), self.profile.seed
             found = expand(spec, *shape, model=source.name, seed=seed)
-            if emotion is None and any(isinstance(heads, Top) for heads in found):
-                raise InputError(
-                    f"head spec {spec!r}: the top heads are those of an emotion, and a function "
-                    "asks for none; let it ask for the fixture emotion, or name heads"
-                )
+            _check_ranks(found, emotion, spec, "head")
+            sets += found
+        return sets
+
+    def _unit_sets(self, source: Source, emotion: str | None) -> list[UnitSet | Top]:
+        sets: list[UnitSet | Top] = []
+        for spec in self.profile.units:
+            shape, seed = (source.n_layers, source.n_units), self.profile.seed
+            found = expand_units(spec, *shape, model=source.name, seed=seed)
+            _check_ranks(found, emotion, spec, "unit")
             sets += found
         return sets
 
@@ -178,6 +186,15 @@ class Lab:
         assert case.source is not None and case.emotion is not None
         heads, _ = self.bench.ranking(case.source, case.emotion)
         return HeadSet((heads[case.heads.rank - 1],))
+
+    def units(self, case: Case) -> UnitSet:
+        """Return the units of a case; those of a rank are looked up in the scores, made once."""
+        assert case.units is not None
+        if isinstance(case.units, UnitSet):
+            return case.units
+        assert case.source is not None and case.emotion is not None
+        ranking = self.bench.unit_ranking(case.source, case.emotion)
+        return UnitSet((ranking.unit(case.units.rank),))
 
     def context(self, item: pytest.Item) -> str:
         """Return the hash of all that an item's numbers follow from, but for which item it is.
@@ -284,17 +301,28 @@ class Lab:
         return rows
 
     def _dims(self, case: Case) -> dict[str, str]:
-        """Return the parts of a case by name, the heads of a rank by the name they turned out."""
-        ranked = isinstance(case.heads, Top)
-        return case.dims | ({"heads": str(self.heads(case))} if ranked else {})
+        """Return the parts of a case by name, those of a rank by the name they turned out."""
+        ranked = {}
+        if isinstance(case.heads, Top):
+            ranked["heads"] = str(self.heads(case))
+        if isinstance(case.units, Top):
+            ranked["units"] = str(self.units(case))
+        return case.dims | ranked
 
     def _rank_labels(self, case: Case) -> dict[str, str]:
         from emolib.stats import unreliable
 
-        if not isinstance(case.heads, Top) or not case.source or not case.emotion:
-            return {}
-        doubt = unreliable(self.bench.ranking(case.source, case.emotion)[1])
-        return {"spec": str(case.heads)} | ({"ranking": doubt} if doubt else {})
+        labels: dict[str, str] = {}
+        if isinstance(case.heads, Top) and case.source and case.emotion:
+            doubt = unreliable(self.bench.ranking(case.source, case.emotion)[1])
+            labels |= {"spec": str(case.heads)} | ({"ranking": doubt} if doubt else {})
+        if isinstance(case.units, Top) and case.source and case.emotion:
+            doubt = unreliable(self.bench.unit_ranking(case.source, case.emotion).reliability)
+            # A function of both has two specs.
+            before = "unit_" if labels else ""
+            labels |= {f"{before}spec": str(case.units)}
+            labels |= {f"{before}ranking": doubt} if doubt else {}
+        return labels
 
     def _provenance(self, case: Case) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -314,6 +342,8 @@ class Lab:
             found["in_pieces"] = list(study.in_pieces)
         if case.heads:
             found["heads"] = [str(head) for head in self.heads(case)]
+        if case.units:
+            found["units"] = [str(unit) for unit in self.units(case)]
         if case.ablation:
             found["ablation"] = case.ablation
         found |= {name: getattr(self.profile, name) for name in _SETTINGS}
@@ -384,3 +414,12 @@ class Lab:
 def _has_file(row: Row) -> bool:
     """Tell whether an item has a results file that is its own."""
     return row.output.get("shape") == "item"
+
+
+def _check_ranks(found: Sequence[object], emotion: str | None, spec: str, what: str) -> None:
+    """Check that no rank is asked for where there is no emotion that would rank."""
+    if emotion is None and any(isinstance(chosen, Top) for chosen in found):
+        raise InputError(
+            f"{what} spec {spec!r}: the top {what}s are those of an emotion, and a function "
+            f"asks for none; let it ask for the fixture emotion, or name {what}s"
+        )

@@ -24,6 +24,12 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "help": "3:5 one head; 0:0,0:1,3:5 a joint set; all, layer:3, top:10 (by |atp_ig|) or "
         "random:10 one head at a time; repeatable",
     },
+    "--unit-spec": {
+        "metavar": "SPEC",
+        "action": "append",
+        "help": "3:1021 one MLP unit; 3:1021,3:77 a joint set; top:10 (by |atp|) or random:10 one "
+        "unit at a time; repeatable",
+    },
     "--prompts-file": {
         "metavar": "FILE",
         "action": "append",

@@ -61,6 +61,7 @@ def resolve(config: pytest.Config) -> tuple[Profile, bool]:
     profile = profile.override(
         models=_tuple(get(config, "--model")),
         heads=_tuple(get(config, "--head-spec")),
+        units=_tuple(get(config, "--unit-spec")),
         ablations=_tuple(get(config, "--ablation")),
         position=get(config, "--position"),
         max_new_tokens=get(config, "--max-new-tokens"),

@@ -50,8 +50,8 @@ CASES = {
         [],
         {"data/profiles/small.toml": profile(layers="3")},
         "data/profiles/small.toml: unknown key 'layers'; the keys are models, emotions, heads, "
-        "ablations, position, max_new_tokens, seed, draws, verify, patch_generated, dtype, device, "
-        "batch_size, files",
+        "units, ablations, position, max_new_tokens, seed, draws, verify, patch_generated, dtype, "
+        "device, batch_size, files",
     ),
     "profile without models": (
         [],
@@ -146,6 +146,41 @@ CASES = {
         {},
         "head spec 'random:17': 17 heads asked for, tiny-neo has 4 layers (0..3) of 4 heads, 16 "
         "in all; ask for fewer",
+    ),
+    "unit out of range": (
+        ["--unit-spec", "0:5,3:256"],
+        {},
+        "unit spec '0:5,3:256': L3U256 does not exist, tiny-neo has 4 layers (0..3) of 256 units "
+        "(0..255); name a unit inside that range",
+    ),
+    "malformed unit spec": (
+        ["--unit-spec", "layer:3"],
+        {},
+        "--unit-spec: unit spec 'layer:3': expected a unit such as 3:1021 or L3U1021, got "
+        "'layer:3'; the forms are 3:1021 | 3:1021,3:77 | top:10 | random:10",
+    ),
+    "unit twice in a set": (
+        ["--unit-spec", "0:1,0:1"],
+        {},
+        "--unit-spec: unit spec '0:1,0:1': unit L0U1 is named twice in one set; name each unit "
+        "once; the forms are 3:1021 | 3:1021,3:77 | top:10 | random:10",
+    ),
+    "more top units than there are": (
+        ["--unit-spec", "top:1025"],
+        {},
+        "unit spec 'top:1025': 1025 units asked for, tiny-neo has 4 layers (0..3) of 256 units, "
+        "1024 in all; ask for fewer",
+    ),
+    "units that are no list": (
+        [],
+        {"data/profiles/small.toml": profile(units='"top:5"')},
+        "data/profiles/small.toml: units: expected a list of names, got 'top:5'",
+    ),
+    "malformed unit spec in a profile": (
+        [],
+        {"data/profiles/small.toml": profile(units='["top"]')},
+        "data/profiles/small.toml: units: unit spec 'top': expected a unit such as 3:1021 or "
+        "L3U1021, got 'top'; the forms are 3:1021 | 3:1021,3:77 | top:10 | random:10",
     ),
     "unknown ablation": (
         ["--ablation", "median"],
@@ -370,4 +405,14 @@ def test_top_heads_of_no_emotion(folder):
     result.stderr.fnmatch_lines(
         ["ERROR: head spec 'top:2': the top heads are those of an emotion, and a function asks for "
          "none; let it ask for the fixture emotion, or name heads"]
+    )  # fmt: skip
+
+
+def test_top_units_of_no_emotion(folder):
+    folder.write("exp_effect.py", "def exp_it(model_source, units, record): record(n=1)\n")
+    result = folder.pytest("--unit-spec", "top:2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: unit spec 'top:2': the top units are those of an emotion, and a function asks for "
+         "none; let it ask for the fixture emotion, or name units"]
     )  # fmt: skip

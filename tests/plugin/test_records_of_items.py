@@ -198,11 +198,11 @@ def test_a_top_head_of_an_unreliable_ranking_says_so(folder):
     ("arguments", "message"),
     [
         ("'../out.json'", "expected a relative path to a file in which {model}, {emotion}, "
-         "{heads}, {ablation}, {variant} may stand, got '../out.json'"),
+         "{heads}, {units}, {ablation}, {variant} may stand, got '../out.json'"),
         ("'/tmp/out.json'", "expected a relative path to a file in which {model}, {emotion}, "
-         "{heads}, {ablation}, {variant} may stand, got '/tmp/out.json'"),
+         "{heads}, {units}, {ablation}, {variant} may stand, got '/tmp/out.json'"),
         ("'{layer}.json'", "expected a relative path to a file in which {model}, {emotion}, "
-         "{heads}, {ablation}, {variant} may stand, got '{layer}.json'"),
+         "{heads}, {units}, {ablation}, {variant} may stand, got '{layer}.json'"),
         ("'a.json', shape='row'", "shape: expected one of item, scores, got 'row'"),
     ],
 )  # fmt: skip
@@ -229,8 +229,8 @@ def exp_it(model_source, factor, record): record(n=factor)
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     assert (
         "ERROR: exp_effect.py::exp_it[tiny-neo-1] and exp_effect.py::exp_it[tiny-neo-2] would "
-        "both write x/tiny-neo.json; name more of {model}, {emotion}, {heads}, {ablation}, "
-        "{variant}, {factor} in the results marker"
+        "both write x/tiny-neo.json; name more of {model}, {emotion}, {heads}, {units}, "
+        "{ablation}, {variant}, {factor} in the results marker"
     ) in refused.errlines
     folder.write("exp_effect.py", source.replace("PATH", "{model}_{factor}"))
     folder.pytest()
