@@ -38,7 +38,9 @@ def save(figure: Any, out: Path) -> Path:
         InputError: When it cannot be written.
     """
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=150, metadata={"Software": None})
+    # Constrained layout cuts into the label of a colour bar below many rows.
+    kept = {"bbox_inches": "tight", "pad_inches": 0.08}
+    figure.savefig(image, format="png", dpi=150, metadata={"Software": None}, **kept)
     write_bytes(out, image.getvalue())
     return out
 
