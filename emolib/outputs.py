@@ -16,7 +16,7 @@ from emolib.records import Row
 
 SHAPES = ("item", "scores")
 _HEAD = 200
-_ENTRIES = ("prompts", "scores")
+_ENTRIES = ("prompts", "scores", "studies", "effects")
 
 
 def safe(name: str) -> str:

@@ -79,7 +79,7 @@ def patched(
 
 
 def _recovery(study: Study, clean: Readout, run: Readout) -> tuple[float | None, str]:
-    gap = float((study.run().logit_diff - study.run(on="neutral").logit_diff).mean())
+    gap = study.clean_gap or 0.0
     if abs(gap) < FLOOR:
         return None, f"the clean gap, {gap:.2g} logits, is below {FLOOR}"
     return float((run.logit_diff - clean.logit_diff).mean()) / gap, ""

@@ -13,10 +13,11 @@ from emolib.errors import InputError
 from emolib.hashing import hash_files
 from emolib.heads import check_spec
 from emolib.prompts import Lexicon, Pair, load_lexicon, load_pairs, load_prompts
-from emolib.units import check_unit_spec
+from emolib.units import check_unit_spec, parse_set
 
 Ablation = Literal["zero", "mean", "resample"]
 Position = Literal["last", "slot", "after_slot", "all"]
+ROLES = ("gated", "controls")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 MIN_DRAWS = 10
 TEXT_DRAWS = 1
@@ -58,6 +59,8 @@ class Profile:
         device: torch's name of the device.
         batch_size: Prompts per forward; None lets the engine choose.
         files: Data files named outright, by (kind, emotion).
+        effects: Whose effects the regression check is on: of ``gated`` and ``controls`` by model
+            the names of heads or units.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Profile:
     device: str = "cpu"
     batch_size: int | None = None
     files: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    effects: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
     def override(self, **changes: Any) -> Profile:
         """Return a copy with the fields given (None means: keep), checked.
@@ -137,8 +141,11 @@ def load_profile(name: str) -> Profile:
         key: tuple(v) if isinstance(v, list) else v for key, v in data.items()
     }
     fields["files"] = _named_files(data.get("files", {}), root, path)
+    fields["effects"] = {}
     profile = Profile(name=path.stem, root=root, **fields)
     _check_fields(profile, lambda key: f"{path}: {key}")
+    declared = _declared(data.get("effects", {}), profile.models, path)
+    profile = dataclasses.replace(profile, effects=declared)
     for _, emotion in profile.files:
         if emotion not in (*profile.emotions, "neutral"):
             raise InputError(
@@ -182,6 +189,39 @@ def _named_files(table: Any, root: Path, where: Path) -> dict[tuple[str, str], P
                 raise InputError(f"{here}: {relative!r} lies outside {root}; keep it inside")
             files[kind, emotion] = path
     return files
+
+
+def _declared(
+    table: Any, models: tuple[str, ...], where: Path
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return the table ``effects`` with heads and units by the names that items have."""
+    here = f"{where}: effects"
+    if not isinstance(table, dict) or table.keys() - set(ROLES):
+        got = ", ".join(table) if isinstance(table, dict) else repr(table)
+        raise InputError(
+            f"{here}: expected tables {' and '.join(f'[effects.{role}]' for role in ROLES)} with "
+            f"lists of heads by model, got {got}"
+        )
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for role, by_model in table.items():
+        if not isinstance(by_model, dict):
+            raise InputError(f"{here}.{role}: expected lists of heads by model, got {by_model!r}")
+        for model, names in by_model.items():
+            if model not in models:
+                raise InputError(
+                    f"{here}.{role}: {model!r} is none of the models ({', '.join(models)})"
+                )
+            _check_names(
+                f"{here}.{role}.{model}", tuple(names) if isinstance(names, list) else names
+            )
+            try:
+                found.setdefault(role, {})[model] = tuple(str(parse_set(name)) for name in names)
+            except InputError as error:
+                raise InputError(f"{here}.{role}.{model}: {error}") from None
+    for model, names in found.get(ROLES[0], {}).items():
+        if both := set(names) & set(found.get(ROLES[1], {}).get(model, ())):
+            raise InputError(f"{here}: {min(both)} of {model} is gated and a control; keep one")
+    return found
 
 
 def _option(field_name: str) -> str:

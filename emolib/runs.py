@@ -285,6 +285,13 @@ class Study:
             self._clean[on] = Readout(self, self.prompts(on), (), where)
         return self._clean[on]
 
+    @cached_property
+    def clean_gap(self) -> float | None:
+        """``M_emo − M_neu`` of clean ``logit_diff``, logits; None of free prompts."""
+        if self._pairs is None:
+            return None
+        return float((self.run().logit_diff - self.run(on="neutral").logit_diff).mean())
+
     def prefix(self, prompts: Prompts) -> Prefix | None:
         """Return what runs on one side's prompts share, made once; None for one-token prompts."""
         if not engine.may_share(prompts, (), "last"):

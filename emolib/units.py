@@ -14,7 +14,7 @@ from itertools import groupby, pairwise
 from typing import cast
 
 from emolib.errors import InputError
-from emolib.heads import Head, HeadSet, Top, head_set
+from emolib.heads import Head, HeadSet, Top, head_set, parse_head
 
 UNIT_FORMS = "3:1021 | 3:1021,3:77 | top:10 | random:10"
 _UNIT = re.compile(r"\s*(?:(\d+):(\d+)|L(\d+)U(\d+))\s*")
@@ -142,6 +142,23 @@ def parse_unit(text: str) -> Unit:
         raise InputError(f"expected a unit such as 3:1021 or L3U1021, got {text!r}")
     layer, index = (int(group) for group in match.groups() if group is not None)
     return Unit(layer, index)
+
+
+def parse_set(text: str) -> HeadSet | UnitSet:
+    """Return the heads or units that ``L0H2``, ``0:2``, ``L0H2+L3H5`` or ``L3U77`` names.
+
+    Raises:
+        InputError: When `text` is none of these.
+    """
+    names = re.split(r"[+,]", text)
+    try:
+        if any("U" in name for name in names):
+            return UnitSet(tuple(map(parse_unit, names)))
+        return HeadSet(tuple(map(parse_head, names)))
+    except InputError as error:
+        raise InputError(
+            f"{text!r}: {error}; name heads as L0H2, a joint set as L0H2+L3H5, units as L3U77"
+        ) from None
 
 
 def check_unit_spec(spec: str) -> None:

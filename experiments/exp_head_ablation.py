@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.effects("logit_diff")
 @pytest.mark.results("patching/head_ablation/{model}_{emotion}_{heads}{variant}.json")
 def exp_head_ablation(run, heads, ablation, record):
     """Ablate heads on emotion prompts: how far do the logits, the tone and the words move?"""

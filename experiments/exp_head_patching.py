@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.effects("logit_diff", position="last")
 @pytest.mark.results("patching/head_patching/{model}_{emotion}_{heads}.json")
 def exp_head_patching(patched, heads, profile, record):
     """Patch heads both ways at every position; text at the profile's own."""

@@ -15,7 +15,7 @@ from emolib.prompts import load_pairs
 BASE = 'models = ["tiny-gpt2"]\nemotions = ["joy"]\n'
 SET = (
     "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
-    "patch_generated, dtype, device, batch_size, files"
+    "patch_generated, dtype, device, batch_size, files, effects"
 )
 
 

@@ -86,16 +86,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     session_of(metafunc.config).parametrize(metafunc)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse items that would write over each other's results."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
+    """Mark what is gated before ``-m`` selects; refuse items that would write over each other."""
+    session_of(config).declare(items)
+    yield
     session_of(config).collected(items)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Become the one writer of the store before anything runs."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Become the one writer of the store before anything runs; then check the effects."""
     session_of(session.config).begin(session)
+    result = yield
+    session_of(session.config).check_effects()
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)

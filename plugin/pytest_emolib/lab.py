@@ -25,6 +25,7 @@ from emolib.tables import write_tables
 from emolib.units import UnitSet, expand_units
 from pytest_emolib.bench import Bench
 from pytest_emolib.cases import ON_PAIRS, Case, make_cases
+from pytest_emolib.gate import Gate
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.options import get
 from pytest_emolib.settings import check_writable, resolve
@@ -99,6 +100,11 @@ class Lab:
         return Bench(self.profile, self.emotions)
 
     @cached_property
+    def gate(self) -> Gate:
+        """The regression check."""
+        return Gate(self._config, self)
+
+    @cached_property
     def store(self) -> Store:
         """The rows recorded so far."""
         return Store(self.results / "records.jsonl")
@@ -114,6 +120,7 @@ class Lab:
             for emotion in self.profile.emotions:
                 self._head_sets(source, emotion)
                 self._unit_sets(source, emotion)
+        self.gate.check()
         check_writable(self.results)
 
     def check_items(self, items: Iterable[pytest.Item]) -> None:
@@ -262,6 +269,9 @@ class Lab:
         from emolib.stats import summarize
 
         clusters = study.prompts("emotion").clusters if study else None
+        if study:
+            # Read here, where an error is the item's, for the row's provenance.
+            assert study.clean_gap is None or study.pairs
 
         def summary(vector: Any) -> dict[str, Any]:
             fits = clusters is not None and len(clusters) == len(vector)
@@ -340,6 +350,7 @@ class Lab:
         if study := self.bench.made(case.source, case.emotion):
             found["left_out"] = [list(pair) for pair in study.left_out]
             found["in_pieces"] = list(study.in_pieces)
+            found["clean_gap"] = vars(study).get("clean_gap")
         if case.heads:
             found["heads"] = [str(head) for head in self.heads(case)]
         if case.units:
@@ -394,6 +405,7 @@ class Lab:
         names = [*models, *self.profile.emotions, *self.profile.ablations]
         fmt = get(self._config, "--table-format") or "simple"
         print_tables(reporter, self._shown, names, fmt)
+        self.gate.summarize(reporter, fmt)
         kept = f", {replayed} items from the store (--fresh recomputes)" if replayed else ""
         reporter.write_line(f"written to {self._written}{kept}")
 

@@ -67,6 +67,28 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "--batch-size": {"metavar": "N|auto", "help": "prompts per forward (default: auto)"},
     "--seed": {"metavar": "N", "type": int, "help": "seed of every draw"},
     "--fresh": {"action": "store_true", "help": "recompute what the store already holds"},
+    "--effects-save": {
+        "metavar": "NAME",
+        "nargs": "?",
+        "const": "baseline",
+        "help": "save the effects of declared heads as the baseline NAME (default: baseline)",
+    },
+    "--effects-compare": {
+        "metavar": "NAME",
+        "nargs": "?",
+        "const": "baseline",
+        "help": "compare them with the baseline NAME and fail where one has drifted; "
+        "-m gated runs no more than them",
+    },
+    "--effects-strict": {
+        "action": "store_true",
+        "help": "fail where the pairs do not tell whether an effect has drifted, too",
+    },
+    "--effects-json": {"metavar": "FILE", "help": "write what became of them as JSON"},
+    "--effects-new-weights": {
+        "action": "store_true",
+        "help": "compare although a model's weights are others than the baseline's",
+    },
     "--table-format": {"metavar": "FMT", "help": "any format of tabulate (default: simple)"},
 }
 

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 _KEY = pytest.StashKey["ExperimentSession"]()
 RECORDED = pytest.StashKey[list[dict[str, Any]]]()
 STORED = pytest.StashKey[str]()
-MARKER = (
+DECLARED = pytest.StashKey[dict[str, Any]]()
+MARKERS = (
     "results(path, shape='item'): the results file of an experiment, under the results folder; "
-    "the path may name {model}, {emotion}, {heads}, {ablation} and {variant}"
+    "the path may name {model}, {emotion}, {heads}, {units}, {ablation} and {variant}",
+    "effects(metric, gated=(), controls=(), **labels): the metric by which --effects-save and "
+    "--effects-compare know an experiment; heads are those of the profile and of the marker",
+    "gated: set by emolib on items of declared heads and controls: -m gated runs these alone",
 )
 _SKIPPED = ("node_modules", "site-packages", "__pycache__")
 Status = tuple[str, str, str | tuple[str, dict[str, bool]]]
@@ -53,7 +57,8 @@ class ExperimentSession:
     @classmethod
     def attach(cls, config: pytest.Config) -> None:
         """Make the session object of a config, and undo that with the config."""
-        config.addinivalue_line("markers", MARKER)
+        for marker in MARKERS:
+            config.addinivalue_line("markers", marker)
         made = config.stash[_KEY] = cls._current = cls(config)
         config.add_cleanup(made._detach)
 
@@ -149,6 +154,33 @@ class ExperimentSession:
         ids = [case.id for case in cases]
         metafunc.parametrize("emolib_case", cases, ids=ids, indirect=True)
 
+    def declare(self, items: list[pytest.Item]) -> None:
+        """Mark the items whose effects the regression check is on."""
+        from emolib.errors import InputError
+
+        try:
+            for item in filter(_records, items):
+                if item.get_closest_marker("effects") and (found := self.lab.gate.declared(item)):
+                    item.stash[DECLARED] = found
+                    item.add_marker("gated")
+        except InputError as error:
+            self._refused = self._refused or str(error)
+
+    def check_effects(self) -> None:
+        """Save or compare the effects of this run, with a report for each."""
+        if not self.has_lab or self.is_worker or self.config.option.collectonly:
+            return
+        from emolib.errors import InputError
+        from pytest_emolib.gate import reports
+
+        try:
+            checks = self.lab.gate.finish()
+        except InputError as error:
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        strict = bool(options.get(self.config, "--effects-strict"))
+        for report in reports(checks, strict=strict):
+            self.config.hook.pytest_runtest_logreport(report=report)
+
     def collected(self, items: list[pytest.Item]) -> None:
         """Check what the items run on and where they write.
 
@@ -205,6 +237,8 @@ class ExperimentSession:
         elif report.failed and call.excinfo is not None:
             expected = (AssertionError, pytest.fail.Exception)
             extra["raised"] = not call.excinfo.errisinstance(expected)
+        if DECLARED in item.stash and extra.keys() & {"rows", "stored"}:
+            extra["declared"] = item.stash[DECLARED]
         report.emolib = extra  # type: ignore[attr-defined]
         return report
 
@@ -216,6 +250,8 @@ class ExperimentSession:
         from emolib.errors import InputError
 
         try:
+            if declared := extra.get("declared"):
+                self.lab.gate.note(extra.get("stored") or extra["rows"][0]["key"], declared)
             if "rows" in extra:
                 self.lab.receive(extra["rows"])
                 # pytest keeps every report to the end; the rows are on disk.
@@ -225,12 +261,16 @@ class ExperimentSession:
                 self.lab.replay(extra["stored"])
         except InputError as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        if "verdict" in extra:
+            return
         if report.when == "call" or (report.when == "setup" and not report.passed):
             self.progress.advance(report)
 
     def status(self, report: pytest.CollectReport | pytest.TestReport) -> Status | None:
         """Return ``recorded`` or ``error`` for experiments, None to leave it to pytest."""
         extra = _extra(report)
+        if verdict := extra.get("verdict"):
+            return verdict, "", ""
         if "rows" in extra or "stored" in extra:
             if self.progress.shown:
                 return "recorded", "", ""

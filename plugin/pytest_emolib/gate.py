@@ -1,0 +1,255 @@
+"""The regression check in a run: which items are declared, and what became of their effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from emolib.baselines import (
+    SETTINGS,
+    Baseline,
+    Declared,
+    Ground,
+    check_grounds,
+    effects_of,
+    load,
+    save,
+)
+from emolib.checks import Check, changes, check_table, compare, counts, weak, write_summary
+from emolib.errors import InputError
+from emolib.heads import HeadSet, expand
+from emolib.outputs import safe
+from emolib.units import UnitSet, expand_units, parse_set
+from pytest_emolib.items import case_of
+from pytest_emolib.options import get
+
+if TYPE_CHECKING:
+    from pytest_emolib.lab import Lab
+
+DEFAULT = "baseline"
+_OPTIONS = ("--effects-save", "--effects-compare")
+
+
+class Gate:
+    """What a run does with the effects of declared heads: nothing, save them or compare them.
+
+    Attributes:
+        checks: What became of the effects, worst first, once compared.
+        failed: Whether the check failed.
+    """
+
+    def __init__(self, config: pytest.Config, lab: Lab) -> None:
+        """Read the options.
+
+        Raises:
+            InputError: When they contradict each other or name no baseline.
+        """
+        self._config, self._lab = config, lab
+        asked = {flag: get(config, flag) for flag in _OPTIONS}
+        for flag, name in asked.items():
+            if name is not None and (name != safe(name) or Path(name).exists()):
+                raise InputError(
+                    f"{flag} {name}: expected the name of a baseline; if {name} is what to run, "
+                    f"write it before {flag}, and if it is a name, {flag}=NAME with letters, "
+                    "digits and ._+- in it"
+                )
+        if all(asked.values()):
+            raise InputError("--effects-save and --effects-compare: give one of them")
+        for flag in ("--effects-strict", "--effects-json", "--effects-new-weights"):
+            if get(config, flag) and not asked["--effects-compare"]:
+                raise InputError(f"{flag} goes with --effects-compare; add it")
+        self.saves, self.compares = map(bool, asked.values())
+        name = next((name for name in asked.values() if name), DEFAULT)
+        self.path = lab.results / "effects" / f"{name}.json"
+        self.checks: list[Check] = []
+        self.failed = self._done = False
+        self._lines: list[tuple[str, bool]] = []
+        self._declared: dict[str, dict[str, Any]] = {}
+        self._baseline = Baseline()
+
+    def check(self) -> None:
+        """Check the declared heads, and that a run can be compared with its baseline.
+
+        Raises:
+            InputError: When a declared head is not one of its model, there is no baseline, or it
+                stands on another prompt set, model or setting.
+        """
+        for by_model in self._lab.profile.effects.values():
+            for model, names in by_model.items():
+                for name in names:
+                    self._check_name(model, name)
+        if self.compares:
+            self._baseline = load(self.path)
+            new_weights = bool(get(self._config, "--effects-new-weights"))
+            check_grounds(self.path, self._baseline, self._grounds(), new_weights=new_weights)
+
+    def _check_name(self, model: str, name: str) -> None:
+        if (source := self._lab.sources.get(model)) is None:
+            return
+        chosen = parse_set(name)
+        if isinstance(chosen, HeadSet):
+            spec = ",".join(f"{head.layer}:{head.index}" for head in chosen)
+            expand(spec, source.n_layers, source.n_heads, model=source.name)
+        else:
+            spec = ",".join(f"{unit.layer}:{unit.index}" for unit in chosen)
+            expand_units(spec, source.n_layers, source.n_units, model=source.name)
+
+    def _grounds(self) -> list[Ground]:
+        lab = self._lab
+        settings = {name: getattr(lab.profile, name) for name in SETTINGS}
+        return [
+            Ground(
+                source.name,
+                name,
+                source.model_type,
+                f"{source.weights_hash}-{source.config_hash}",
+                source.tokenizer_hash,
+                emotion.hash,
+                settings,
+                lab.profile.device,
+            )
+            for source in lab.sources.values()
+            for name, emotion in lab.emotions.items()
+        ]
+
+    def declared(self, item: pytest.Item) -> dict[str, Any] | None:
+        """Return what is declared of an item as plain data, None where nothing is.
+
+        Ranks (``top1``) are never gated: which head they stand for may change.
+
+        Raises:
+            InputError: When its marker is wrong.
+        """
+        marker = item.get_closest_marker("effects")
+        case = case_of(item)
+        chosen = case.heads or case.units
+        if marker is None or case.emotion is None or not isinstance(chosen, (HeadSet, UnitSet)):
+            return None
+        where = dict(marker.kwargs)
+        own = {role: where.pop(role, ()) for role in ("gated", "controls")}
+        if len(marker.args) != 1 or not all(isinstance(v, str) for v in (*marker.args, *where)):
+            raise InputError(
+                f"{item.nodeid}: effects marker: expected the name of a metric, as in "
+                '@pytest.mark.effects("logit_diff"), with gated=[…], controls=[…] and labels if '
+                "need be"
+            )
+        for role, in_marker in own.items():
+            names = [*self._of_model(in_marker, case), *self._of_profile(role, case)]
+            if str(chosen) in map(str, map(parse_set, names)):
+                role = role.removesuffix("s")
+                return {"metric": marker.args[0], "role": role, "where": where}
+        return None
+
+    def _of_model(self, names: Any, case: Any) -> Sequence[str]:
+        found = names.get(case.source.name, ()) if isinstance(names, Mapping) else names
+        return list(found)
+
+    def _of_profile(self, role: str, case: Any) -> Sequence[str]:
+        by_model = self._lab.profile.effects.get(role, {})
+        typed = {source.name: model for model, source in self._lab.sources.items()}
+        return by_model.get(typed[case.source.name], ())
+
+    def note(self, key: str, declared: dict[str, Any]) -> None:
+        """Take note of a declared item that recorded."""
+        self._declared[key] = declared
+
+    def finish(self) -> list[Check]:
+        """Save or compare the effects of this run.
+
+        Raises:
+            InputError: When nothing declared ran, or the effects cannot be compared or saved.
+        """
+        self._done = True
+        if not (self.saves or self.compares):
+            return []
+        now = Baseline()
+        for key, declared in self._declared.items():
+            found = effects_of(self._lab.store[key], Declared(**declared))
+            now = Baseline(now.effects | found.effects, now.grounds | found.grounds)
+        if not now.effects:
+            raise InputError(
+                "no declared effect among what ran: declare heads under [effects.gated] in the "
+                "profile or in the experiment's effects marker, and let -k leave some"
+            )
+        if self.saves:
+            self._save(now)
+            return []
+        self.checks = compare(self.path, self._baseline, now)
+        missing = [name for name in self._baseline.effects if name not in now.effects]
+        bad = counts(self.checks)
+        strict = bool(get(self._config, "--effects-strict"))
+        self.failed = "drifted" in bad or (strict and "inconclusive" in bad)
+        self._tell(now, missing)
+        if file := get(self._config, "--effects-json"):
+            write_summary(
+                Path(file), self.checks, baseline=self.path, missing=missing, failed=self.failed
+            )
+        return self.checks
+
+    def _save(self, now: Baseline) -> None:
+        kept = load(self.path).merged(now) if self.path.is_file() else now
+        save(kept, self.path)
+        others = len(kept.effects) - len(now.effects)
+        more = f", {others} kept as they were" if others else ""
+        self._lines.append((f"{len(now.effects)} effects saved to {self.path}{more}", False))
+        for name in weak(now):
+            self._lines.append((f"{name}: so small that δ hides a change of 25 %", True))
+
+    def _tell(self, now: Baseline, missing: Sequence[str]) -> None:
+        for change in changes(self._baseline, now):
+            self._lines.append((f"changed since the baseline: {change}", True))
+        if missing:
+            first = ", ".join(missing[:2]) + (", …" if len(missing) > 2 else "")
+            self._lines.append((f"{len(missing)} of the baseline did not run ({first})", True))
+        if set(counts(self.checks)) - {"replayed", "equivalent"}:
+            self._lines.append(
+                (
+                    f"baseline: {self.path}; to accept what is wanted: the same command with "
+                    "--effects-save in place of --effects-compare",
+                    True,
+                )
+            )
+
+    def summarize(self, reporter: pytest.TerminalReporter, fmt: str) -> None:
+        """Print what became of the effects."""
+        if not (self.checks or self._lines):
+            if (self.saves or self.compares) and not self._done:
+                what = "compared" if self.compares else "saved"
+                reporter.write_line(f"effects: the run did not end, so nothing was {what}")
+            return
+        reporter.write_sep("-", "effects")
+        if self.checks:
+            reporter.write_line(check_table(self.checks, fmt))
+            told = ", ".join(f"{count} {outcome}" for outcome, count in counts(self.checks).items())
+            reporter.write_line(f"{told}, against {self.path}", red=self.failed)
+        for line, warn in self._lines:
+            reporter.write_line(line, yellow=warn)
+
+
+def reports(checks: Sequence[Check], *, strict: bool) -> list[pytest.TestReport]:
+    """Return a report per check, so that JUnit files and exit codes know of them.
+
+    Args:
+        checks: The checks.
+        strict: Whether what is inconclusive fails too.
+    """
+    made = []
+    for check in checks:
+        nodeid = f"effects::{check.effect.name}"
+        fails = check.outcome == "drifted" or (strict and check.outcome == "inconclusive")
+        skips = check.outcome == "inconclusive" and not strict
+        text: Any = str(check) if fails else ("effects", 0, str(check)) if skips else None
+        report = pytest.TestReport(
+            nodeid,
+            ("effects", None, nodeid),
+            {},
+            "failed" if fails else "skipped" if skips else "passed",
+            text,
+            "call",
+        )
+        report.emolib = {"verdict": check.outcome}  # type: ignore[attr-defined]
+        made.append(report)
+    return made
