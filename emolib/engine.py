@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -71,9 +71,18 @@ def intervened(
         return
 
     def edit_output(output: Tensor, layer: str, inputs: tuple[Tensor, ...]) -> Tensor:
+        z = by_prompt(inputs[0], batch)
+        edited, seen = stage.edited(z, layer)
+        if seen and _is_normed(model, seen[0]):
+            # A norm brings what is left to its size, and where an edit leaves nothing, that is
+            # the rounding of the difference below. The last term is what another trace added.
+            project: Callable[[Tensor], Tensor] = model.module(layer).forward
+            return project(edited.view_as(inputs[0])) + (output - project(inputs[0]))
         # The projection is linear, so adding what the edit changes equals projecting the edited
         # z, costs less, and keeps what another trace on the same module did to the output.
-        for part, change in stage.changes(inputs[0], layer).items():
+        for part in _apart(seen):
+            columns = stage.columns(part, z)
+            change = edited[..., columns] - z[..., columns]
             output = output + (change @ _weight(model, part)).view_as(output)
         return output
 
@@ -91,6 +100,12 @@ def intervened(
 def _path(model: LanguageModel, part: Part) -> str:
     """Return the path of the projection whose input a part is of."""
     return model.attn_out(part.layer) if isinstance(part, Head) else model.mlp_out(part.layer)
+
+
+def _is_normed(model: LanguageModel, part: Part) -> bool:
+    """Tell whether a norm stands between the projection of a part and the residual stream."""
+    row = model.arch
+    return bool(row.post_attn_norm if isinstance(part, Head) else row.post_mlp_norm)
 
 
 def _weight(model: LanguageModel, part: Part) -> Tensor:
@@ -122,21 +137,19 @@ class _Stage:
             for part in parts(intervention.targets):
                 self.plan.setdefault(_path(model, part), []).append((part, intervention))
 
-    def changes(self, inputs: Tensor, path: str) -> dict[Part, Tensor]:
-        """Return z edited less z, shape ``[batch, seq, d]``, of the parts that are edited.
+    def edited(self, z: Tensor, path: str) -> tuple[Tensor, list[Part]]:
+        """Return z edited, shape ``[batch, seq, in]``, and which parts of it were.
 
         Args:
-            inputs: What goes into the projection, shape ``[batch, seq, in]`` or, where a model
-                runs all positions in one row, ``[batch * seq, in]``.
+            z: What goes into the projection, by prompt.
             path: Path of the projection.
         """
         self.ran.add(path)
-        z = by_prompt(inputs, self.batch)
         edited, seen = z.clone(), []
         for part, intervention in self.plan[path]:
             if self.generated and self.position != "all" and not intervention.every_step:
                 continue
-            columns = self._columns(part, z)
+            columns = self.columns(part, z)
             before = edited[..., columns]
             site = Site(part, self.batch, self.position, self.draw, self.generated)
             after: object = intervention.edit(before.clone(), site)
@@ -151,13 +164,10 @@ class _Stage:
             mask = self.mask[:, -before.shape[1] :]
             edited[..., columns] = after if self.generated else torch.where(mask, after, before)
             seen.append(part)
-        changes = {}
-        for part in _apart(seen):
-            columns = self._columns(part, z)
-            changes[part] = edited[..., columns] - z[..., columns]
-        return changes
+        return edited, seen
 
-    def _columns(self, part: Part, z: Tensor) -> slice | list[int]:
+    def columns(self, part: Part, z: Tensor) -> slice | list[int]:
+        """Return which columns of z are a part's."""
         if isinstance(part, LayerUnits):
             return list(part.indices)
         d_head = z.shape[-1] // self.n_heads

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import N_HEADS, N_LAYERS, TEXTS, text, tiny_model, tokenizer
+from tiny import CONFIGS, N_HEADS, N_LAYERS, TEXTS, build, text, tiny_model, tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import masking_utils
 
@@ -139,6 +139,25 @@ def test_an_edit_that_never_ran_is_an_error():
     ):
         pass
     assert hook_count(model.hf) == 0
+
+
+@pytest.mark.parametrize("model_type", ["olmo2", "gemma2", "gemma3_text"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_norm_finds_no_rounding_where_all_heads_are_zeroed(model_type, dtype):
+    """Without a bias nothing is left, and a norm would bring what rounding left to its size."""
+    plain = CONFIGS[model_type] | {"attention_bias": False}
+    model, without = build(model_type, plain, dtype), build(model_type, plain, dtype)
+    prompts, first = prompts_of(model), HEADS[:N_HEADS]
+    without.module(without.attn_out(0)).weight.zero_()
+    zeroed = engine.last_logits(model, prompts, [zero(first)], position="all")
+    assert torch.equal(zeroed, engine.last_logits(without, prompts))
+    # What another trace adds in front of the norm is still there.
+    spread = torch.linspace(-1, 1, 32, dtype=dtype)
+    without.module(without.attn_out(0)).bias = torch.nn.Parameter(spread)
+    with OwnTrace(model.hf, model.attn_out(0), edit_output=lambda output: output + spread):
+        kept = engine.last_logits(model, prompts, [zero(first)], position="all")
+    close = {"rtol": 0, "atol": 1e-5 if dtype == torch.float32 else 0.2}
+    torch.testing.assert_close(kept, engine.last_logits(without, prompts), **close)
 
 
 @families

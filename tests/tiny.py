@@ -93,11 +93,18 @@ def tokenizer() -> Any:
 @cache
 def tiny_model(model_type: str, dtype: torch.dtype = torch.float32) -> LanguageModel:
     """Build one row of the table; the same weights every time, in either type."""
+    return build(model_type, CONFIGS[model_type], dtype)
+
+
+def build(
+    model_type: str, sizes: dict[str, Any], dtype: torch.dtype, seed: int = 0
+) -> LanguageModel:
+    """Build an architecture of any size; the same weights of a seed in every type."""
     config = transformers.AutoConfig.for_model(
-        model_type, vocab_size=WORDS, bos_token_id=None, eos_token_id=0, **CONFIGS[model_type]
+        model_type, vocab_size=WORDS, bos_token_id=None, eos_token_id=0, **sizes
     )
     hf = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     embedding = hf.get_input_embeddings().weight
     with torch.no_grad():
         for name, parameter in hf.named_parameters():
@@ -105,7 +112,7 @@ def tiny_model(model_type: str, dtype: torch.dtype = torch.float32) -> LanguageM
             if parameter is embedding:
                 parameter.copy_(noise)
             elif parameter.ndim > 1:
-                parameter.copy_(noise * 1.5 / D_MODEL**0.5)
+                parameter.copy_(noise * 1.5 / config.hidden_size**0.5)
             elif name.endswith("bias"):
                 parameter.copy_(0.2 * noise)
             else:
