@@ -1,0 +1,229 @@
+"""Random tiny models of each architecture, with random prompts and what to edit: for hypothesis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from tiny import WORDS, build
+from torch.overrides import TorchFunctionMode
+
+from emolib import engine
+from emolib.encoding import Prompts
+from emolib.heads import Head, all_heads
+from emolib.interventions import Activations, Intervention, mean, patch, resample, scale, zero
+from emolib.models import LanguageModel
+from emolib.profiles import Position
+from emolib.units import Unit, UnitSet
+
+Target = Head | Unit
+
+# What a family's configs on the Hub differ in, where attention or MLP are concerned.
+_OTHER_WAYS: dict[str, list[dict[str, Any]]] = {
+    "gpt2": [{}, {"scale_attn_by_inverse_layer_idx": True}, {"scale_attn_weights": False}],
+    "gpt_neo": [{"kinds": ["global", "local"]}, {"kinds": ["local"]}, {"kinds": ["global"]}],
+    "gptj": [{}],
+    "bloom": [{}, {"apply_residual_connection_post_layernorm": True}],
+    "falcon": [
+        {"new_decoder_architecture": True, "bias": True},
+        {"new_decoder_architecture": True, "bias": False, "num_ln_in_parallel_attn": 1},
+        {"multi_query": True, "bias": False},
+        {"multi_query": False, "bias": True, "alibi": True, "parallel_attn": False},
+    ],
+    "gpt_neox": [
+        {"use_parallel_residual": True},
+        {"use_parallel_residual": False},
+        {"attention_bias": False, "rotary_pct": 1.0},
+    ],
+    "opt": [{}, {"enable_bias": False}],
+    "llama": [{"attention_bias": True, "mlp_bias": True}, {}],
+    "mistral": [{"sliding_window": 3}, {"sliding_window": None}],
+    "phi3": [{}, {"sliding_window": 3}],
+    "qwen2": [{}, {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}],
+    "qwen3": [{"attention_bias": True}, {}],
+    "olmo2": [{"attention_bias": True}, {}],
+    "gemma2": [{"sliding_window": 3, "attention_bias": True}, {"sliding_window": 3}],
+    "gemma3_text": [{"sliding_window": 3, "attention_bias": True}, {"sliding_window": 3}],
+}
+# Width is heads times d_head in these, and it can be odd only without rotary embeddings.
+_ONE_WIDTH = ("gpt2", "gpt_neo", "gptj", "bloom", "falcon", "gpt_neox", "opt")
+_NO_ROTARY = ("gpt2", "gpt_neo", "bloom", "opt")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A random model: its architecture, sizes and the seed of its weights.
+
+    Attributes:
+        way: Which of the family's other ways it is built in.
+    """
+
+    model_type: str
+    layers: int
+    heads: int
+    kv_heads: int
+    d_head: int
+    width: int
+    hidden: int
+    way: int
+    seed: int
+
+    @property
+    def units(self) -> int:
+        return 4 * self.width if self.model_type == "bloom" else self.hidden
+
+    def model(self, dtype: torch.dtype = torch.float64) -> LanguageModel:
+        return _model(self, dtype)
+
+
+@lru_cache(maxsize=4)
+def _model(shape: Shape, dtype: torch.dtype) -> LanguageModel:
+    return build(shape.model_type, _config(shape), dtype, shape.seed)
+
+
+def _config(shape: Shape) -> dict[str, Any]:
+    own = dict(_OTHER_WAYS[shape.model_type][shape.way])
+    counts = {"hidden_size": shape.width, "num_attention_heads": shape.heads}
+    layers = {"num_hidden_layers": shape.layers}
+    context = {"max_position_embeddings": 32}
+    inner = {"intermediate_size": shape.hidden}
+    match shape.model_type:
+        case "gpt2" | "gptj":
+            sizes = {"n_embd": shape.width, "n_layer": shape.layers, "n_head": shape.heads}
+            sizes |= {"n_positions": 32, "n_inner": shape.hidden}
+            return own | sizes | {"rotary_dim": 2 * (shape.d_head // 3) or 2}
+        case "gpt_neo":
+            kinds = own.pop("kinds")
+            cycle = [kinds[i % len(kinds)] for i in range(shape.layers)]
+            types = {"attention_types": [[cycle, 1]], "window_size": 3}
+            sizes = {"num_layers": shape.layers, "num_heads": shape.heads}
+            return own | counts | sizes | inner | context | types
+        case "bloom":
+            return own | counts | {"n_layer": shape.layers, "n_head": shape.heads}
+        case "falcon":
+            falcon = {"ffn_hidden_size": shape.hidden}
+            if own.get("new_decoder_architecture"):
+                falcon["num_kv_heads"] = shape.kv_heads
+            return own | counts | layers | context | falcon
+        case "opt":
+            opt = {"word_embed_proj_dim": shape.width, "ffn_dim": shape.hidden}
+            return own | counts | layers | context | opt
+        case "gpt_neox":
+            return {"rotary_pct": 0.5} | own | counts | layers | inner | context
+    if shape.model_type == "phi3":
+        own |= {"pad_token_id": 0}
+    if shape.model_type.startswith("gemma"):
+        kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+        own |= {"layer_types": kinds[: shape.layers], "query_pre_attn_scalar": shape.d_head}
+    grouped = {"num_key_value_heads": shape.kv_heads, "head_dim": shape.d_head}
+    return own | counts | layers | inner | context | grouped
+
+
+@st.composite
+def shapes(draw: st.DrawFn, model_type: str) -> Shape:
+    # The first of a list is what comes up most: the plainest shapes would show the least.
+    layers = draw(st.sampled_from([2, 3, 1]))
+    heads = draw(st.sampled_from([4, 3, 6, 2, 1]))
+    kv_heads = draw(st.sampled_from([n for n in (2, 3, 1, heads) if heads % n == 0]))
+    plain = model_type in _NO_ROTARY
+    d_head = draw(st.sampled_from([5, 3, 1, 8] if plain else [4, 8, 12]))
+    width = heads * d_head
+    if model_type not in _ONE_WIDTH:
+        width = heads * draw(st.sampled_from([5, 3, 8]))
+    hidden = draw(st.integers(1, 20))
+    way = draw(st.integers(0, len(_OTHER_WAYS[model_type]) - 1))
+    seed = draw(st.integers(0, 99))
+    return Shape(model_type, layers, heads, kv_heads, d_head, width, hidden, way, seed)
+
+
+@dataclass(frozen=True)
+class World:
+    """A random model, prompts of it, where they are edited and how many run at a time."""
+
+    shape: Shape
+    ids: tuple[tuple[int, ...], ...]
+    slots: tuple[tuple[int, int], ...]
+    position: Position
+    batch_size: int
+
+    @property
+    def prompts(self) -> Prompts:
+        return self.of(range(len(self.ids)))
+
+    @property
+    def others(self) -> Prompts:
+        """Prompts of the same lengths and slots, each with other words."""
+        return self.of(range(len(self.ids)), other=True)
+
+    def of(self, rows: Sequence[int], *, other: bool = False) -> Prompts:
+        ids = [self.ids[row] for row in rows]
+        if other:
+            ids = [tuple(word % (WORDS - 1) + 1 for word in row) for row in ids]
+        texts = tuple(" ".join(f"w{word}" for word in row) for row in ids)
+        return Prompts(texts, tuple(ids), tuple(self.slots[row] for row in rows))
+
+
+@st.composite
+def worlds(draw: st.DrawFn, model_type: str) -> World:
+    shape = draw(shapes(model_type))
+    position: Position = draw(st.sampled_from(["all", "last", "slot", "after_slot"]))
+    after = position == "after_slot"
+    prompt = st.lists(st.integers(1, WORDS - 1), min_size=1 + after, max_size=7).map(tuple)
+    ids = tuple(draw(st.lists(prompt, min_size=1, max_size=4)))
+    ends = [draw(st.integers(1, len(row) - after)) for row in ids]
+    slots = tuple((draw(st.integers(0, end - 1)), end) for end in ends)
+    return World(shape, ids, slots, position, draw(st.integers(1, len(ids))))
+
+
+def some(shape: Shape, *, least: int = 1) -> st.SearchStrategy[list[Target]]:
+    """Give a random set of a model's heads, or of its units."""
+    heads = all_heads(shape.layers, shape.heads)
+    place = st.tuples(st.integers(0, shape.layers - 1), st.integers(0, shape.units - 1))
+    units = st.builds(lambda found: Unit(*found), place)
+    return st.one_of(
+        st.lists(st.sampled_from(heads), min_size=least, unique=True),
+        st.lists(units, min_size=least, max_size=8, unique=True),
+    )
+
+
+def read(
+    model: LanguageModel, prompts: Prompts, targets: Sequence[Target], size: int | None = None
+) -> Activations:
+    """Give the activations that edits of heads or units need."""
+    units = [target for target in targets if isinstance(target, Unit)]
+    return engine.activations(model, prompts, UnitSet(tuple(units)) if units else None,
+                              batch_size=size)  # fmt: skip
+
+
+Ablation = Callable[[Sequence[Target], Activations], Intervention]
+# All but the last give z a value that does not depend on what it was: once is twice.
+KINDS: Mapping[str, Ablation] = {
+    "zero": lambda targets, _: zero(targets),
+    "mean": mean,
+    "resample": lambda targets, source: resample(targets, source, draws=2, seed=3),
+    "patch": patch,
+    "scale": lambda targets, _: scale(targets, -1.5),
+}
+
+
+class Exact(TorchFunctionMode):
+    """Computes in float64 what architectures compute in float32 whatever their type.
+
+    Norms, softmax and rotary embeddings are; with them in float64 too, equal means equal to 1e-8.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        named = {key: _double(value) for key, value in (kwargs or {}).items()}
+        return func(*map(_double, args), **named)
+
+
+def _double(value: Any) -> Any:
+    return torch.float64 if value is torch.float32 else value
