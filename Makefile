@@ -1,4 +1,4 @@
-# make experiments | test | lint | bench | models: each sets up what it needs by itself.
+# make experiments | effects | test | lint | bench | models: each sets up what it needs by itself.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,10 +7,15 @@ READY := $(VENV)/.ready
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: experiments test lint bench models clean
+.PHONY: experiments effects test lint bench models clean
 
 experiments: $(READY)
 	$(BIN)/python -m pytest experiments -n $(WORKERS) $(ARGS)
+
+# The effects of declared heads against the committed baseline: fails where one has drifted.
+effects: $(READY)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest experiments -m gated -n $(WORKERS) --fresh \
+		--effects-compare --effects-strict $(ARGS)
 
 test: $(READY)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -n $(WORKERS) --cov --cov-report=term \
@@ -36,4 +41,6 @@ $(READY): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "Setting up $(VENV): a minute, or as long as the downloads take."
 	$(BIN)/python -m pip install --disable-pip-version-check -qq -c .ci/constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c .ci/constraints.txt \
+		-e '.[witness]' || echo "TransformerLens could not be had: its tests are skipped"
 	@touch $@
