@@ -27,6 +27,7 @@ _FILE_KINDS = {
     "pairs": "pairs/{}.json",
     "prompts": "{}_prompts.json",
     "lexicon": "lexicons/{}.json",
+    "lexical": "lexical_{}.json",
 }
 
 
@@ -94,7 +95,7 @@ class Profile:
         return profile
 
     def path(self, kind: str, emotion: str) -> Path:
-        """Return the data file of one kind (pairs, prompts, lexicon) for an emotion.
+        """Return the data file of one kind (pairs, prompts, lexicon, lexical) for an emotion.
 
         Raises:
             InputError: When neither the profile nor the project has one.

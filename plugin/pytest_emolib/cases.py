@@ -26,9 +26,10 @@ _ON_EMOTION = {
     "matched_units",
     "patched",
     "attention",
+    "controls",
     "ablation",
 }
-ON_PAIRS = {"pairs", "screening", "patched", "attention"}
+ON_PAIRS = {"pairs", "screening", "patched", "attention", "controls"}
 _ON_HEADS = {"head", "heads"}
 _ON_UNITS = {"units", "matched_units"}
 _ON_MODEL = {"model", "model_source"} | (_ON_EMOTION - {"emotion"}) | _ON_HEADS | _ON_UNITS

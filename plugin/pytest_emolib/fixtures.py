@@ -12,6 +12,7 @@ from pytest_emolib.session import RECORDED, session_of
 
 if TYPE_CHECKING:
     from emolib.attention import LastAttention
+    from emolib.controls import Controlled
     from emolib.encoding import AlignedPairs, Prompts
     from emolib.heads import Head, HeadSet
     from emolib.interventions import Intervention
@@ -158,6 +159,16 @@ def unit_screening(request: pytest.FixtureRequest, study: Study) -> UnitScreenin
 def attention(request: pytest.FixtureRequest, study: Study) -> LastAttention:
     """Where every head of the model looks from the last token of the emotion's pairs."""
     return _lab(request).bench.attention(study)
+
+
+@pytest.fixture
+def controls(study: Study, emolib_case: Case, request: pytest.FixtureRequest) -> list[Controlled]:
+    """The strongest heads of screening, each beside its controls."""
+    from emolib.controls import controls
+
+    assert emolib_case.source is not None and emolib_case.emotion is not None
+    heads, _ = _lab(request).bench.ranking(emolib_case.source, emolib_case.emotion)
+    return controls(study, heads[: study.profile.verify])
 
 
 @pytest.fixture
