@@ -1,19 +1,24 @@
-"""Whether an effect is more than chance: sign-flip permutation, Benjamini–Hochberg."""
+"""Whether an effect is more than chance: sign flips, Benjamini–Hochberg, max-T, and their reach."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as scipy_stats
 
 from emolib.records import Row
 
 FLIPS = 20_000
+LEVEL = 0.05
 _AT_ONCE = 1_000
 # Flipped means that differ by float noise alone are as large as the mean.
 _TIE = 1e-9
+# Float noise of a model in float32, as `emolib.stats` has it.
+_NOISE = 1e-6
 
 
 def sign_flip(
@@ -26,7 +31,8 @@ def sign_flip(
     by one they would count as independent.
 
     Args:
-        values: Effects, shape ``[n]`` or ``[n, H]``, in any unit.
+        values: Effects, shape ``[n]`` or ``[n, H]``, in any unit. A head of no more than 1e-6 on
+            every pair has p = 1: that is float noise, and of one sign as easily as not.
         clusters: Per pair the template it comes from; None makes each pair its own.
         flips: B.
         seed: Of the flips.
@@ -37,6 +43,78 @@ def sign_flip(
     Raises:
         ValueError: When `values` is empty or `clusters` has another length.
     """
+    scaled = _scaled(values, clusters)
+    least = _least(scaled)
+    count = np.zeros(scaled.shape[1])
+    for drawn in _flipped(scaled, flips, seed):
+        count += (drawn >= least).sum(0)
+    return np.asarray((1 + count) / (flips + 1))
+
+
+class Tested(NamedTuple):
+    """What one set of flips says of each head.
+
+    Attributes:
+        p: Of each head by itself, as `sign_flip` gives it.
+        family: max-T: the chance that any head of the family would be as extreme were none real.
+    """
+
+    p: NDArray[np.float64]
+    family: NDArray[np.float64]
+
+
+def max_t(
+    values: ArrayLike,
+    clusters: Sequence[str] | None = None,
+    *,
+    flips: int = FLIPS,
+    seed: int = 0,
+    step_down: bool = True,
+) -> Tested:
+    """Return p values and those that hold for the whole family, from the same flips.
+
+    Westfall and Young's max-T: in each draw the largest |t| of any head is what a head's |t| has
+    to match, so that the chance of one false discovery or more is at most the level, however the
+    heads depend on each other. t is the mean over its standard error across clusters, anew in
+    each draw, so that a head with a small SD is not outshone by one with a large one.
+
+    Args:
+        values: As in `sign_flip`.
+        clusters: As in `sign_flip`.
+        flips: B.
+        seed: Of the flips; the p values are those of `sign_flip` with it.
+        step_down: Compare each head with those of no larger |t| alone, as Holm does over
+            Bonferroni: never larger, and the strongest head's is the same.
+
+    Returns:
+        Both of shape ``[H]``; ``family`` is never below ``p``.
+
+    Raises:
+        ValueError: When `values` is empty or `clusters` has another length.
+    """
+    scaled = _scaled(values, clusters)
+    order = np.argsort(-np.abs(scaled.sum(0)), kind="stable")
+    scaled = scaled[:, order]
+    least = _least(scaled)
+    single, family = np.zeros(len(order)), np.zeros(len(order))
+    for drawn in _flipped(scaled, flips, seed):
+        single += (drawn >= least).sum(0)
+        if step_down:
+            largest = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
+        else:
+            largest = drawn.max(1, keepdims=True)
+        family += (largest >= least).sum(0)
+    back = np.argsort(order)
+    adjusted = np.maximum.accumulate((1 + family) / (flips + 1))
+    return Tested(((1 + single) / (flips + 1))[back], adjusted[back])
+
+
+def _scaled(values: ArrayLike, clusters: Sequence[str] | None) -> NDArray[np.float64]:
+    """Return sums of clusters ``[C, H]``, each head's of length 1, or 0 where it is float noise.
+
+    A flip leaves the length of a head's sums as it is. With the length 1, their total T therefore
+    grows with the mean of the head and with its t alike, ``t = T √((C − 1) / (C − T²))``.
+    """
     x = np.asarray(values, dtype=np.float64)
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or not x.size:
@@ -46,14 +124,24 @@ def sign_flip(
     _, labels = np.unique(clusters if clusters is not None else range(len(x)), return_inverse=True)
     sums = np.zeros((labels.max() + 1, x.shape[1]))
     np.add.at(sums, labels, x)
-    found = np.abs(sums.sum(0))
-    least = found - _TIE * np.maximum(1.0, np.abs(sums).sum(0))
+    # Sums that cancel within every template are noise of the summing.
+    sums[:, np.abs(x).max(0) <= _NOISE] = 0.0
+    sums[:, np.abs(sums).max(0) <= _TIE * np.abs(x).sum(0)] = 0.0
+    length = np.linalg.norm(sums, axis=0)
+    return np.asarray(np.divide(sums, length, out=np.zeros_like(sums), where=length > 0))
+
+
+def _least(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return per head how large a flipped |T| has to be to be as large as what was found."""
+    return np.asarray(np.abs(scaled.sum(0)) - _TIE * np.abs(scaled).sum(0))
+
+
+def _flipped(scaled: NDArray[np.float64], flips: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield |T| of every head under flips, in parts of shape ``[≤ 1000, H]``."""
     rng = np.random.default_rng(seed)
-    count = np.zeros(x.shape[1])
     for start in range(0, flips, _AT_ONCE):
-        signs = rng.integers(0, 2, (min(_AT_ONCE, flips - start), len(sums))) * 2.0 - 1
-        count += (np.abs(signs @ sums) >= least).sum(0)
-    return (1 + count) / (flips + 1)
+        signs = rng.integers(0, 2, (min(_AT_ONCE, flips - start), len(scaled))) * 2.0 - 1
+        yield np.abs(signs @ scaled)
 
 
 def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
@@ -61,7 +149,18 @@ def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(p, dtype=np.float64)
     if not len(values):
         return values
-    return np.asarray(scipy_stats.false_discovery_control(values, method="bh"))
+    # Imported here: it takes a second, and a run that only tells rows apart does without it.
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(values, method="bh"))
+
+
+class Chance(NamedTuple):
+    """What flips say of a row: alone, among the discoveries of its table, and max-T over it."""
+
+    p: float
+    q: float
+    family: float
 
 
 def of_rows(
@@ -79,18 +178,112 @@ def of_rows(
     Returns:
         By (item, number of the row): (p, q), q across these rows.
     """
-    known = [row for row in rows if metric in row.vectors and not chosen_by_rank(row)]
-    # Rows on the same prompts share their flips.
-    alike: dict[tuple[int, tuple[str, ...]], list[int]] = {}
-    for index, row in enumerate(known):
-        alike.setdefault((len(row.vectors[metric]), _templates(row, metric)), []).append(index)
+    known = _tested(rows, metric)
     p = np.ones(len(known))
-    for (_, templates), indices in alike.items():
-        table = np.array([known[index].vectors[metric] for index in indices]).T
-        p[indices] = sign_flip(table, templates or None, seed=seed)
+    for indices, table, templates in _on_the_same_prompts(known, metric):
+        p[indices] = sign_flip(table, templates, seed=seed)
     q = benjamini_hochberg(p)
     places = [(row.item, row.row) for row in known]
     return {place: (float(a), float(b)) for place, a, b in zip(places, p, q, strict=True)}
+
+
+def chances(rows: Sequence[Row], metric: str, *, seed: int = 0) -> dict[tuple[str, int], Chance]:
+    """Return what `of_rows` does, with the p of max-T over these rows beside it.
+
+    Args:
+        rows: As in `of_rows`. Rows on other prompts have flips of their own; max-T over each such
+            group is then stepped up by the number of groups (Bonferroni).
+        metric: As in `of_rows`.
+        seed: Of the flips.
+    """
+    known = _tested(rows, metric)
+    p, family = np.ones(len(known)), np.ones(len(known))
+    groups = list(_on_the_same_prompts(known, metric))
+    for indices, table, templates in groups:
+        tested = max_t(table, templates, seed=seed)
+        p[indices] = tested.p
+        family[indices] = np.minimum(1.0, tested.family * len(groups))
+    columns = zip(known, p, benjamini_hochberg(p), family, strict=True)
+    return {(row.item, row.row): Chance(*map(float, found)) for row, *found in columns}
+
+
+def _tested(rows: Sequence[Row], metric: str) -> list[Row]:
+    return [row for row in rows if metric in row.vectors and not chosen_by_rank(row)]
+
+
+def _on_the_same_prompts(
+    rows: Sequence[Row], metric: str
+) -> Iterator[tuple[list[int], NDArray[np.float64], tuple[str, ...] | None]]:
+    """Yield rows that share their flips: their indices, their table ``[n, rows]``, templates."""
+    alike: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+    for index, row in enumerate(rows):
+        alike.setdefault((len(row.vectors[metric]), _templates(row, metric)), []).append(index)
+    for (_, templates), indices in alike.items():
+        table = np.array([rows[index].vectors[metric] for index in indices]).T
+        yield indices, table, templates or None
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Whether a design can find anything at all, whatever the effects are.
+
+    Attributes:
+        least: The least p that flips can give, the larger of ``2 / 2**C`` and ``1 / (B + 1)``.
+        together: How many tests have to be at the least p together before Benjamini–Hochberg can
+            reject them; 1 where one effect can be found by itself, None where none ever can. Of
+            max-T, which goes by the size of t, one is enough wherever this is not None.
+        why: A sentence on what cannot be found and what would help, empty where `together` is 1.
+    """
+
+    least: float
+    together: int | None
+    why: str
+
+
+def reach(
+    clusters: int,
+    tests: int,
+    *,
+    flips: int = FLIPS,
+    level: float = LEVEL,
+    of: str = "templates",
+) -> Reach:
+    """Return whether sign flips can find anything in a table of this size.
+
+    Args:
+        clusters: Number of clusters, C.
+        tests: Number of rows of the table.
+        flips: B.
+        level: Of p, q and max-T.
+        of: What the clusters are, for the sentence.
+    """
+    exact, drawn = 2.0 ** (1 - clusters), 1 / (flips + 1)
+    least = max(exact, drawn)
+    # Rounded: what is a whole number may come out a float above it.
+    together = math.ceil(round(least * tests / level, 9))
+    if together <= 1:
+        return Reach(least, 1, "")
+    few = exact > level / tests
+    design = f"{clusters} {of if clusters != 1 else of.removesuffix('s')}"
+    design += f" and {tests} tests" if tests > 1 else ""
+    said = f"2/2^{clusters}" if least == exact else f"1/{flips + 1}"
+    start = f"{design}: the least possible p is {said} = {least:.2g}"
+    alone = [f"{_clusters_for(level / tests)} {of}"] * few
+    alone += [f"{math.ceil(round(tests / level, 9)) - 1} flips"] * (drawn > level / tests)
+    one = f"for one of {tests} alone {' and '.join(alone)}"
+    if least > level:
+        needed = [f"{_clusters_for(level)} {of}"] * (exact > level)
+        needed += [f"{math.ceil(round(1 / level, 9)) - 1} flips"] * (drawn > level)
+        takes = " and ".join(needed) + (f", {one}" if tests > 1 else "")
+        why = f"nothing can be significant at {level} (it takes {takes})"
+        return Reach(least, None, f"{start}, so {why}")
+    why = f"q ≤ {level} only where at least {together} tests reach it together ({one})"
+    return Reach(least, together, f"{start}, so {why}; max-T may still find one")
+
+
+def _clusters_for(p: float) -> int:
+    """Return the least number of clusters whose flips can give a p."""
+    return 1 + math.ceil(round(math.log2(1 / p), 9))
 
 
 def chosen_by_rank(row: Row) -> bool:
