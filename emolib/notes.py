@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from emolib.records import Row
+from emolib.records import Row, group
 
 _NAMED = 2
+# Whose rows the report tests against chance.
+_TESTED = ("logit_diff", "atp_ig")
 
 
 def notes(rows: Sequence[Row]) -> Iterator[str]:
@@ -24,6 +26,42 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
     yield from (f"{study}: {line}" for study, line in pairs.items())
     for line, models in words.items():
         yield f"{line} and stay out of the logit metrics of {', '.join(models)}"
+
+
+def out_of_reach(rows: Sequence[Row], clusters: Callable[[Row], tuple[int, str]]) -> Iterator[str]:
+    """Yield a line for each design that can tell too little from chance, whatever the effects are.
+
+    Args:
+        rows: Rows of any tables, outlines or whole. Of a table with effects on ``logit_diff`` or
+            ``atp_ig`` the tests are its rows, less those that a rank chose.
+        clusters: Of a row, how many templates or prompts it stands on and which of the two:
+            `clusters_of` where rows are whole.
+    """
+    # Imported here: they load numpy, which runs that show no tables do without.
+    from emolib.selection import kinds, studies
+    from emolib.significance import chosen_by_rank, reach
+
+    found: dict[str, dict[str, None]] = {}
+    tested = [
+        row
+        for row in rows
+        if any(isinstance(row.values.get(name), dict) for name in _TESTED)
+        and not chosen_by_rank(row)
+    ]
+    for experiment, members in group(tested, lambda row: row.experiment).items():
+        for study in studies(members).values():
+            for alike in kinds(study).values():
+                count, of = clusters(alike[0])
+                if why := reach(count, len(alike), of=of).why:
+                    found.setdefault(why, {})[experiment] = None
+    yield from (f"{', '.join(names)}: {why}" for why, names in found.items())
+
+
+def clusters_of(row: Row) -> tuple[int, str]:
+    """Return how many templates a whole row stands on, or prompts where it has none."""
+    if templates := set(row.pairs.get("templates", ())):
+        return len(templates), "templates"
+    return max(map(len, row.vectors.values()), default=0), "prompts"
 
 
 def _some(names: Sequence[str], between: str = ", ") -> str:

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from emolib.comparison import COMPARED, compare, overlap
 from emolib.errors import InputError
-from emolib.markdown import Lines, cell, escape, table
-from emolib.notes import notes
+from emolib.markdown import Lines, escape, table
+from emolib.notes import clusters_of, notes, out_of_reach
 from emolib.outputs import scores_file, write_text
 from emolib.records import Row, Store, group
 from emolib.sections import (
@@ -33,10 +33,10 @@ from emolib.sections import (
     units,
 )
 from emolib.selection import Study, clean_gap, is_joint, kinds, mean, strongest, studies, subject
-from emolib.significance import FLIPS, chosen_by_rank, of_rows
+from emolib.significance import LEVEL, chances, chosen_by_rank
 
 _UNITS = "unit_"
-_SAMPLES, _NAMED, _SIGNIFICANT = 3, 6, 0.05
+_SAMPLES, _NAMED = 3, 6
 _FIGURES = ("plots/heads/*.png", "plots/attention/*.png")
 _SETUP = (
     "model", "shape", "heads", "units", "left_out", "in_pieces", "versions", "ablation", "prompts"
@@ -176,7 +176,7 @@ def _models(
     if lines := compare(ablated, patched):
         yield (
             "By logit_diff (logits). depth: 0 the first layer, 1 the last; significant: the share "
-            f"of heads with q < {_SIGNIFICANT}."
+            f"of heads with q < {LEVEL}."
         )
         yield table(lines)
     else:
@@ -204,9 +204,10 @@ def _significance(*experiments: Sequence[Row]) -> Iterator[str]:
         yield missing(COMPARED)
         return
     yield (
-        "By logit_diff: sign flips of templates (p), Benjamini–Hochberg over a table (q). What is "
-        f"not among those with q < {_SIGNIFICANT} may have an effect that this run cannot tell "
-        "from chance."
+        "By logit_diff: sign flips of templates (p), Benjamini–Hochberg over a table (q): of those "
+        f"with q < {LEVEL} about that share may be false. max-T (Westfall and Young, step-down) is "
+        f"stricter: below {LEVEL}, that is the most that the chance of any false one in the table "
+        "can be. What is not among them may have an effect that this run cannot tell from chance."
     )
     if chosen:
         yield (
@@ -216,29 +217,26 @@ def _significance(*experiments: Sequence[Row]) -> Iterator[str]:
         )
     if lines:
         yield table(lines)
+        every = [row for rows in experiments for row in rows]
+        if limits := list(out_of_reach(every, clusters_of)):
+            yield "\n".join(f"- {escape(limit)}" for limit in limits)
 
 
 def _found(alike: Sequence[Row]) -> dict[str, Any]:
     """Return how many rows of a table are more than chance, and which."""
-    chances = of_rows(alike, "logit_diff")
-    found = [
-        subject(row)
+    found = chances(alike, "logit_diff")
+    ranked = [
+        (subject(row), found[row.item, row.row])
         for row in strongest(alike, "logit_diff")
-        if chances.get((row.item, row.row), (1.0, 1.0))[1] < _SIGNIFICANT
+        if (row.item, row.row) in found
     ]
-    clusters = min(
-        len(set(row.pairs.get("templates", ())) or row.vectors.get("logit_diff", ()))
-        for row in alike
-    )
-    least = max(2 / 2**clusters, 1 / (FLIPS + 1))
-    none = "none"
-    if least * len(chances) > _SIGNIFICANT:
-        none += f"; the least p that {clusters} templates can give, {cell(least)}, is too large"
-    more = ", …" if len(found) > _NAMED else ""
+    discovered = [name for name, chance in ranked if chance.q < LEVEL]
+    more = ", …" if len(discovered) > _NAMED else ""
     return {
-        "tested": len(chances),
-        f"q below {_SIGNIFICANT}": len(found),
-        "which": ", ".join(found[:_NAMED]) + more or none,
+        "tested": len(found),
+        f"q below {LEVEL}": len(discovered),
+        "which": ", ".join(discovered[:_NAMED]) + more or "none",
+        f"max-T below {LEVEL}": sum(chance.family < LEVEL for _, chance in ranked),
     }
 
 

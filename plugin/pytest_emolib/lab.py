@@ -15,7 +15,7 @@ import pytest
 from emolib.errors import InputError
 from emolib.hashing import hash_json
 from emolib.heads import HeadSet, Top, expand
-from emolib.notes import notes
+from emolib.notes import clusters_of, notes, out_of_reach
 from emolib.outputs import is_of, results_folder, write_output
 from emolib.profiles import TEXT_DRAWS, Emotion, load_emotion
 from emolib.provenance import code_hash, git_commit, package_hash, versions
@@ -405,9 +405,15 @@ class Lab:
         names = [*models, *self.profile.emotions, *self.profile.ablations]
         fmt = get(self._config, "--table-format") or "simple"
         print_tables(reporter, self._shown, names, fmt)
+        for limit in out_of_reach(self._shown, self._clusters):
+            reporter.write_line(limit, yellow=True)
         self.gate.summarize(reporter, fmt)
         kept = f", {replayed} items from the store (--fresh recomputes)" if replayed else ""
         reporter.write_line(f"written to {self._written}{kept}")
+
+    def _clusters(self, row: Row) -> tuple[int, str]:
+        """Return how many templates a row stands on; its outline does not say."""
+        return clusters_of(self.store[row.key][row.row])
 
     def scope(self, nodeid: str) -> str:
         """Return what of an item decides which worker runs it: function, model and emotion."""

@@ -393,3 +393,20 @@ def test_pairs_that_do_not_align_are_named(folder):
     result.stdout.fnmatch_lines([f"tiny-neo, gratitude: 1 pairs left out ({name}: * tokens)"])
     row = folder.rows()[0]
     assert row["provenance"]["left_out"][0][0] == name and row["values"]["logit_diff"]["n"] == 11
+
+
+def test_a_design_that_can_tell_nothing_from_chance_is_told(folder):
+    """12 pairs of 3 templates; told again where rows come from the store, which one reads then."""
+    line = (
+        "effect: 3 templates and 3 tests: the least possible p is 2/2^3 = 0.25, so nothing can be "
+        "significant at 0.05 (it takes 6 templates, for one of 3 alone 7 templates)"
+    )
+    for _ in range(2):
+        assert folder.pytest().outlines.count(line) == 1
+    text = "def exp_effect(prompts, record): record(logit_diff=[1.0] * 8, tone=[1.0] * 8)"
+    folder.write("exp_effect.py", text)
+    assert not [line for line in folder.pytest().outlines if "least possible p" in line]
+    folder.write("exp_effect.py", text.replace("[1.0] * 8", "[1.0] * 5"))
+    assert [line for line in folder.pytest().outlines if line.startswith("effect: 5 prompts: ")]
+    folder.write("exp_effect.py", text.replace("logit_diff=[1.0] * 8, ", ""))
+    assert not [line for line in folder.pytest().outlines if "least possible p" in line]
