@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,9 @@ from scipy import stats as scipy_stats
 BOOTSTRAPS = 10_000
 SPLITS = 100
 RELIABLE = 0.8
+# An interval between resampled means stays within the range of the C means, which holds what they
+# scatter around in 1 − 2 / 2^C of all samples. At 6 it holds it in 92 %, Student's t in 94 %.
+FEWEST = 8
 # Float noise of a model in float32: logits of 10 differ by 1e-6 from one order of sums to another.
 _TINY = 1e-6
 
@@ -24,7 +29,9 @@ def summarize(
 
     ``d_z = mean / SD`` and ``g_z = d_z · (1 − 3 / (4(n − 1) − 1))``; both are None, with the
     reason under ``why``, where SD ≈ 0 or n < 2. The 95 % CI is a BCa bootstrap over clusters
-    (templates), 10,000 resamples (Efron 1987).
+    (templates), 10,000 resamples (Efron 1987), its ends moved out as far as Student's t is wider
+    than the normal (Hesterberg 2015): with 16 templates BCa alone holds the mean in 92 %. With
+    fewer than 8 clusters it is Student's t interval.
 
     Args:
         values: Effects, shape ``[n]``, in any unit.
@@ -65,10 +72,14 @@ def _interval(
     x: NDArray[np.float64], clusters: Sequence[str] | None, seed: int
 ) -> list[float] | None:
     _, labels = np.unique(clusters if clusters is not None else range(len(x)), return_inverse=True)
-    sums, sizes = np.bincount(labels, weights=x), np.bincount(labels).astype(float)
+    sums = np.bincount(labels, weights=x).astype(np.float64)
+    sizes = np.bincount(labels).astype(np.float64)
     # One cluster, or several of the same mean: every resample is the sample, which is no width.
     if np.ptp(sums / sizes) <= _TINY * max(1.0, abs(float(x.mean()))):
         return None
+
+    if len(sums) < FEWEST:
+        return _t_interval(sums, sizes)
 
     def ratio(sums: Any, sizes: Any, axis: int = -1) -> Any:
         return sums.sum(axis=axis) / sizes.sum(axis=axis)
@@ -80,6 +91,7 @@ def _interval(
             paired=True,
             vectorized=True,
             n_resamples=BOOTSTRAPS,
+            confidence_level=expanded_level(len(sums)),
             method=method,
             rng=np.random.default_rng(seed),
         )
@@ -90,6 +102,26 @@ def _interval(
         interval = bootstrap("BCa")
         # BCa is undefined where the resampled means tie with the mean (few distinct clusters).
         return interval if np.isfinite(interval).all() else bootstrap("percentile")
+
+
+@cache
+def expanded_level(clusters: int) -> float:
+    """Return the nominal level at which a bootstrap over so few clusters has the level 95 %.
+
+    Resamples scatter as a normal of variance (C − 1) / C of the true one does; an interval of 95 %
+    takes Student's t of the full one. Hesterberg (2015), "What teachers should know about the
+    bootstrap", The American Statistician 69(4).
+    """
+    quantile = scipy_stats.t.ppf(0.975, clusters - 1) * math.sqrt(clusters / (clusters - 1))
+    return float(1 - 2 * scipy_stats.norm.sf(quantile))
+
+
+def _t_interval(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> list[float]:
+    """Return Student's t interval of the ratio of sums to sizes, by its linear approximation."""
+    count, mean = len(sums), sums.sum() / sizes.sum()
+    error = math.sqrt(count / (count - 1)) * np.linalg.norm(sums - mean * sizes) / sizes.sum()
+    reach = scipy_stats.t.ppf(0.975, count - 1) * error
+    return [float(mean - reach), float(mean + reach)]
 
 
 def split_half(
