@@ -28,7 +28,9 @@ def sign_flip(
 
     Each of B draws turns the signs of whole clusters around, the same for every head, which
     keeps the heads' dependence on each other. Pairs of one template share its sign: flipped one
-    by one they would count as independent.
+    by one they would count as independent. The null is that effects are as likely to be x as −x,
+    as those of a difference are whose labels mean nothing; of effects all skewed one way more
+    than 5 % are below 0.05.
 
     Args:
         values: Effects, shape ``[n]`` or ``[n, H]``, in any unit. A head of no more than 1e-6 on
