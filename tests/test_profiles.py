@@ -121,7 +121,7 @@ def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
         ("files = 3", "files: expected a table [files.EMOTION], got 3"),
         ("files = {joy = 'x'}", "files.joy: expected a table, got 'x'"),
         ("files.joy.pair = 'x'", "files.joy.pair: unknown key; the keys are pairs, prompts, "
-         "lexicon"),
+         "lexicon, lexical"),
         ("files.joy.pairs = 3", "files.joy.pairs: expected a path, got 3"),
         ("files.joy.pairs = '../x'", "files.joy.pairs: '../x' lies outside {root}; keep it inside"),
         ("files.joy.pairs = '/x'", "files.joy.pairs: '/x' lies outside {root}; keep it inside"),

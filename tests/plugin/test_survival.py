@@ -20,11 +20,12 @@ import os, time
 from pathlib import Path
 
 
-def exp_effect(model_source, emotion, heads, record):
+def exp_effect(model_source, emotion, heads, profile, record):
     with Path("ran.txt").open("a") as file:
         file.write(f"{os.getpid()} {heads}\\n")
     time.sleep(0.3)
-    record(length=[len(word) for word in emotion.lexicon.words], layer=heads.heads[0].layer)
+    length = [len(word) for word in emotion.lexicon.words]
+    record(length=length, layer=heads.heads[0].layer, seed=profile.seed)
 """
 
 HEADS = ("--head-spec", "layer:0", "--head-spec", "layer:2")
