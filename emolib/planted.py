@@ -2,12 +2,18 @@
 
 Head L0H1 reads the emotion word from the last token and writes its target; L0H2 attends just as
 it does and writes along all-ones, which LayerNorm erases. Every score and effect of the method
-has an exact value on this model, so a tool that gets one wrong is wrong.
+has an exact value on this model, so a tool that gets one wrong is wrong. A `Plan` puts heads
+elsewhere, splits the effect among several, and adds heads of noise.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,19 +37,60 @@ _NEUTRAL_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight"
 _CLASSES = ("const", "end", "bos", "neutral", *EMOTION_WORDS)
 
 
-def planted_model(dtype: torch.dtype = torch.float64) -> LanguageModel:
+@dataclass(frozen=True)
+class Plan:
+    """Where heads are planted.
+
+    With planted heads in one layer and no noise the answers are closed: a head of gain γ writes
+    ``h = γ·s·a``, a set of them their sum, and ``LD(h) = (λh − νs) / √(1 + h²/D)``. So of k heads
+    of gain γ/k one alone moves LD from ``LD(h)`` to ``LD(h·(k − 1)/k)``, all together to LD(0).
+
+    Attributes:
+        layers: Number of layers.
+        heads: Heads per layer; a divisor of 64, at most 16.
+        gains: γ of each planted head.
+        decoys: Heads that attend as the planted ones do and write what LayerNorm erases.
+        noise: SD of the weights of all other heads.
+        seed: Of the noise.
+    """
+
+    layers: int = 2
+    heads: int = 4
+    gains: Mapping[Head, float] = field(default_factory=lambda: {PLANTED: GAIN})
+    decoys: tuple[Head, ...] = (DECOY,)
+    noise: float = 0.0
+    seed: int = 0
+
+
+def random_plan(seed: int) -> Plan:
+    """Return a plan drawn at random: 1–3 layers, 1–2 planted heads, 1–2 decoys, the rest noise."""
+    rng = random.Random(f"plan {seed}")
+    layers, heads = rng.randint(1, 3), rng.choice([4, 8])
+    every = [Head(layer, index) for layer in range(layers) for index in range(heads)]
+    count, decoys = rng.randint(1, 2), rng.randint(1, 2)
+    chosen = rng.sample(every, count + decoys)
+    gains = {head: GAIN / count for head in chosen[:count]}
+    return Plan(layers, heads, gains, tuple(chosen[count:]), noise=0.02, seed=seed)
+
+
+def planted_model(
+    dtype: torch.dtype = torch.float64, plan: Plan | None = None, name: str = "planted"
+) -> LanguageModel:
     """Return the planted model with its tokenizer of whole words.
 
     Args:
         dtype: Its floating point type; the closed forms hold to 1e-6 in float64.
+        plan: Where heads are planted; those of SCIENCE §8 by default.
+        name: The model's name.
     """
+    plan = plan or Plan()
     tokenizer = _tokenizer()
     config: Any = GPT2Config(
         vocab_size=len(tokenizer),
         n_positions=32,
         n_embd=WIDTH,
-        n_layer=2,
-        n_head=4,
+        n_layer=plan.layers,
+        n_head=plan.heads,
         layer_norm_epsilon=EPS,
         tie_word_embeddings=False,
         bos_token_id=0,
@@ -53,8 +100,46 @@ def planted_model(dtype: torch.dtype = torch.float64) -> LanguageModel:
     hf.set_attn_implementation("eager")
     hf.double()
     with torch.no_grad():
-        _plant(hf, tokenizer)
-    return LanguageModel(hf.to(dtype), tokenizer, "planted")
+        _plant(hf, tokenizer, plan)
+    return LanguageModel(hf.to(dtype), tokenizer, name)
+
+
+def save_planted(folder: Path, plan: Plan | None = None) -> Path:
+    """Write the planted model with its prompts, lexicons and a profile, and return the profile.
+
+    ``pytest experiments --profile FOLDER/planted.toml --dtype float64`` then runs on it.
+
+    Args:
+        folder: Where to; its name is not that of a profile folder.
+        plan: Where heads are planted; those of SCIENCE §8 by default.
+    """
+    model = planted_model(plan=plan)
+    model.hf.save_pretrained(folder / "planted")
+    model.tokenizer.save_pretrained(folder / "planted")
+    for name in EMOTION_WORDS:
+        emotion = planted_emotion(name)
+        pairs = [vars(pair) for pair in emotion.pairs or ()]
+        _write(folder / f"pairs/{name}.json", {"emotion": name, "version": 1, "pairs": pairs})
+    for name, target in TARGETS.items():
+        lexicon = {"name": name, "version": 1, "words": [target], "targets": [target]}
+        _write(folder / f"lexicons/{name}.json", lexicon)
+    profile = folder / "planted.toml"
+    lines = {
+        "models": [str((folder / "planted").resolve())],
+        "emotions": list(EMOTION_WORDS),
+        "ablations": ["zero", "mean"],
+        "max_new_tokens": 2,
+        "verify": len(model.hf.transformer.h) * model.n_heads,
+    }
+    # What JSON has of these values TOML reads alike.
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+    profile.write_text(text, encoding="utf-8")
+    return profile
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def planted_emotion(name: str = "gratitude") -> Emotion:
@@ -90,7 +175,7 @@ def _feature(index: int) -> Tensor:
     return vector
 
 
-def _plant(hf: Any, tokenizer: Any) -> None:
+def _plant(hf: Any, tokenizer: Any, plan: Plan) -> None:
     for name, parameter in hf.named_parameters():
         parameter.zero_()
         if ".ln_" in name and name.endswith("weight"):
@@ -100,25 +185,34 @@ def _plant(hf: Any, tokenizer: Any) -> None:
     # c² = D(1 − ε) − s² makes var + ε = 1: the first LayerNorm is the identity.
     constant = math.sqrt(WIDTH * (1 - EPS) - STRENGTH**2) * u["const"]
     emotion_of = {word: name for name, word in EMOTION_WORDS.items()}
-    for word, index in tokenizer.get_vocab().items():
+    vocabulary = tokenizer.get_vocab()
+    for word, index in vocabulary.items():
         kind = emotion_of.get(word, "neutral" if word in _NEUTRAL_WORDS else "end")
         kind = "bos" if word == "<bos>" else kind
         hf.transformer.wte.weight[index] = constant + STRENGTH * u[kind]
-    d_head = WIDTH // 4
+    for name in EMOTION_WORDS:
+        hf.lm_head.weight[vocabulary[TARGETS[name]]] = TARGET_GAIN * out[name]
+    hf.lm_head.weight[vocabulary[TARGETS["neutral"]]] = NEUTRAL_GAIN * u["end"]
+    d_head = WIDTH // plan.heads
     emotions = torch.stack([u[name] for name in EMOTION_WORDS])
-    attention = hf.transformer.h[0].attn
-    query, key, value = attention.c_attn.weight.split(WIDTH, dim=1)
-    for head in (PLANTED, DECOY):
-        first = head.index * d_head
-        query[:, first] = u["end"]
-        key[:, first] = SCORE * math.sqrt(d_head) / STRENGTH**2 * emotions.sum(0)
-    first = PLANTED.index * d_head
-    for j, name in enumerate(EMOTION_WORDS):
-        value[:, first + j] = u[name]
-        attention.c_proj.weight[first + j] = GAIN * out[name]
-        hf.lm_head.weight[tokenizer.get_vocab()[TARGETS[name]]] = TARGET_GAIN * out[name]
-    hf.lm_head.weight[tokenizer.get_vocab()[TARGETS["neutral"]]] = NEUTRAL_GAIN * u["end"]
-    first = DECOY.index * d_head
-    value[:, first] = emotions.sum(0)
-    # The decoy's z is s·a = 3; this makes what it writes 5 long.
-    attention.c_proj.weight[first] = 5 / 3 / math.sqrt(WIDTH)
+    rng = torch.Generator().manual_seed(plan.seed)
+    for layer, block in enumerate(hf.transformer.h):
+        query, key, value = block.attn.c_attn.weight.split(WIDTH, dim=1)
+        output = block.attn.c_proj.weight
+        for index in range(plan.heads):
+            head, first = Head(layer, index), index * d_head
+            if head not in plan.gains and head not in plan.decoys:
+                for weights in (query, key, value, output.T):
+                    drawn = torch.randn(WIDTH, d_head, generator=rng, dtype=torch.float64)
+                    weights[:, first : first + d_head] = plan.noise * drawn
+                continue
+            query[:, first] = u["end"]
+            key[:, first] = SCORE * math.sqrt(d_head) / STRENGTH**2 * emotions.sum(0)
+            if head in plan.decoys:
+                value[:, first] = emotions.sum(0)
+                # The decoy's z is s·a = 3; this makes what it writes 5 long.
+                output[first] = 5 / 3 / math.sqrt(WIDTH)
+                continue
+            for j, name in enumerate(EMOTION_WORDS):
+                value[:, first + j] = u[name]
+                output[first + j] = plan.gains[head] * out[name]

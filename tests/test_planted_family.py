@@ -1,0 +1,100 @@
+"""Planted models of other plans: several heads, other layers, and many drawn at random."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import mannwhitneyu
+from tiny import profile
+
+from emolib import screening
+from emolib.heads import Head, all_heads
+from emolib.interventions import patch, zero
+from emolib.planted import GAIN, Plan, planted_emotion, planted_model, random_plan
+from emolib.runs import Study
+
+DRAWN = 60
+
+
+def logit_diff(h):
+    return (h - 1) / math.sqrt(1 + h**2 / 64)
+
+
+def study_of(plan, emotion="gratitude"):
+    settings = profile(max_new_tokens=2, verify=plan.layers * plan.heads)
+    return Study(planted_model(torch.float64, plan), planted_emotion(emotion), settings)
+
+
+def value(scores, name, head):
+    return np.mean(scores.of(head)[name])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_heads_that_split_the_effect(count, layer):
+    """One alone moves LD(6) to LD(6·(k − 1)/k), j of them to LD(6·(k − j)/k)."""
+    heads = [Head(layer, index) for index in range(count)]
+    plan = Plan(3, 8, dict.fromkeys(heads, GAIN / count), (Head(layer, 7),))
+    study = study_of(plan)
+    assert study.run().logit_diff == pytest.approx(4, abs=1e-6)
+    for j in range(1, count + 1):
+        left = logit_diff(6 * (count - j) / count)
+        ablated = study.run(zero(heads[:j])).logit_diff
+        assert ablated == pytest.approx(left, abs=1e-6)
+        run = study.run(patch(heads[:j], study.activations("emotion")), on="neutral")
+        assert run.logit_diff == pytest.approx(logit_diff(6 * j / count), abs=1e-6)
+    # dla freezes σ at 1.25, so it is additive where ablation is not.
+    scores = screening.screen(study)
+    for head in heads:
+        assert value(scores, "dla", head) == pytest.approx(4.8 / count, abs=1e-6)
+        assert value(scores, "delta_out", head) == pytest.approx(6 / count, abs=1e-6)
+
+
+def auroc(values, planted):
+    """Return the chance that a planted head has a larger value than another."""
+    mine, others = values[planted], values[~planted]
+    return mannwhitneyu(mine, others).statistic / (len(mine) * len(others))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Return per drawn model, which heads are planted, which are decoys, and the scores."""
+    found = []
+    for seed in range(DRAWN):
+        plan = random_plan(seed)
+        heads = all_heads(plan.layers, plan.heads)
+        scores = screening.screen(study_of(plan, ("gratitude", "anger", "apology")[seed % 3]))
+        table = {
+            name: np.abs([value(scores, name, head) for head in heads])
+            for name in ("atp_ig", "patch_denoise", "patch_noise", "delta_attn")
+        }
+        found.append((plan, np.array([head in plan.gains for head in heads]), table))
+    return found
+
+
+@pytest.mark.parametrize("name", ["atp_ig", "patch_denoise", "patch_noise"])
+def test_screening_and_verification_put_the_planted_heads_first(drawn, name):
+    assert len(drawn) >= 50
+    assert [auroc(table[name], planted) for _, planted, table in drawn] == [1.0] * len(drawn)
+
+
+def test_attention_alone_falls_for_the_decoy(drawn):
+    """It takes every decoy for a planted head: above all other heads, and often above those."""
+    planted_first = [auroc(table["delta_attn"], planted) for _, planted, table in drawn]
+    assert np.mean([value < 1 for value in planted_first]) > 0.8
+    for plan, planted, table in drawn:
+        heads = all_heads(plan.layers, plan.heads)
+        decoys = np.array([head in plan.decoys for head in heads])
+        others = table["delta_attn"][~planted]
+        assert auroc(others, decoys[~planted]) == 1.0
+        # Patching sees through it.
+        assert table["patch_denoise"][decoys].max() < 0.05 * table["patch_denoise"][planted].min()
+
+
+def test_plans_differ(drawn):
+    shapes = {(plan.layers, plan.heads, len(plan.gains), len(plan.decoys)) for plan, _, _ in drawn}
+    assert len(shapes) >= 12
+    assert random_plan(3) == random_plan(3) != random_plan(4)
