@@ -94,6 +94,13 @@ def test_in_parallel_as_in_one_process(gated):
     assert "4 recorded" in done.stdout and "1 drifted" in done.stdout, done.stdout
 
 
+@pytest.mark.parametrize("threads", ["1", "2", "3"])
+def test_numbers_do_not_depend_on_threads_or_batches(gated, threads):
+    gated.env["OMP_NUM_THREADS"] = threads
+    done = gated.process("--effects-compare", "--fresh", "--batch-size", "5")
+    assert "3 replayed" in done.stdout, done.stdout
+
+
 def test_only_what_is_gated_runs_with_the_mark(gated):
     gated.pytest("--collect-only", "-q", "-m", "gated").stdout.fnmatch_lines(
         ["*L2H0?", "*L0H2?", "*L0H0+L0H1?", "*3/4 tests collected (1 deselected)*"]
