@@ -11,17 +11,23 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from emolib.heads import Head
 from emolib.models import LanguageModel
@@ -52,6 +58,8 @@ class Plan:
         decoys: Heads that attend as the planted ones do and write what LayerNorm erases.
         noise: SD of the weights of all other heads.
         seed: Of the noise.
+        architecture: ``gpt2``, or ``llama``: rotary positions, RMSNorm and a gated MLP. There the
+            answers are the same, but decoys write nothing: RMSNorm erases no direction.
     """
 
     layers: int = 2
@@ -60,6 +68,7 @@ class Plan:
     decoys: tuple[Head, ...] = (DECOY,)
     noise: float = 0.0
     seed: int = 0
+    architecture: Literal["gpt2", "llama"] = "gpt2"
 
 
 def random_plan(seed: int) -> Plan:
@@ -85,23 +94,39 @@ def planted_model(
     """
     plan = plan or Plan()
     tokenizer = _tokenizer()
-    config: Any = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_positions=32,
-        n_embd=WIDTH,
-        n_layer=plan.layers,
-        n_head=plan.heads,
-        layer_norm_epsilon=EPS,
-        tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=None,
-    )
-    hf: Any = GPT2LMHeadModel(config)
+    hf = _empty(len(tokenizer), plan)
     hf.set_attn_implementation("eager")
     hf.double()
     with torch.no_grad():
         _plant(hf, tokenizer, plan)
     return LanguageModel(hf.to(dtype), tokenizer, name)
+
+
+def _empty(vocabulary: int, plan: Plan) -> Any:
+    shared: dict[str, Any] = {"vocab_size": vocabulary, "tie_word_embeddings": False}
+    shared |= {"bos_token_id": 0, "eos_token_id": None}
+    if plan.architecture == "gpt2":
+        config: Any = GPT2Config(
+            n_positions=32,
+            n_embd=WIDTH,
+            n_layer=plan.layers,
+            n_head=plan.heads,
+            layer_norm_epsilon=EPS,
+            **shared,
+        )
+        return GPT2LMHeadModel(config)
+    config = LlamaConfig(
+        max_position_embeddings=32,
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        num_hidden_layers=plan.layers,
+        num_attention_heads=plan.heads,
+        rms_norm_eps=EPS,
+        # The slowest of the rotations then turns by 1e-11 a token: not at all.
+        rope_parameters={"rope_type": "default", "rope_theta": 1e12},
+        **shared,
+    )
+    return LlamaForCausalLM(config)
 
 
 def save_planted(folder: Path, plan: Plan | None = None) -> Path:
@@ -129,7 +154,7 @@ def save_planted(folder: Path, plan: Plan | None = None) -> Path:
         "emotions": list(EMOTION_WORDS),
         "ablations": ["zero", "mean"],
         "max_new_tokens": 2,
-        "verify": len(model.hf.transformer.h) * model.n_heads,
+        "verify": model.n_layers * model.n_heads,
     }
     # What JSON has of these values TOML reads alike.
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
@@ -178,7 +203,7 @@ def _feature(index: int) -> Tensor:
 def _plant(hf: Any, tokenizer: Any, plan: Plan) -> None:
     for name, parameter in hf.named_parameters():
         parameter.zero_()
-        if ".ln_" in name and name.endswith("weight"):
+        if name.endswith("weight") and (".ln_" in name or "norm" in name):
             parameter.fill_(1)
     u = {name: _feature(index) for index, name in enumerate(_CLASSES)}
     out = {name: _feature(len(_CLASSES) + i) for i, name in enumerate(EMOTION_WORDS)}
@@ -189,16 +214,16 @@ def _plant(hf: Any, tokenizer: Any, plan: Plan) -> None:
     for word, index in vocabulary.items():
         kind = emotion_of.get(word, "neutral" if word in _NEUTRAL_WORDS else "end")
         kind = "bos" if word == "<bos>" else kind
-        hf.transformer.wte.weight[index] = constant + STRENGTH * u[kind]
+        hf.get_input_embeddings().weight[index] = constant + STRENGTH * u[kind]
     for name in EMOTION_WORDS:
         hf.lm_head.weight[vocabulary[TARGETS[name]]] = TARGET_GAIN * out[name]
     hf.lm_head.weight[vocabulary[TARGETS["neutral"]]] = NEUTRAL_GAIN * u["end"]
     d_head = WIDTH // plan.heads
     emotions = torch.stack([u[name] for name in EMOTION_WORDS])
     rng = torch.Generator().manual_seed(plan.seed)
-    for layer, block in enumerate(hf.transformer.h):
-        query, key, value = block.attn.c_attn.weight.split(WIDTH, dim=1)
-        output = block.attn.c_proj.weight
+    # Of a rotary head the last pair of dims, which turns the slowest.
+    read = 0 if plan.architecture == "gpt2" else d_head // 2 - 1
+    for layer, (query, key, value, output) in enumerate(_projections(hf, plan)):
         for index in range(plan.heads):
             head, first = Head(layer, index), index * d_head
             if head not in plan.gains and head not in plan.decoys:
@@ -206,13 +231,25 @@ def _plant(hf: Any, tokenizer: Any, plan: Plan) -> None:
                     drawn = torch.randn(WIDTH, d_head, generator=rng, dtype=torch.float64)
                     weights[:, first : first + d_head] = plan.noise * drawn
                 continue
-            query[:, first] = u["end"]
-            key[:, first] = SCORE * math.sqrt(d_head) / STRENGTH**2 * emotions.sum(0)
+            query[:, first + read] = u["end"]
+            key[:, first + read] = SCORE * math.sqrt(d_head) / STRENGTH**2 * emotions.sum(0)
             if head in plan.decoys:
                 value[:, first] = emotions.sum(0)
-                # The decoy's z is s·a = 3; this makes what it writes 5 long.
-                output[first] = 5 / 3 / math.sqrt(WIDTH)
+                if plan.architecture == "gpt2":
+                    # The decoy's z is s·a = 3; this makes what it writes 5 long.
+                    output[first] = 5 / 3 / math.sqrt(WIDTH)
                 continue
             for j, name in enumerate(EMOTION_WORDS):
                 value[:, first + j] = u[name]
                 output[first + j] = plan.gains[head] * out[name]
+
+
+def _projections(hf: Any, plan: Plan) -> Iterator[tuple[Tensor, ...]]:
+    """Yield per layer W_Q, W_K, W_V, ``[d_model, heads · d_head]``, and W_O, the other way."""
+    if plan.architecture == "gpt2":
+        for block in hf.transformer.h:
+            yield *block.attn.c_attn.weight.split(WIDTH, dim=1), block.attn.c_proj.weight
+        return
+    for block in hf.model.layers:
+        names = ("q_proj", "k_proj", "v_proj", "o_proj")
+        yield tuple(getattr(block.self_attn, name).weight.T for name in names)

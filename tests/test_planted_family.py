@@ -12,8 +12,8 @@ from tiny import profile
 
 from emolib import screening
 from emolib.heads import Head, all_heads
-from emolib.interventions import patch, zero
-from emolib.planted import GAIN, Plan, planted_emotion, planted_model, random_plan
+from emolib.interventions import mean, patch, zero
+from emolib.planted import EMOTION_WORDS, GAIN, Plan, planted_emotion, planted_model, random_plan
 from emolib.runs import Study
 
 DRAWN = 60
@@ -51,6 +51,28 @@ def test_heads_that_split_the_effect(count, layer):
     for head in heads:
         assert value(scores, "dla", head) == pytest.approx(4.8 / count, abs=1e-6)
         assert value(scores, "delta_out", head) == pytest.approx(6 / count, abs=1e-6)
+
+
+@pytest.mark.parametrize("emotion", EMOTION_WORDS)
+@pytest.mark.parametrize("layer", [0, 1])
+def test_rotary_positions_and_rms_norm_have_the_same_answers(emotion, layer):
+    """Llama's RMSNorm computes in float32 whatever the dtype, hence the tolerance."""
+    planted, decoy = Head(layer, 1), Head(layer, 2)
+    study = study_of(Plan(gains={planted: GAIN}, decoys=(decoy,), architecture="llama"), emotion)
+    assert study.model.hf.config.model_type == "llama"
+    scores, close = screening.screen(study), 2e-6
+    assert study.run().logit_diff == pytest.approx(4, abs=close)
+    assert study.run(on="neutral").logit_diff == pytest.approx(-1, abs=close)
+    table = {"delta_attn": (0.65, 0.65), "delta_out": (6, 0), "dla": (4.8, 0), "atp_denoise":
+             (6, 0), "atp_noise": (-3.36, 0), "patch_denoise": (5, 0),
+             "patch_noise": (-5, 0)}  # fmt: skip
+    for name, (mine, other) in table.items():
+        for head in all_heads(2, 4):
+            expected = {planted: mine, decoy: other}.get(head, 0)
+            assert value(scores, name, head) == pytest.approx(expected, abs=close), (name, head)
+    half = study.run(mean(planted, study.reference)).logit_diff
+    assert half == pytest.approx(logit_diff(3), abs=close)
+    assert study.run(zero(planted)).logit_diff == pytest.approx(-1, abs=close)
 
 
 def auroc(values, planted):
