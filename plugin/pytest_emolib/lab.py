@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,14 @@ from emolib.heads import HeadSet, Top, expand
 from emolib.notes import clusters_of, notes, out_of_reach
 from emolib.outputs import is_of, results_folder, write_output
 from emolib.profiles import TEXT_DRAWS, Emotion, load_emotion
-from emolib.provenance import code_hash, git_commit, package_hash, versions
+from emolib.provenance import git_commit, versions
 from emolib.records import Row, Store
 from emolib.sources import Source, find
 from emolib.tables import write_tables
 from emolib.units import UnitSet, expand_units
 from pytest_emolib.bench import Bench
 from pytest_emolib.cases import ON_PAIRS, Case, make_cases
+from pytest_emolib.contexts import SETTINGS, context_of
 from pytest_emolib.gate import Gate
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.options import get
@@ -34,16 +34,6 @@ from pytest_emolib.summary import print_tables
 if TYPE_CHECKING:
     from emolib.runs import Study
 
-_SETTINGS = (
-    "position",
-    "max_new_tokens",
-    "seed",
-    "draws",
-    "verify",
-    "patch_generated",
-    "dtype",
-    "device",
-)
 _SCORES = "alignment/head_scores_{model}.json"
 
 
@@ -212,37 +202,9 @@ class Lab:
         case = case_of(item)
         key = item.path, case.dims.get("model"), case.emotion
         if key not in self._contexts:
-            self._contexts[key] = self._make_context(case, item.path)
+            found = context_of(self._config, self.profile, self.emotions, case, item.path)
+            self._contexts[key] = found
         return self._contexts[key]
-
-    def _make_context(self, case: Case, file: Path) -> str:
-        return hash_json(
-            {
-                "settings": {name: getattr(self.profile, name) for name in _SETTINGS},
-                "weights": case.source and case.source.weights_hash,
-                "config": case.source and case.source.config_hash,
-                "tokenizer": case.source and case.source.tokenizer_hash,
-                "prompts": case.emotion and self.emotions[case.emotion].hash,
-                # Texts are read with the lexicon of every emotion of the profile.
-                "lexicons": case.emotion
-                and {name: emotion.lexicon.words for name, emotion in self.emotions.items()},
-                "code": self._code(file),
-                "emolib": [package_hash(), package_hash(Path(__file__).parent)],
-                "versions": versions(),
-            }
-        )
-
-    def _code(self, file: Path) -> str:
-        """Return the hash of an experiment's file and of what it may import beside it."""
-        patterns = self._config.getini("python_files")
-        beside = [
-            path
-            for path in file.parent.glob("*.py")
-            if not any(fnmatch(path.name, pattern) for pattern in patterns)
-        ]
-        above = [folder / "conftest.py" for folder in file.parent.parents]
-        root = self._config.rootpath
-        return code_hash([file, *beside, *(path for path in above if path.is_relative_to(root))])
 
     def key(self, item: pytest.Item) -> str:
         """Return the key of an item's rows in the store."""
@@ -357,7 +319,7 @@ class Lab:
             found["units"] = [str(unit) for unit in self.units(case)]
         if case.ablation:
             found["ablation"] = case.ablation
-        found |= {name: getattr(self.profile, name) for name in _SETTINGS}
+        found |= {name: getattr(self.profile, name) for name in SETTINGS}
         found["text_draws"] = TEXT_DRAWS
         return found | {"versions": versions(), "commit": git_commit(self._config.rootpath)}
 
