@@ -19,10 +19,12 @@ from emolib.outputs import scores_file, write_text
 from emolib.records import Row, Store, group
 from emolib.sections import (
     ATTENTION,
+    CONTROLLED,
     PATCHED,
     SCREENED,
     ablation,
     attention,
+    controls,
     heading,
     missing,
     named,
@@ -70,7 +72,7 @@ def write_report(
     }
     screened, ablated = rows.get(SCREENED, []), rows.get(COMPARED, [])
     patched, attended = rows.get(PATCHED, []), rows.get(ATTENTION, [])
-    known = (SCREENED, COMPARED, PATCHED, ATTENTION)
+    known = (SCREENED, COMPARED, PATCHED, CONTROLLED, ATTENTION)
     of_units = {name: rows[name] for name in rows if name.startswith(_UNITS)}
     others = {name: rows[name] for name in rows if name not in (*known, *of_units)}
     folder = out or results / "report"
@@ -81,6 +83,7 @@ def write_report(
         *screening(screened, top_n),
         *ablation(ablated, top_n),
         *patching(patched, top_n),
+        *controls(rows.get(CONTROLLED, []), top_n),
         *units(of_units, top_n),
         *attention(attended, top_n),
         *_models(ablated, patched, screened),

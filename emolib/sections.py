@@ -13,8 +13,8 @@ from emolib.significance import of_rows
 from emolib.stats import unreliable
 
 SCREENED, PATCHED, ATTENTION = "head_screening", "head_patching", "attention_patterns"
-CONFIRMED = "unit_confirmation"
-_CONSTANT, _METRICS, _LAYERS = 0.2, 6, 3
+CONFIRMED, CONTROLLED = "unit_confirmation", "head_controls"
+_CONSTANT, _METRICS, _LAYERS, _CONTROLLED = 0.2, 6, 3, 3
 
 
 def screening(rows: Sequence[Row], top_n: int) -> Iterator[str]:
@@ -169,6 +169,29 @@ def _places(everywhere: dict[Kind, list[Row]]) -> Lines:
             if subject(row) == best:
                 line[position] = mean(row, "recovery")
     return [line for line in lines.values() if any(isinstance(v, float) for v in line.values())]
+
+
+def controls(rows: Sequence[Row], top_n: int) -> Iterator[str]:
+    """Yield the strongest heads of each study beside what should come to nothing."""
+    yield "## Controls"
+    if not rows:
+        yield missing(CONTROLLED)
+        return
+    yield (
+        "Denoise patching of the heads that screening ranks first (Δ logit_diff), and what should "
+        "come to nothing beside it: a random head of the layer, labels shuffled within pairs, a "
+        "rare but unemotional word in the slot. A rank chose the heads, so there is no q."
+    )
+    names = ("denoise", "same_layer", "shuffled_labels", "lexical")
+    yield table(
+        [
+            named(study)
+            | {"head": row.labels.get("head"), "other head": row.labels.get("other_head")}
+            | {name.replace("_", " "): row.values.get(name) for name in names}
+            for study, members in studies(rows).items()
+            for row in strongest(members, "denoise", min(top_n, _CONTROLLED))
+        ]
+    )
 
 
 def attention(rows: Sequence[Row], top_n: int) -> Iterator[str]:

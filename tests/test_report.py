@@ -37,7 +37,7 @@ def changed(folder, change, **options):
 def test_every_section_says_what_was_recorded(results):
     found = sections(write_report(results).read_text("utf-8"))
     assert list(found) == [
-        "In short", "Setup", "Screening", "Ablation", "Patching", "Units",
+        "In short", "Setup", "Screening", "Ablation", "Patching", "Controls", "Units",
         "Attention from the last token", "Models side by side", "What is significant", "Texts",
         "Figures",
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import replace
 from made import make_results
 
 from emolib.records import Row, Store, sort_values
-from emolib.sections import ablation, patching, units
+from emolib.sections import ablation, controls, patching, units
 from emolib.stats import summarize
 
 
@@ -123,3 +123,14 @@ def test_without_units_the_command_is_named():
     text = "\n".join(units({}, 10))
     command = "pytest experiments/exp_unit_screening.py experiments/exp_unit_ablation.py"
     assert f"Not run: `{command}`." in text
+
+
+def test_controls_stand_beside_the_effects_without_a_q():
+    record = {"head": "L0H2", "other_head": "L0H0", "denoise": effects(10.0),
+              "same_layer": effects(0.0), "shuffled_labels": effects(-0.05),
+              "lexical": None}  # fmt: skip
+    weaker = record | {"head": "L1H0", "denoise": effects(1.0)}
+    text = "\n".join(controls(unit_rows("head_controls", weaker, record), 10))
+    assert re.findall(r"\| (L\dH\d) +\| L0H0 ", text) == ["L0H2", "L1H0"]
+    assert re.search(r"\| L0H0 +\| 10\.035 \[.*\] +\| 0\.035 \[", text) and "| q " not in text
+    assert "Not run: `pytest experiments/exp_head_controls.py`." in "\n".join(controls([], 10))
