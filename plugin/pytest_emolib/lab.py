@@ -49,6 +49,7 @@ class Lab:
         self._config = config
         self.profile, self._free = resolve(config)
         self._contexts: dict[tuple[Path, str | None, str | None], str] = {}
+        self._gaps: dict[tuple[str, str], float | None] = {}
         self._shown: list[Row] = []
 
     @property
@@ -232,8 +233,8 @@ class Lab:
 
         clusters = study.prompts("emotion").clusters if study else None
         if study:
-            # Read here, where an error is the item's, for the row's provenance.
-            assert study.clean_gap is None or study.pairs
+            # Read here, where an error is the item's own.
+            self._gaps[study.model.name, study.emotion.name] = study.clean_gap
 
         def summary(vector: Any) -> dict[str, Any]:
             fits = clusters is not None and len(clusters) == len(vector)
@@ -312,7 +313,7 @@ class Lab:
         if study := self.bench.made(case.source, case.emotion):
             found["left_out"] = [list(pair) for pair in study.left_out]
             found["in_pieces"] = list(study.in_pieces)
-            found["clean_gap"] = vars(study).get("clean_gap")
+            found["clean_gap"] = self._gaps.get((study.model.name, study.emotion.name))
         if case.heads:
             found["heads"] = [str(head) for head in self.heads(case)]
         if case.units:
