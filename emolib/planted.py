@@ -193,11 +193,16 @@ def _tokenizer() -> Any:
     return fast(tokenizer_object=tokenizer, bos_token="<bos>")
 
 
-def _feature(index: int) -> Tensor:
+def feature(index: int) -> Tensor:
     """Return u_f = (e_{2f} − e_{2f+1}) / √2: orthonormal, and untouched by centring."""
     vector = torch.zeros(WIDTH, dtype=torch.float64)
     vector[2 * index], vector[2 * index + 1] = 1 / math.sqrt(2), -1 / math.sqrt(2)
     return vector
+
+
+def class_features() -> dict[str, Tensor]:
+    """Return the feature of each class of tokens, and ``const``, which all of them have."""
+    return {name: feature(index) for index, name in enumerate(_CLASSES)}
 
 
 def _plant(hf: Any, tokenizer: Any, plan: Plan) -> None:
@@ -205,8 +210,8 @@ def _plant(hf: Any, tokenizer: Any, plan: Plan) -> None:
         parameter.zero_()
         if name.endswith("weight") and (".ln_" in name or "norm" in name):
             parameter.fill_(1)
-    u = {name: _feature(index) for index, name in enumerate(_CLASSES)}
-    out = {name: _feature(len(_CLASSES) + i) for i, name in enumerate(EMOTION_WORDS)}
+    u = class_features()
+    out = {name: feature(len(_CLASSES) + i) for i, name in enumerate(EMOTION_WORDS)}
     # c² = D(1 − ε) − s² makes var + ε = 1: the first LayerNorm is the identity.
     constant = math.sqrt(WIDTH * (1 - EPS) - STRENGTH**2) * u["const"]
     emotion_of = {word: name for name, word in EMOTION_WORDS.items()}
