@@ -91,14 +91,14 @@ def _gradients(
     layers: list[list[Tensor]] = [[] for _ in paths]
     for batch in prompts.batches(study.batch_size, model.pad, model.device):
         mask = batch.at(study.profile.position)[..., None, None]
-        rows = slice(batch.rows.start, batch.rows.stop)
+        rows = list(batch.rows)
 
         def probe(
             output: Tensor,
             path: str,
             inputs: tuple[Tensor, ...],
             mask: Tensor = mask,
-            rows: slice = rows,
+            rows: list[int] = rows,
         ) -> tuple[Tensor, Tensor]:
             z = engine.split_heads(inputs[0], model.n_heads)
             if values is not None:

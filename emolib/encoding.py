@@ -14,6 +14,9 @@ from emolib.errors import InputError
 from emolib.profiles import Position
 from emolib.prompts import Pair
 
+_BATCH_COST = 256
+"""What a batch of its own costs, in tokens: its layers are called whatever is in it."""
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -54,6 +57,30 @@ class Prompts:
         for start in range(0, len(self), size):
             yield Batch(self, range(start, min(start + size, len(self))), pad, device)
 
+    def buckets(self, size: int, pad: int, device: str | torch.device) -> list[Batch]:
+        """Return the prompts in batches of about one length, each padded to its own longest.
+
+        The split costs the fewest tokens, padding and `_BATCH_COST` for each batch counted in.
+        Which bucket a prompt falls into follows from the prompts alone.
+        """
+        order = sorted(range(len(self)), key=lambda row: (len(self.ids[row]), row))
+        lengths = [len(self.ids[row]) for row in order]
+        # best[i]: (cost, start of the last batch) of the first i prompts.
+        best: list[tuple[int, int]] = [(0, 0)]
+        for end in range(1, len(order) + 1):
+            starts = range(max(0, end - size), end)
+            areas = (best[start][0] + (end - start) * lengths[end - 1] for start in starts)
+            cost, start = min(zip(areas, starts, strict=True))
+            best.append((cost + _BATCH_COST, start))
+        made: list[Batch] = []
+        end = len(order)
+        while end:
+            start = best[end][1]
+            rows = tuple(sorted(order[start:end]))
+            made.append(Batch(self, rows, pad, device, lengths[end - 1]))
+            end = start
+        return made[::-1]
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -64,17 +91,24 @@ class Batch:
         rows: Which prompts it holds.
         pad: Token id of the padding (any: it is masked).
         device: Where the tensors live.
+        columns: How wide it is; None for as wide as the longest of all prompts.
     """
 
     prompts: Prompts
-    rows: range
+    rows: Sequence[int]
     pad: int
     device: str | torch.device
+    columns: int | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of columns, ``seq``."""
+        return self.columns or self.prompts.width
 
     @cached_property
     def input_ids(self) -> Tensor:
         """Token ids, shape ``[batch, seq]``."""
-        width = self.prompts.width
+        width = self.width
         padded = [
             [self.pad] * (width - len(self.prompts.ids[row])) + list(self.prompts.ids[row])
             for row in self.rows
@@ -84,7 +118,7 @@ class Batch:
     @cached_property
     def pads(self) -> Tensor:
         """Number of padding tokens of each row, shape ``[batch]``."""
-        width = self.prompts.width
+        width = self.width
         return torch.tensor(
             [width - len(self.prompts.ids[row]) for row in self.rows], device=self.device
         )
@@ -92,7 +126,7 @@ class Batch:
     @cached_property
     def attention_mask(self) -> Tensor:
         """1 at tokens and 0 at padding, shape ``[batch, seq]``."""
-        columns = torch.arange(self.prompts.width, device=self.device)
+        columns = torch.arange(self.width, device=self.device)
         return (columns >= self.pads[:, None]).long()
 
     @cached_property
@@ -107,21 +141,27 @@ class Batch:
             InputError: When `position` needs slots and the prompts have none, or points at
                 nothing in one of them.
         """
-        columns = torch.arange(self.prompts.width, device=self.device)[None, :]
+        columns = torch.arange(self.width, device=self.device)[None, :]
         if position == "last":
-            return (columns == self.prompts.width - 1).expand(len(self.rows), -1)
+            return (columns == self.width - 1).expand(len(self.rows), -1)
         if position == "all":
             return self.attention_mask.bool()
         start, end = self._slots()
         if position == "slot":
             return (columns >= start) & (columns < end)
-        if position == "after_slot" and bool((end >= self.prompts.width).any()):
+        if position == "after_slot" and bool((end >= self.width).any()):
             row = self.rows[int((end[:, 0] >= self.prompts.width).int().argmax())]
             raise InputError(
                 f"prompt {self.prompts.texts[row][-40:]!r} ends with its slot, so nothing is "
                 "after_slot; use --position last, or let the prompt go on"
             )
         return columns >= end
+
+    def halves(self) -> list[Batch]:
+        """Return the batch in two."""
+        middle = (len(self.rows) + 1) // 2
+        parts = self.rows[:middle], self.rows[middle:]
+        return [Batch(self.prompts, rows, self.pad, self.device, self.columns) for rows in parts]
 
     def _slots(self) -> tuple[Tensor, Tensor]:
         slots = self.prompts.slots

@@ -4,37 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from emolib.decoding import Continuations, Greedy, continuations
 from emolib.encoding import Batch, Prompts
-from emolib.errors import InputError
 from emolib.forwards import DEFAULT_BATCH, Prefix, forward, next_token
-from emolib.heads import Head
-from emolib.interventions import Activations, Intervention, Site
+from emolib.interventions import Activations, Intervention
 from emolib.models import LanguageModel
 from emolib.profiles import Position
+from emolib.stages import Stage, apart, is_normed, path_of, weight_of
 from emolib.tracing import OwnTraceDict
-from emolib.units import LayerUnits, Part, Unit, UnitSet, parts
-
-
-@dataclass(frozen=True)
-class Continuations:
-    """Greedy continuations of some prompts.
-
-    Attributes:
-        ids: Per prompt the generated token ids, an end token included when one came.
-        texts: The same as text, special tokens left out.
-        margins: Per prompt the smallest gap, in logits, between the best and the second token
-            over its steps: a text whose margin is below the float noise may flip.
-    """
-
-    ids: tuple[tuple[int, ...], ...]
-    texts: tuple[str, ...]
-    margins: tuple[float, ...]
+from emolib.units import LayerUnits, Unit, UnitSet, parts
 
 
 @contextmanager
@@ -44,7 +27,7 @@ def intervened(
     batch: Batch,
     position: Position,
     draw: int = 0,
-) -> Iterator[_Stage]:
+) -> Iterator[Stage]:
     """Edit z of heads or units while the context is open, at every forward on `batch` and after.
 
     Interventions on the same head or unit apply in the order given. The hooks are gone when the
@@ -65,7 +48,7 @@ def intervened(
         InputError: When a head or unit is not one of the model's.
         RuntimeError: When an edit returns another shape than it got, or never ran.
     """
-    stage = _Stage(model, interventions, batch, position, draw)
+    stage = Stage(model, interventions, batch, position, draw)
     if not stage.plan:
         yield stage
         return
@@ -73,17 +56,17 @@ def intervened(
     def edit_output(output: Tensor, layer: str, inputs: tuple[Tensor, ...]) -> Tensor:
         z = by_prompt(inputs[0], batch)
         edited, seen = stage.edited(z, layer)
-        if seen and _is_normed(model, seen[0]):
+        if seen and is_normed(model, seen[0]):
             # A norm brings what is left to its size, and where an edit leaves nothing, that is
             # the rounding of the difference below. The last term is what another trace added.
             project: Callable[[Tensor], Tensor] = model.module(layer).forward
             return project(edited.view_as(inputs[0])) + (output - project(inputs[0]))
         # The projection is linear, so adding what the edit changes equals projecting the edited
         # z, costs less, and keeps what another trace on the same module did to the output.
-        for part in _apart(seen):
+        for part in apart(seen):
             columns = stage.columns(part, z)
             change = edited[..., columns] - z[..., columns]
-            output = output + (change @ _weight(model, part)).view_as(output)
+            output = output + (change @ weight_of(model, part)).view_as(output)
         return output
 
     with OwnTraceDict(model.hf, list(stage.plan), retain_output=False, edit_output=edit_output):
@@ -95,105 +78,6 @@ def intervened(
             "ran, so nothing was edited there; check the architecture's row in "
             "emolib.architectures"
         )
-
-
-def _path(model: LanguageModel, part: Part) -> str:
-    """Return the path of the projection whose input a part is of."""
-    return model.attn_out(part.layer) if isinstance(part, Head) else model.mlp_out(part.layer)
-
-
-def _is_normed(model: LanguageModel, part: Part) -> bool:
-    """Tell whether a norm stands between the projection of a part and the residual stream."""
-    row = model.arch
-    return bool(row.post_attn_norm if isinstance(part, Head) else row.post_mlp_norm)
-
-
-def _weight(model: LanguageModel, part: Part) -> Tensor:
-    """Return the rows of that projection that are the part's, ``[d, d_model]``."""
-    if isinstance(part, Head):
-        return model.w_o(part)
-    return model.w_out(part.layer)[list(part.indices)]
-
-
-class _Stage:
-    """What the hooks of one run know."""
-
-    def __init__(
-        self,
-        model: LanguageModel,
-        interventions: Sequence[Intervention],
-        batch: Batch,
-        position: Position,
-        draw: int,
-    ) -> None:
-        self.n_heads = model.n_heads
-        self.batch, self.position, self.draw = batch, position, draw
-        self.mask = batch.at(position)[..., None]
-        self.generated = False
-        self.ran: set[str] = set()
-        self.plan: dict[str, list[tuple[Part, Intervention]]] = {}
-        for intervention in interventions:
-            _check_targets(model, intervention)
-            for part in parts(intervention.targets):
-                self.plan.setdefault(_path(model, part), []).append((part, intervention))
-
-    def edited(self, z: Tensor, path: str) -> tuple[Tensor, list[Part]]:
-        """Return z edited, shape ``[batch, seq, in]``, and which parts of it were.
-
-        Args:
-            z: What goes into the projection, by prompt.
-            path: Path of the projection.
-        """
-        self.ran.add(path)
-        edited, seen = z.clone(), []
-        for part, intervention in self.plan[path]:
-            if self.generated and self.position != "all" and not intervention.every_step:
-                continue
-            columns = self.columns(part, z)
-            before = edited[..., columns]
-            site = Site(part, self.batch, self.position, self.draw, self.generated)
-            after: object = intervention.edit(before.clone(), site)
-            if not isinstance(after, Tensor) or after.shape != before.shape:
-                got = list(after.shape) if isinstance(after, Tensor) else repr(after)
-                last = "d_head" if isinstance(part, Head) else "units"
-                raise RuntimeError(
-                    f"{intervention}: the edit of {part} must return z of the shape it got, "
-                    f"{list(before.shape)} [batch, seq, {last}], got {got}"
-                )
-            after = after.to(before)
-            mask = self.mask[:, -before.shape[1] :]
-            edited[..., columns] = after if self.generated else torch.where(mask, after, before)
-            seen.append(part)
-        return edited, seen
-
-    def columns(self, part: Part, z: Tensor) -> slice | list[int]:
-        """Return which columns of z are a part's."""
-        if isinstance(part, LayerUnits):
-            return list(part.indices)
-        d_head = z.shape[-1] // self.n_heads
-        return slice(part.index * d_head, (part.index + 1) * d_head)
-
-
-def _check_targets(model: LanguageModel, intervention: Intervention) -> None:
-    units = isinstance(intervention.targets, UnitSet)
-    count, what = (model.n_units, "MLP units") if units else (model.n_heads, "heads")
-    for target in intervention.targets:
-        if target.layer >= model.n_layers or target.index >= count:
-            raise InputError(
-                f"{intervention}: {target} does not exist, {model.name} has {model.n_layers} "
-                f"layers of {count} {what}, counted from 0"
-            )
-
-
-def _apart(edited: Sequence[Part]) -> list[Part]:
-    """Return the parts of one layer without overlap: head by head, units all at once."""
-    # Sorted: floats add up differently in another order.
-    heads = sorted({part for part in edited if isinstance(part, Head)})
-    units = [part for part in edited if isinstance(part, LayerUnits)]
-    if not units:
-        return list(heads)
-    indices = sorted({index for part in units for index in part.indices})
-    return [*heads, LayerUnits(units[0].layer, tuple(indices))]
 
 
 def by_prompt(values: Tensor, batch: Batch) -> Tensor:
@@ -277,7 +161,7 @@ def activations(
 def _read_units(
     model: LanguageModel, prompts: Prompts, units: UnitSet, batch_size: int | None
 ) -> dict[Unit, Tensor]:
-    wanted = {_path(model, part): part for part in parts(units) if isinstance(part, LayerUnits)}
+    wanted = {path_of(model, part): part for part in parts(units) if isinstance(part, LayerUnits)}
     read: dict[Unit, list[Tensor]] = {unit: [] for unit in units}
     for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
         with OwnTraceDict(
@@ -307,48 +191,28 @@ def generate(
     At ``last``, ``slot`` and ``after_slot`` z is edited while the prompt is read; at ``all``, and
     by interventions for every step, at every generated token too.
     """
-    ids: list[tuple[int, ...]] = []
-    margins: list[float] = []
+    rows: list[tuple[tuple[int, ...], float]] = []
     for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
         with intervened(model, interventions, batch, position) as stage:
             out = prefix.last(batch) if prefix else forward(model, batch, use_cache=True)
-            rows, gaps = _decode(model, batch, stage, out, max_new_tokens)
-        ids += rows
-        margins += gaps
-    texts = tuple(model.tokenizer.decode(list(row), skip_special_tokens=True) for row in ids)
-    return Continuations(tuple(ids), texts, tuple(margins))
+            rows += _decode(model, batch, stage, out, max_new_tokens)
+    return continuations(model, [ids for ids, _ in rows], [gap for _, gap in rows])
 
 
 def _decode(
-    model: LanguageModel, batch: Batch, stage: _Stage, out: Any, max_new_tokens: int
-) -> tuple[list[tuple[int, ...]], list[float]]:
-    ends = torch.tensor(sorted(_end_ids(model)), device=model.device)
+    model: LanguageModel, batch: Batch, stage: Stage, out: Any, max_new_tokens: int
+) -> list[tuple[tuple[int, ...], float]]:
     mask, places = batch.attention_mask, batch.position_ids[:, -1:]
     stage.generated = True
-    done = torch.zeros(len(batch.rows), dtype=torch.bool, device=model.device)
-    smallest = torch.full((len(batch.rows),), torch.inf, device=model.device)
-    tokens = []
+    greedy = Greedy(model, len(batch.rows))
     for step in range(max_new_tokens):
-        best = out.logits[:, -1].float().topk(2)
-        gaps = best.values[:, 0] - best.values[:, 1]
-        smallest = torch.where(done, smallest, smallest.minimum(gaps))
-        token = best.indices[:, 0]
-        # A row that has ended goes on with end tokens that are cut below.
-        tokens.append(torch.where(done, -1, token))
-        done |= torch.isin(token, ends)
-        if bool(done.all()) or step == max_new_tokens - 1:
+        token = greedy.take(out.logits[:, -1])
+        if greedy.done or step == max_new_tokens - 1:
             break
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         places = places + 1
         out = next_token(model, token, mask, places, out.past_key_values)
-    rows = torch.stack(tokens, dim=1).tolist()
-    return [tuple(t for t in row if t >= 0) for row in rows], smallest.tolist()
-
-
-def _end_ids(model: LanguageModel) -> set[int]:
-    configured = model.hf.generation_config.eos_token_id
-    ids = configured if isinstance(configured, list) else [configured]
-    return {int(i) for i in [*ids, model.tokenizer.eos_token_id] if i is not None}
+    return greedy.rows
 
 
 @torch.no_grad()

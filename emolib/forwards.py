@@ -34,6 +34,11 @@ def forward(model: LanguageModel, batch: Batch, *, keep: int = 1, **options: Any
     return _call(model, *columns, keep=keep, **options)
 
 
+def run_columns(model: LanguageModel, ids: Tensor, mask: Tensor, places: Tensor) -> Any:
+    """Run tokens, masked and placed as given, each ``[batch, seq]``; no cache."""
+    return _call(model, ids, mask, places, keep=1, use_cache=False)
+
+
 def _call(
     model: LanguageModel, ids: Tensor, mask: Tensor, places: Tensor, *, keep: int, **options: Any
 ) -> Any:
@@ -85,12 +90,12 @@ class Prefix:
     ) -> None:
         """Run the prompts, of two tokens or more each."""
         self._model = model
-        self._caches: dict[range, Any] = {}
+        self._caches: dict[tuple[int, ...], Any] = {}
         for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
             columns = batch.input_ids, batch.attention_mask, batch.position_ids
             with torch.no_grad():
                 out = _call(model, *(c[:, :-1] for c in columns), keep=1, use_cache=True)
-            self._caches[batch.rows] = out.past_key_values
+            self._caches[tuple(batch.rows)] = out.past_key_values
 
     def last(self, batch: Batch) -> Any:
         """Run the last token of each prompt and return transformers' output."""
@@ -103,6 +108,6 @@ class Prefix:
         mask = torch.cat([mask, mask.new_ones(len(mask), len(steps) - 1)], dim=1)
         places = batch.position_ids[:, -1:] + steps
         # A forward writes into the cache it is given.
-        cache = copy.deepcopy(self._caches[batch.rows])
+        cache = copy.deepcopy(self._caches[tuple(batch.rows)])
         options = {"past_key_values": cache, "use_cache": True}
         return _call(self._model, tokens, mask, places, keep=keep, **options)

@@ -178,6 +178,8 @@ def mean(targets: Targets, reference: Activations) -> Intervention:
         aligned = set(map(len, prompts.ids)) == {reference.prompts.width}
         if value.ndim == 2 and (site.generated or not aligned):
             value = value.mean(0)
+        if value.ndim == 2:
+            value = value[-z.shape[1] :]
         return value.to(z).expand_as(z)
 
     return Intervention("mean", target_set(targets), apply, tokenwise=True)
@@ -263,7 +265,6 @@ def patch(targets: Targets, source: Activations, *, every_step: bool = False) ->
                 f"patch: expected {len(lengths)} source prompts of the same token lengths, got "
                 f"{len(source.prompts)} that differ; patch between the two sides of aligned pairs"
             )
-        rows = site.batch.rows
-        return source.of(site.target)[rows.start : rows.stop, -z.shape[1] :].to(z)
+        return source.of(site.target)[list(site.batch.rows), -z.shape[1] :].to(z)
 
     return Intervention("patch", target_set(targets), apply, every_step=every_step, tokenwise=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib import engine, metrics, wording
+from emolib.decoding import Continuations
 from emolib.encoding import AlignedPairs, Prompts
 from emolib.errors import InputError
 from emolib.forwards import DEFAULT_BATCH, Prefix
@@ -91,7 +92,7 @@ class Readout:
         return _mean_draws(metrics.kl(clean.logits.mean(0), self.logits))
 
     @cached_property
-    def continuations(self) -> engine.Continuations:
+    def continuations(self) -> Continuations:
         """Greedy continuations."""
         profile = self._study.profile
         return engine.generate(
