@@ -14,7 +14,8 @@ from emolib.encoding import Batch, Prompts
 from emolib.forwards import forward
 from emolib.heads import Head, all_heads
 from emolib.prompts import Side
-from emolib.runs import Study, Table, Vector, to_numpy
+from emolib.runs import Study
+from emolib.scores import Table, Vector, to_numpy
 from emolib.tracing import OwnTraceDict
 
 SIDES: tuple[Side, Side] = ("emotion", "neutral")

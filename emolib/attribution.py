@@ -17,7 +17,8 @@ from emolib.encoding import Batch, Prompts
 from emolib.forwards import forward
 from emolib.heads import Head, all_heads
 from emolib.interventions import patch
-from emolib.runs import Study, Table, to_numpy
+from emolib.runs import Study
+from emolib.scores import Table, to_numpy
 from emolib.stats import split_half
 from emolib.tracing import OwnTraceDict
 

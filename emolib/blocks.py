@@ -510,18 +510,19 @@ def why_not(model: LanguageModel) -> str | None:
 
     Hooks of one's own see nothing where modules do not run, so a model that carries any does not.
     """
-    config = model.hf.config
     if hook_count(model.hf):
         return "it carries hooks"
-    if model.arch.model_type not in BLOCKS:
-        return f"emolib.blocks has no row for {model.arch.model_type!r}"
-    if model.hf.training:
-        return "it is in training mode"
+    return "it is in training mode" if model.hf.training else _misfit(model)
+
+
+def _misfit(model: LanguageModel) -> str | None:
+    config, kind = model.hf.config, model.arch.model_type
+    if kind not in BLOCKS:
+        return f"emolib.blocks has no row for {kind!r}"
     rope = getattr(config, "rope_parameters", None) or {}
-    kinds = [rope] if "rope_type" in rope else [part for part in rope.values() if part]
-    for kind in kinds:
-        if isinstance(kind, dict) and kind.get("rope_type", "default") not in _STATIC_ROPE:
-            return f"its rotary positions depend on the length ({kind['rope_type']})"
+    for part in [rope] if "rope_type" in rope else rope.values():
+        if isinstance(part, dict) and part.get("rope_type", "default") not in _STATIC_ROPE:
+            return f"its rotary positions depend on the length ({part['rope_type']})"
     if getattr(config, "apply_residual_connection_post_layernorm", False):
         return "its residual stream starts after the norm"
     if getattr(config, "add_cross_attention", False):
@@ -531,3 +532,28 @@ def why_not(model: LanguageModel) -> str | None:
         if type(module).__name__ not in _LINEAR:
             return f"a projection is a {type(module).__name__}"
     return None
+
+
+@torch.no_grad()
+def disagreement(model: LanguageModel, ids: Tensor, mask: Tensor, places: Tensor) -> float:
+    """Return how far the layers taken apart are from transformers' own forward.
+
+    Args:
+        model: The model.
+        ids: Token ids, ``[B, T]``.
+        mask: 1 at tokens and 0 at padding, ``[B, T]``.
+        places: Positions, ``[B, T]``.
+
+    Returns:
+        The largest difference of a logit at the last token, over the largest logit.
+    """
+    expected = run_columns(model, ids, mask, places).logits[:, -1].double()
+    blocks, width = Blocks(model), slice(ids.shape[1])
+    stem = blocks.stem(ids, mask, places)
+    resid = stem.hidden[:, None]
+    for layer, frame in zip(blocks.layers, stem.frames, strict=True):
+        query, key, value = layer.qkv(layer.normed(resid), frame.turns_of(width))
+        z = layer.attend(query, (key, value), None, frame.bias_of(width, width.stop))
+        resid = layer.finish(resid, z)
+    difference = blocks.logits(resid[:, 0, -1]).double() - expected
+    return float(difference.abs().max() / expected.abs().max())

@@ -18,7 +18,8 @@ from emolib.errors import InputError
 from emolib.heads import Head
 from emolib.interventions import patch
 from emolib.prompts import Pair, Side
-from emolib.runs import Study, Vector
+from emolib.runs import Study
+from emolib.scores import Vector
 
 CONTROLS = ("same_layer", "shuffled_labels", "lexical")
 """Names of the controls."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,27 @@ Edit = Callable[[Tensor, Site], Tensor]
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How an intervention was made, to make the same of other heads or units.
+
+    Two interventions of equal recipes and equal targets do the same.
+
+    Attributes:
+        make: The function that made it, from targets.
+        arguments: What else it was given, in order.
+        options: What it was given by name.
+    """
+
+    make: Callable[..., Intervention]
+    arguments: tuple[Any, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def of(self, targets: Targets) -> Intervention:
+        """Return the same intervention of other targets."""
+        return self.make(targets, *self.arguments, **dict(self.options))
+
+
+@dataclass(frozen=True)
 class Intervention:
     """One joint edit of a set of heads or of units.
 
@@ -72,6 +94,7 @@ class Intervention:
             ``all`` alone.
         tokenwise: Whether the edit of a token needs no other token's z, so that under ``last`` it
             may be given the last token alone.
+        recipe: How to make the same of other targets; None where that is not known.
     """
 
     kind: str
@@ -80,13 +103,14 @@ class Intervention:
     draws: int = 1
     every_step: bool = False
     tokenwise: bool = False
+    recipe: Recipe | None = None
 
     def __str__(self) -> str:
         """Return ``zero(L0H1+L2H3)``."""
         return f"{self.kind}({self.targets})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activations:
     """z of every head, or of some units, on some prompts, read from one clean run.
 
@@ -141,14 +165,24 @@ class Activations:
 def zero(targets: Targets) -> Intervention:
     """Set z to 0: off-distribution, and it also removes a constant that a head carries."""
     return Intervention(
-        "zero", target_set(targets), lambda z, _: torch.zeros_like(z), tokenwise=True
+        "zero",
+        target_set(targets),
+        lambda z, _: torch.zeros_like(z),
+        tokenwise=True,
+        recipe=Recipe(zero),
     )
 
 
 def scale(targets: Targets, factor: float) -> Intervention:
     """Multiply z; ``scale(targets, 0)`` is `zero`, ``scale(targets, 1)`` changes nothing."""
     name = f"scale[{factor:g}]"
-    return Intervention(name, target_set(targets), lambda z, _: factor * z, tokenwise=True)
+    return Intervention(
+        name,
+        target_set(targets),
+        lambda z, _: factor * z,
+        tokenwise=True,
+        recipe=Recipe(scale, (factor,)),
+    )
 
 
 def edit(
@@ -182,7 +216,13 @@ def mean(targets: Targets, reference: Activations) -> Intervention:
             value = value[-z.shape[1] :]
         return value.to(z).expand_as(z)
 
-    return Intervention("mean", target_set(targets), apply, tokenwise=True)
+    recipe = _recipe(mean, reference)
+    return Intervention("mean", target_set(targets), apply, tokenwise=True, recipe=recipe)
+
+
+def _recipe(make: Callable[..., Intervention], z: Activations, **options: Any) -> Recipe | None:
+    """Return the recipe of an intervention that takes z of all heads; of units each has its own."""
+    return Recipe(make, (z,), tuple(options.items())) if z.z else None
 
 
 def resample(
@@ -208,7 +248,9 @@ def resample(
         donors = [_donor(reference.prompts, prompts, row, site, seed) for row in site.batch.rows]
         return _right_aligned(reference.of(site.target)[donors], z)
 
-    return Intervention("resample", target_set(targets), apply, draws, tokenwise=True)
+    recipe = _recipe(resample, reference, draws=draws, seed=seed)
+    chosen = target_set(targets)
+    return Intervention("resample", chosen, apply, draws, tokenwise=True, recipe=recipe)
 
 
 def _donor(reference: Prompts, prompts: Prompts, row: int, site: Site, seed: int) -> int:
@@ -267,4 +309,11 @@ def patch(targets: Targets, source: Activations, *, every_step: bool = False) ->
             )
         return source.of(site.target)[list(site.batch.rows), -z.shape[1] :].to(z)
 
-    return Intervention("patch", target_set(targets), apply, every_step=every_step, tokenwise=True)
+    return Intervention(
+        "patch",
+        target_set(targets),
+        apply,
+        every_step=every_step,
+        tokenwise=True,
+        recipe=_recipe(patch, source, every_step=every_step),
+    )

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib import engine, metrics, wording
+from emolib.batching import Batches, Request
 from emolib.decoding import Continuations
 from emolib.encoding import AlignedPairs, Prompts
 from emolib.errors import InputError
@@ -18,10 +18,8 @@ from emolib.interventions import Activations, Intervention, mean, resample, zero
 from emolib.models import LanguageModel
 from emolib.profiles import Ablation, Emotion, Position, Profile
 from emolib.prompts import Lexicon, Side
+from emolib.scores import Scores, Vector, mean_draws, score, to_numpy
 from emolib.units import Targets, UnitSet, target_set
-
-Vector = NDArray[np.float64]
-Table = NDArray[np.float64]
 
 
 class Readout:
@@ -35,30 +33,24 @@ class Readout:
         prompts: The prompts run, as text.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        prompts: Prompts,
-        interventions: tuple[Intervention, ...],
-        position: Position,
-    ) -> None:
+    def __init__(self, study: Study, request: Request) -> None:
         """Hold what to run; `Study.run` makes these."""
-        self._study = study
-        self._prompts = prompts
-        self._interventions = interventions
-        self._position = position
-        self.prompts = list(prompts.texts)
+        self._study, self._request = study, request
+        self._prompts = study.prompts(request.side)
+        self.prompts = list(self._prompts.texts)
 
     @cached_property
     def logits(self) -> Tensor:
         """Logits at the last prompt token, shape ``[draws, n_prompts, vocab]``."""
-        profile = self._study.profile
+        study, request = self._study, self._request
+        if study.batches.usable():
+            return study.batches.logits(request)
         return engine.last_logits(
-            self._study.model,
+            study.model,
             self._prompts,
-            self._interventions,
-            position=self._position,
-            batch_size=profile.batch_size,
+            request.interventions,
+            position=request.position,
+            batch_size=study.profile.batch_size,
             prefix=self._prefix,
         )
 
@@ -67,41 +59,64 @@ class Readout:
         study = self._study
         # Where edits are elsewhere the clean run is made as they are, whole.
         if study.profile.position == "last" and engine.may_share(
-            self._prompts, self._interventions, self._position
+            self._prompts, self._request.interventions, self._request.position
         ):
             return study.prefix(self._prompts)
         return None
 
+    @cached_property
+    def _scores(self) -> Scores:
+        study, known = self._study, "logits" in self.__dict__
+        if self._request.interventions and not known and study.batches.usable():
+            return study.batches.scores(self._request)
+        return study.score(self._request, self.logits)
+
     @property
     def logit_diff(self) -> Vector:
         """Mean logit of the emotion's targets less that of neutral's, in logits."""
-        return _mean_draws(metrics.logit_diff(self.logits, *self._study.targets))
+        return self._scores.logit_diff
 
     @property
     def log_odds(self) -> Vector:
-        """Log odds of the emotion's lexicon as the next token, in nats."""
-        return _mean_draws(metrics.log_odds(self.logits, self._study.lexicon_ids))
+        """Log odds of the emotion's lexicon as the next token, in nats.
+
+        Raises:
+            InputError: When no word of the lexicon is one token.
+        """
+        return self._of_lexicon(self._scores.log_odds)
 
     @property
     def prob_mass(self) -> Vector:
-        """Probability of the emotion's lexicon as the next token, in [0, 1]."""
-        return _mean_draws(metrics.prob_mass(self.logits, self._study.lexicon_ids))
+        """Probability of the emotion's lexicon as the next token, in [0, 1].
+
+        Raises:
+            InputError: When no word of the lexicon is one token.
+        """
+        return self._of_lexicon(self._scores.prob_mass)
+
+    def _of_lexicon(self, values: Vector | None) -> Vector:
+        # Where there are none, asking for the ids says why.
+        return to_numpy(self._study.lexicon_ids) if values is None else values
 
     def kl(self, clean: Readout) -> Vector:
         """Return ``KL(clean ‖ this)`` of the next-token distributions, in nats."""
-        return _mean_draws(metrics.kl(clean.logits.mean(0), self.logits))
+        if clean is self._study.run(on=self._request.side):
+            return self._scores.kl
+        return mean_draws(metrics.kl(clean.logits.mean(0), self.logits))
 
     @cached_property
     def continuations(self) -> Continuations:
         """Greedy continuations."""
-        profile = self._study.profile
+        study, request = self._study, self._request
+        if study.batches.usable():
+            return study.batches.continuations(request)
         return engine.generate(
-            self._study.model,
+            study.model,
             self._prompts,
-            self._interventions,
-            max_new_tokens=profile.max_new_tokens,
-            position=self._position,
-            batch_size=profile.batch_size,
+            request.interventions,
+            max_new_tokens=study.profile.max_new_tokens,
+            position=request.position,
+            batch_size=study.profile.batch_size,
             prefix=self._prefix,
         )
 
@@ -168,15 +183,6 @@ class Readout:
         """Return 1 for each prompt whose text differs from the clean one, else 0."""
         pairs = zip(self.texts, clean.texts, strict=True)
         return np.array([float(text != other) for text, other in pairs])
-
-
-def to_numpy(values: Tensor) -> NDArray[np.float64]:
-    """Return a tensor as a float64 array of the same shape, without its gradient."""
-    return values.detach().cpu().double().numpy()
-
-
-def _mean_draws(values: Tensor) -> Vector:
-    return to_numpy(values.mean(0))
 
 
 class Study:
@@ -262,9 +268,20 @@ class Study:
 
     @cached_property
     def lexicon_ids(self) -> Tensor:
-        """Token ids of the lexicon's words that are one token, shape ``[k]``."""
+        """Token ids of the lexicon's words that are one token, shape ``[k]``.
+
+        Raises:
+            InputError: When none of them is.
+        """
         lexicon = self.emotion.lexicon
         return self.model.word_ids((*lexicon.words, *lexicon.targets), "lexicon words")
+
+    @cached_property
+    def _lexicon_ids(self) -> Tensor | None:
+        try:
+            return self.lexicon_ids
+        except InputError:
+            return None
 
     def run(
         self,
@@ -281,10 +298,26 @@ class Study:
         """
         where = position or self.profile.position
         if interventions:
-            return Readout(self, self.prompts(on), interventions, where)
+            return Readout(self, Request(interventions, on, where))
         if on not in self._clean:
-            self._clean[on] = Readout(self, self.prompts(on), (), where)
+            self._clean[on] = Readout(self, Request((), on, where))
         return self._clean[on]
+
+    @cached_property
+    def batches(self) -> Batches[Scores]:
+        """The runs that are computed together."""
+        return Batches(
+            self.model,
+            self.prompts,
+            self.score,
+            batch_size=self.profile.batch_size,
+            max_new_tokens=self.profile.max_new_tokens,
+        )
+
+    def score(self, request: Request, logits: Tensor) -> Scores:
+        """Return what the logits of a run, ``[draws, n_prompts, vocab]``, say."""
+        clean = self.run(on=request.side).logits
+        return score(logits, clean, self.targets, self._lexicon_ids)
 
     @cached_property
     def clean_gap(self) -> float | None:

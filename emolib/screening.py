@@ -21,7 +21,8 @@ from emolib.encoding import Prompts
 from emolib.forwards import forward
 from emolib.frozen_norms import frozen_norms, norm_paths
 from emolib.heads import Head, all_heads
-from emolib.runs import Study, Table, Vector, to_numpy
+from emolib.runs import Study
+from emolib.scores import Table, Vector, to_numpy
 from emolib.stats import rank_correlation, split_half, two_halves, unreliable
 from emolib.tracing import OwnTraceDict
 

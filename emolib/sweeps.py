@@ -159,7 +159,8 @@ class Riders:
             last = final and not edits.whole
             if index == first:
                 z = state.z[:, None, -1:] if last else state.z[:, None]
-                z = z.expand(-1, len(chunk), -1, -1).contiguous()
+                # A copy: edits are made in place.
+                z = z.repeat(1, len(chunk), 1, 1)
             else:
                 normed = layer.normed(resid)
                 query, key, value = layer.qkv(normed, frame.turns_of(columns), last=last)

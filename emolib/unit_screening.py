@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emolib.interventions import mean, zero
-from emolib.runs import Study, Vector
+from emolib.runs import Study
+from emolib.scores import Vector
 from emolib.stats import two_halves, unreliable
 from emolib.unit_scores import UnitRanking, UnitScores, activity, matched, unit_scores
 from emolib.units import Unit, UnitSet
