@@ -15,14 +15,18 @@ from torch import Tensor
 from emolib import engine, metrics
 from emolib.encoding import Batch, Prompts
 from emolib.forwards import forward
+from emolib.gradients import gradients
 from emolib.heads import Head, all_heads
 from emolib.interventions import patch
+from emolib.prompts import Side
+from emolib.resuming import columns_of
 from emolib.runs import Study
 from emolib.scores import Table, to_numpy
 from emolib.stats import split_half
 from emolib.tracing import OwnTraceDict
 
-IG_STEPS = 5
+MIDPOINTS = tuple((k + 0.5) / 5 for k in range(5))
+"""Points of the path from neutral to emotion at which ``atp_ig`` takes the gradient."""
 
 
 def attribution_scores(study: Study) -> dict[str, Table]:
@@ -35,32 +39,71 @@ def attribution_scores(study: Study) -> dict[str, Table]:
     Returns:
         Each of shape ``[n_pairs, H]``, in logits.
     """
-    pairs = study.pairs
-    z_emo, z_neu = study.activations("emotion").z, study.activations("neutral").z
-    change = [emo - neu for emo, neu in zip(z_emo, z_neu, strict=True)]
-
-    def effect(gradients: list[Tensor]) -> Tensor:
-        mask = study.activations("neutral").batch.at(study.profile.position)
-        layers = [
-            torch.einsum("bt,bthd,bthd->bh", mask.double(), step.double(), gradient.double())
-            for step, gradient in zip(change, gradients, strict=True)
-        ]
-        return torch.cat(layers, dim=1)
-
-    midpoints = [(k + 0.5) / IG_STEPS for k in range(IG_STEPS)]
-    path = [
-        effect(
-            _gradients(
-                study, pairs.neutral, [n + a * d for n, d in zip(z_neu, change, strict=True)]
-            )
-        )
-        for a in midpoints
-    ]
+    passes = _rows if study.batches.usable() else _hooked
+    denoise, *path = passes(study, "neutral", [None, *MIDPOINTS])
+    (noise,) = passes(study, "emotion", [None])
     return {
-        "atp_denoise": to_numpy(effect(_gradients(study, pairs.neutral))),
-        "atp_noise": -to_numpy(effect(_gradients(study, pairs.emotion))),
+        "atp_denoise": to_numpy(denoise),
+        "atp_noise": -to_numpy(noise),
         "atp_ig": to_numpy(torch.stack(path).mean(0)),
     }
+
+
+def _rows(study: Study, side: Side, shares: Sequence[float | None]) -> list[Tensor]:
+    """Return ``(z_emo − z_neu) · ∂LD/∂z`` of every head, ``[n_pairs, H]``, at points of a path.
+
+    Args:
+        study: The study.
+        side: Whose prompts run.
+        shares: Per point how far z at Q is moved from neutral to emotion; None for the clean run.
+    """
+    model, position = study.model, study.profile.position
+    z_emo, z_neu = (study.activations(side).z for side in ("emotion", "neutral"))
+    rows: list[list[Tensor]] = [[] for _ in shares]
+    order: list[int] = []
+    blocks, cleans = study.batches.clean(side, position)
+    for clean in cleans:
+        batch = clean.batch
+        tokens = columns_of(batch, (), position)
+        chosen = list(batch.rows)
+        order += chosen
+        emo, neu = ([z[chosen, -tokens:].flatten(-2) for z in side] for side in (z_emo, z_neu))
+        change = [e - n for e, n in zip(emo, neu, strict=True)]
+        values = [
+            None if share is None else [n + share * d for n, d in zip(neu, change, strict=True)]
+            for share in shares
+        ]
+        mask = batch.at(position)[:, -tokens:]
+        found = gradients(blocks, clean, position, study.targets, values)
+        for made, layers in zip(rows, found, strict=True):
+            pairs = zip(change, layers, strict=True)
+            made.append(torch.cat([_effect(mask, *pair, model.n_heads) for pair in pairs], dim=1))
+    back = torch.tensor(order).argsort()
+    return [torch.cat(made)[back] for made in rows]
+
+
+def _hooked(study: Study, side: Side, shares: Sequence[float | None]) -> list[Tensor]:
+    """Return what `_rows` does, of a model that runs whole."""
+    z_emo, z_neu = (study.activations(side).z for side in ("emotion", "neutral"))
+    change = [emo - neu for emo, neu in zip(z_emo, z_neu, strict=True)]
+    mask = study.activations(side).batch.at(study.profile.position)
+    found = []
+    for share in shares:
+        values = (
+            None
+            if share is None
+            else [n + share * step for n, step in zip(z_neu, change, strict=True)]
+        )
+        layers = zip(change, _gradients(study, study.prompts(side), values), strict=True)
+        effects = [_effect(mask, c.flatten(-2), g.flatten(-2), c.shape[2]) for c, g in layers]
+        found.append(torch.cat(effects, dim=1))
+    return found
+
+
+def _effect(mask: Tensor, change: Tensor, gradient: Tensor, n_heads: int) -> Tensor:
+    """Return ``Σ_Q change · gradient`` of each head, ``[B, n_heads]``, in float64."""
+    moved = (change.double() * gradient.double()) * mask[..., None]
+    return engine.split_heads(moved, n_heads).sum((1, 3))
 
 
 def rank(heads: Sequence[Head], scores: Table) -> list[Head]:
@@ -108,8 +151,8 @@ def _gradients(
             leaf = torch.zeros_like(z, requires_grad=True)
             return leaf, model.module(path).forward((z + leaf).flatten(-2))
 
-        gradients, _ = slopes(study, batch, list(paths), probe)
-        for layer, gradient in enumerate(gradients):
+        found, _ = slopes(study, batch, list(paths), probe)
+        for layer, gradient in enumerate(found):
             layers[layer].append(gradient)
     return [torch.cat(parts) for parts in layers]
 
@@ -153,8 +196,8 @@ def slopes(
     with torch.enable_grad(), traces as traced:
         logits = forward(model, batch).logits[:, -1]
         diff = metrics.logit_diff(logits, *study.targets).sum()
-        gradients = torch.autograd.grad(diff, [leaves[path] for path in paths])
-    return list(gradients), {path: traced[path].input.detach() for path in read}
+        found = torch.autograd.grad(diff, [leaves[path] for path in paths])
+    return list(found), {path: traced[path].input.detach() for path in read}
 
 
 def verify(study: Study, ranking: Sequence[Head]) -> dict[Head, tuple[float, float]]:

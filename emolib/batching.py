@@ -22,7 +22,7 @@ from emolib.interventions import Intervention
 from emolib.models import LanguageModel
 from emolib.profiles import Position
 from emolib.prompts import Side
-from emolib.resuming import Cleans
+from emolib.resuming import Clean, Cleans
 from emolib.sweeps import sweep
 from emolib.units import UnitSet
 
@@ -173,7 +173,7 @@ class Batches(Generic[Found]):
                 max_new_tokens=self._new,
                 position=first.position,
                 batch_size=self._size,
-                cleans=self._clean(first.side),
+                cleans=self._of(first.side),
             ):
                 yield requests[index].key, found
 
@@ -209,10 +209,14 @@ class Batches(Generic[Found]):
             [request.interventions for request in requests],
             position=first.position,
             batch_size=self._size,
-            cleans=self._clean(first.side),
+            cleans=self._of(first.side),
         )
 
-    def _clean(self, side: Side) -> Cleans:
+    def clean(self, side: Side, position: Position) -> tuple[Blocks, list[Clean]]:
+        """Return the model and the clean runs of one side, for edits at a position."""
+        return Blocks(self._model), self._of(side).of((), position, more=False)
+
+    def _of(self, side: Side) -> Cleans:
         if side not in self._cleans:
             self._cleans[side] = Cleans(
                 Blocks(self._model), self._prompts(side), self._size, self._new - 1

@@ -94,6 +94,7 @@ class Clean:
             self._advance()
         return self._resid[:, 0, -1]
 
+    @torch.no_grad()
     def _advance(self) -> None:
         index = len(self._states)
         layer, frame = self._blocks.layers[index], self.frames[index]

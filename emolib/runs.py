@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from emolib import engine, metrics, wording
 from emolib.batching import Batches, Request
 from emolib.decoding import Continuations
-from emolib.encoding import AlignedPairs, Prompts
+from emolib.encoding import AlignedPairs, Batch, Prompts
 from emolib.errors import InputError
 from emolib.forwards import DEFAULT_BATCH, Prefix
 from emolib.interventions import Activations, Intervention, mean, resample, zero
@@ -344,10 +345,26 @@ class Study:
         """
         units = _units_of(targets)
         if (side, units) not in self._activations:
+            if units is None and self.batches.usable():
+                self._activations[side, None] = self._clean_z(side)
+                return self._activations[side, None]
             self._activations[side, units] = engine.activations(
                 self.model, self.prompts(side), units, batch_size=self.profile.batch_size
             )
         return self._activations[side, units]
+
+    def _clean_z(self, side: Side) -> Activations:
+        model, prompts = self.model, self.prompts(side)
+        whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
+        _, cleans = self.batches.clean(side, "all")
+        layers = []
+        for layer in range(model.n_layers):
+            parts = [clean.state(layer, clean.batch.width).z for clean in cleans]
+            z = parts[0].new_zeros(len(prompts), prompts.width, parts[0].shape[-1])
+            for clean, part in zip(cleans, parts, strict=True):
+                z[list(clean.batch.rows), -part.shape[1] :] = part
+            layers.append(engine.split_heads(z, model.n_heads))
+        return Activations(prompts, whole, tuple(layers))
 
     @cached_property
     def reference(self) -> Activations:
@@ -367,6 +384,14 @@ class Study:
         emotion, neutral = self.prompts("emotion"), self.prompts("neutral")
         count = min(len(emotion), len(neutral))
         joined = _joined(emotion, neutral, count)
+        if units is None and self.batches.usable():
+            batch = Batch(joined, range(len(joined)), self.model.pad, self.model.device)
+            sides = [self.activations(side).z for side in ("emotion", "neutral")]
+            z = tuple(
+                torch.cat([_widened(part[:count], joined.width) for part in layer])
+                for layer in zip(*sides, strict=True)
+            )
+            return Activations(joined, batch, z)
         return engine.activations(self.model, joined, units, batch_size=self.profile.batch_size)
 
     def ablation(self, kind: Ablation) -> Callable[[Targets], Intervention]:
@@ -383,6 +408,11 @@ class Study:
             return resample(chosen, reference, draws=profile.draws, seed=profile.seed)
 
         return ablate
+
+
+def _widened(z: Tensor, width: int) -> Tensor:
+    """Return z, ``[n, seq, …]``, padded on the left to `width` columns."""
+    return torch.cat([z.new_zeros(len(z), width - z.shape[1], *z.shape[2:]), z], dim=1)
 
 
 def _units_of(targets: Targets | None) -> UnitSet | None:
