@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from emolib.blocks import Blocks, disagreement, why_not
-from emolib.decoding import Continuations, generate
+from emolib.decoding import Continuations, generate, log_probs
 from emolib.encoding import Batch, Prompts
 from emolib.heads import HeadSet
 from emolib.interventions import Intervention
@@ -122,6 +122,7 @@ class Batches(Generic[Found]):
         self._cleans: dict[Side, Cleans] = {}
         self._scores: _Shelf[Found] = _Shelf()
         self._texts: _Shelf[Continuations] = _Shelf()
+        self._fluency: dict[Side, dict[tuple[int, tuple[int, ...]], float]] = {}
         self._agrees: bool | None = None
         self.beside: Beside = lambda targets: [targets]
 
@@ -178,6 +179,25 @@ class Batches(Generic[Found]):
                 yield requests[index].key, found
 
         return self._get(self._texts, request, results)
+
+    def fluency(self, side: Side, ids: Sequence[tuple[int, ...]]) -> list[float]:
+        """Return the mean log-probability, nats per token, of a continuation of each prompt.
+
+        Most runs change few texts, so each is computed once.
+        """
+        known = self._fluency.setdefault(side, {})
+        pairs = list(enumerate(ids))
+        if any(pair not in known for pair in pairs):
+            blocks = Blocks(self._model)
+            for clean in self._of(side).of((), "all", more=True):
+                rows = clean.batch.rows
+                new = [(i, (row, ids[row])) for i, row in enumerate(rows)]
+                new = [(i, pair) for i, pair in new if pair not in known]
+                if new:
+                    places, found = [i for i, _ in new], [pair for _, pair in new]
+                    values = log_probs(blocks, clean, places, [pair[1] for pair in found])
+                    known |= dict(zip(found, values, strict=True))
+        return [known[pair] for pair in pairs]
 
     def _get(
         self,

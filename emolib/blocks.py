@@ -155,6 +155,15 @@ class Frame:
         """Return the bias of some tokens over the first columns."""
         return None if self.bias is None else self.bias[:, :, tokens, :columns]
 
+    def of(self, rows: list[int]) -> Frame:
+        """Return the frame of some of the prompts."""
+
+        def some(part: Tensor) -> Tensor:
+            return part if part.shape[0] == 1 else part[rows]
+
+        turns = self.turns and (some(self.turns[0]), some(self.turns[1]))
+        return Frame(None if self.bias is None else some(self.bias), turns)
+
     def turns_of(self, tokens: slice) -> tuple[Tensor, Tensor] | None:
         """Return the turns of some tokens."""
         if self.turns is None:

@@ -193,3 +193,51 @@ class Decoder:
                 resid = layer.finish(resid, z, edits[index].units)
             resid = resid[:, :, 0]
         return greedy.rows
+
+
+@torch.no_grad()
+def log_probs(
+    blocks: Blocks, clean: Clean, rows: Sequence[int], chosen: Sequence[Sequence[int]]
+) -> list[float]:
+    """Return the mean log-probability (nats per token) of continuations under the clean model.
+
+    Args:
+        blocks: The model.
+        clean: The clean run of the prompts, kept whole, with room for the continuations.
+        rows: Per continuation the row of the batch that it continues.
+        chosen: The continuations, of at least one token each.
+
+    Raises:
+        ValueError: When a continuation has no token.
+    """
+    if not all(chosen):
+        raise ValueError("expected continuations of at least one token, got an empty one")
+    found: list[float] = []
+    most = max(1, ROOM // (max(map(len, chosen)) * blocks.vocab * 16))
+    for start in range(0, len(rows), most):
+        part = slice(start, start + most)
+        found += _log_probs(blocks, clean, list(rows[part]), chosen[part])
+    return found
+
+
+def _log_probs(
+    blocks: Blocks, clean: Clean, rows: list[int], chosen: Sequence[Sequence[int]]
+) -> list[float]:
+    batch, width = clean.batch, max(map(len, chosen))
+    # Padded on the right, where no token before it looks.
+    padded = [[*ids, *[batch.pad] * (width - len(ids))] for ids in chosen]
+    ids = torch.tensor(padded, device=blocks.model.device)
+    inputs = torch.cat([batch.input_ids[rows, -1:], ids[:, :-1]], dim=1)
+    places = batch.position_ids[rows, -1:] + torch.arange(width, device=ids.device)
+    resid = blocks.embed(inputs.flatten(), places.flatten()).view(len(rows), 1, width, -1)
+    columns = slice(batch.width - 1, batch.width - 1 + width)
+    for index, layer in enumerate(blocks.layers):
+        frame = clean.frames[index].of(rows)
+        query, key, value = layer.qkv(layer.normed(resid), frame.turns_of(columns))
+        shared = clean.shared(index, columns.start)
+        before = None if shared is None else (shared[0][rows], shared[1][rows])
+        z = layer.attend(query, (key, value), before, frame.bias_of(columns, columns.stop))
+        resid = layer.finish(resid, z)
+    logits = blocks.logits(resid[:, 0]).float()
+    scores = torch.gather(logits, 2, ids[:, :, None])[..., 0] - logits.logsumexp(-1)
+    return [float(scores[i, : len(row)].mean()) for i, row in enumerate(chosen)]

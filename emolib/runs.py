@@ -171,6 +171,8 @@ class Readout:
     def fluency(self) -> Vector:
         """Mean log-probability of the continuations under the clean model, in nats per token."""
         study = self._study
+        if study.batches.usable():
+            return np.array(study.batches.fluency(self._request.side, self.continuations.ids))
         values = engine.log_probs(
             study.model,
             self._prompts,
@@ -411,7 +413,8 @@ class Study:
 
 
 def _widened(z: Tensor, width: int) -> Tensor:
-    """Return z, ``[n, seq, …]``, padded on the left to `width` columns."""
+    """Return the last columns of z, ``[n, seq, …]``, padded on the left where it has fewer."""
+    z = z[:, -width:]
     return torch.cat([z.new_zeros(len(z), width - z.shape[1], *z.shape[2:]), z], dim=1)
 
 

@@ -102,7 +102,7 @@ def model(request: pytest.FixtureRequest, model_source: Source) -> LanguageModel
 @pytest.fixture
 def study(request: pytest.FixtureRequest, model_source: Source, emotion: Emotion) -> Study:
     """The item's model on its emotion's prompts."""
-    return _lab(request).bench.study(model_source, emotion.name)
+    return _lab(request).study(request.node, model_source, emotion.name)
 
 
 @pytest.fixture

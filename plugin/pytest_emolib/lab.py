@@ -24,6 +24,7 @@ from emolib.tables import write_tables
 from emolib.units import UnitSet, expand_units
 from pytest_emolib.bench import Bench
 from pytest_emolib.cases import ON_PAIRS, Case, make_cases
+from pytest_emolib.companions import Companions
 from pytest_emolib.contexts import SETTINGS, context_of
 from pytest_emolib.gate import Gate
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
@@ -51,6 +52,7 @@ class Lab:
         self._contexts: dict[tuple[Path, str | None, str | None], str] = {}
         self._gaps: dict[tuple[str, str], float | None] = {}
         self._shown: list[Row] = []
+        self.companions: Companions | None = None
 
     @property
     def results(self) -> Path:
@@ -89,6 +91,13 @@ class Lab:
     def bench(self) -> Bench:
         """The models and studies in memory."""
         return Bench(self.profile, self.emotions)
+
+    def study(self, item: pytest.Item, source: Source, emotion: str) -> Study:
+        """Return the study of an item, which computes the item's runs with its companions'."""
+        study = self.bench.study(source, emotion)
+        if self.companions is not None:
+            study.batches.beside = self.companions.beside(item, study)
+        return study
 
     @cached_property
     def gate(self) -> Gate:

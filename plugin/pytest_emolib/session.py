@@ -118,6 +118,14 @@ class ExperimentSession:
         """
         if any(map(_records, session.items)) and not self.config.option.collectonly:
             self._open()
+            self._pair_off(session.items)
+
+    def _pair_off(self, items: list[pytest.Item]) -> None:
+        from pytest_emolib.companions import Companions
+
+        # Where items are dealt out one by one, companions run in other processes.
+        if not self.is_worker or self.config.workerinput.get("emolib_whole"):  # type: ignore[attr-defined]
+            self.lab.companions = Companions(self.lab, items)
 
     def brief(self, node: Any) -> None:
         """Give a worker what it needs of the store: the keys.
@@ -128,6 +136,7 @@ class ExperimentSession:
         if self._expects_experiments():
             self._open()
             node.workerinput["emolib_stored"] = list(self.lab.store)
+            node.workerinput["emolib_whole"] = not _dist_given(self.config)
 
     def _open(self) -> None:
         if not self.is_worker:
