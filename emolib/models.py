@@ -201,6 +201,14 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
     return LanguageModel(hf.to(device), tokenizer, source.name)
 
 
+def describe(source: Source) -> tuple[Any, Any]:
+    """Return the config and the tokenizer of a source, without its weights."""
+    with _quiet(), _as_folder(source) as (folder, options):
+        known: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True} | options
+        config = transformers.AutoConfig.from_pretrained(folder, **known)
+        return config, transformers.AutoTokenizer.from_pretrained(folder, **known)
+
+
 @contextmanager
 def _as_folder(source: Source) -> Iterator[tuple[Path, dict[str, str]]]:
     """Give the folder that transformers reads a model from, and what else it has to know.

@@ -83,6 +83,23 @@ def sweep(
                 yield branch.run, torch.stack(done.pop(branch.run))
 
 
+def fit(tokens: int, size: int, same: int, left: int, *, gpu: bool) -> int:
+    """Return how many runs to put into one batch.
+
+    Args:
+        tokens: What one run computes.
+        size: Bytes that it takes.
+        same: How many of those that are left start at the layer of the next one.
+        left: How many are left.
+        gpu: Whether they run on a GPU.
+    """
+    enough = -(-TOKENS[gpu] // tokens)
+    # Runs that start later would go through layers in which they are still clean: worth it only
+    # where a batch is so small that calling its layers is what takes time.
+    alike = max(same, FEW_TOKENS // tokens)
+    return max(1, min(ROOM // size, enough, alike, left))
+
+
 class Riders:
     """How many runs ride in one batch, and how they are carried through the layers."""
 
@@ -94,18 +111,15 @@ class Riders:
 
     def fitting(self, cleans: Sequence[Clean], todo: Sequence[Branch]) -> int:
         """Return how many of the next branches go into one batch."""
-        model = self.blocks.model
+        model, batches = self.blocks.model, [clean.batch for clean in cleans]
         wide = 6 * model.hf.config.hidden_size + 2 * model.n_units
-        shapes = [(len(c.batch.rows), columns_of(c.batch, todo, self.position)) for c in cleans]
-        most = max(rows * (tokens * wide + 2 * self.blocks.vocab) for rows, tokens in shapes)
-        room = ROOM // (most * torch.finfo(model.hf.dtype).bits // 8)
+        size = torch.finfo(model.hf.dtype).bits // 8
+        shapes = [(len(b.rows), columns_of(b, todo, self.position)) for b in batches]
+        most = max(rows * (tokens * wide + 2 * self.blocks.vocab) * size for rows, tokens in shapes)
         tokens = max(rows * tokens for rows, tokens in shapes)
-        enough = -(-TOKENS[model.device.type == "cuda"] // tokens)
-        # Runs that start later would go through layers in which they are still clean: worth it
-        # only where a batch is so small that calling its layers is what takes time.
-        few = FEW_TOKENS // tokens
         same = sum(branch.first == todo[0].first for branch in todo)
-        return self.limit(min(room, enough, max(same, few), len(todo)))
+        count = fit(tokens, most, same, len(todo), gpu=model.device.type == "cuda")
+        return self.limit(count)
 
     def limit(self, count: int) -> int:
         """Return how many runs to put into a batch that has room for `count`, at least one."""

@@ -67,6 +67,10 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "--batch-size": {"metavar": "N|auto", "help": "prompts per forward (default: auto)"},
     "--seed": {"metavar": "N", "type": int, "help": "seed of every draw"},
     "--fresh": {"action": "store_true", "help": "recompute what the store already holds"},
+    "--plan": {
+        "action": "store_true",
+        "help": "print what would run and what it costs, and run nothing",
+    },
     "--effects-save": {
         "metavar": "NAME",
         "nargs": "?",

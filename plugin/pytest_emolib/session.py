@@ -61,6 +61,19 @@ class ExperimentSession:
             config.addinivalue_line("markers", marker)
         made = config.stash[_KEY] = cls._current = cls(config)
         config.add_cleanup(made._detach)
+        if options.get(config, "--plan"):
+            made.plan_only()
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing is to run: items are listed or planned."""
+        return bool(self.config.option.collectonly or options.get(self.config, "--plan"))
+
+    def plan_only(self) -> None:
+        """Put the plan in the place of the run."""
+        from pytest_emolib.planning import PlanOnly
+
+        self.config.pluginmanager.register(PlanOnly(self.config, self), "emolib_plan")
 
     def _detach(self) -> None:
         # pytester runs a session inside a session; the outer one comes back.
@@ -107,7 +120,7 @@ class ExperimentSession:
             if not self.is_worker:
                 check_rootdir(self.config)
             self.lab.check()
-            if not self.is_worker and not self.config.option.collectonly:
+            if not self.is_worker and not self.is_dry:
                 self.lab.store.check_free()
 
     def begin(self, session: pytest.Session) -> None:
@@ -116,7 +129,7 @@ class ExperimentSession:
         Raises:
             pytest.UsageError: When it cannot be written or another run is writing.
         """
-        if any(map(_records, session.items)) and not self.config.option.collectonly:
+        if any(map(_records, session.items)) and not self.is_dry:
             self._open()
             self._pair_off(session.items)
 
@@ -177,7 +190,7 @@ class ExperimentSession:
 
     def check_effects(self) -> None:
         """Save or compare the effects of this run, with a report for each."""
-        if not self.has_lab or self.is_worker or self.config.option.collectonly:
+        if not self.has_lab or self.is_worker or self.is_dry:
             return
         from emolib.errors import InputError
         from pytest_emolib.gate import reports
