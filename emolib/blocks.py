@@ -447,7 +447,8 @@ class Blocks:
             bias = bias + torch.zeros_like(bias[:1]).masked_fill(
                 ~allowed, torch.finfo(bias.dtype).min
             )
-        turns = given.get("position_embeddings")
+        # Falcon with alibi is given both, and uses alibi.
+        turns = given.get("position_embeddings") if alibi is None else None
         if kind == "gptj":
             table = attention.embed_positions.to(places.device)[places]
             sin, cos = table.to(self.model.hf.dtype).chunk(2, dim=-1)

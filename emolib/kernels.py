@@ -212,8 +212,8 @@ def rotate_halves(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     turned, rest = values[..., :width], values[..., width:]
     first, second = turned.chunk(2, dim=-1)
     cos, sin = cos[:, None, :, None], sin[:, None, :, None]
-    out = turned * cos + torch.cat((-second, first), dim=-1) * sin
-    return torch.cat((out.to(values.dtype), rest), dim=-1) if rest.shape[-1] else out
+    out = (turned * cos + torch.cat((-second, first), dim=-1) * sin).to(values.dtype)
+    return torch.cat((out, rest), dim=-1) if rest.shape[-1] else out
 
 
 def rotate_pairs(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -100,4 +100,3 @@ def test_an_edit_that_changes_nothing_reads_as_the_clean_run(position):
     alone = engine.last_logits(model, prompts, [same], position=position)
     assert torch.equal(alone, engine.last_logits(model, prompts, position=position))
     assert torch.allclose(study.run(same).logits, study.run().logits, atol=1e-10)
-

@@ -1,0 +1,127 @@
+"""Runs that are asked for one by one and computed together."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import HEADS, study_of
+
+from emolib import batching
+from emolib.errors import InputError
+from emolib.heads import Head, HeadSet
+from emolib.interventions import Recipe, edit, mean, patch, resample, scale, zero
+from emolib.patching import patched
+from emolib.units import Unit, UnitSet
+
+SETS = [HeadSet((head,)) for head in HEADS]
+
+
+@pytest.fixture
+def study():
+    return study_of("gpt2")
+
+
+@pytest.fixture
+def sweeps(monkeypatch):
+    """Note the runs of each sweep, and of each decode."""
+    seen = []
+
+    def spy(name):
+        made = getattr(batching, name)
+
+        def noted(model, prompts, runs, **options):
+            seen.append((name, ["+".join(map(str, run)) for run in runs]))
+            return made(model, prompts, runs, **options)
+
+        monkeypatch.setattr(batching, name, noted)
+
+    spy("sweep"), spy("generate")
+    return seen
+
+
+def read(*readouts, text=False):
+    return [readout.texts if text else readout.logit_diff for readout in readouts]
+
+
+def together(study):
+    read(study.run(), study.run(on="neutral"))
+    study.batches.beside = lambda targets: SETS
+
+
+def test_the_first_that_is_asked_for_brings_the_others(study, sweeps):
+    alone = {head: study.run(zero(head)).logit_diff for head in HEADS}
+    other = study_of("gpt2")
+    together(other)
+    sweeps.clear()
+    for head in reversed(HEADS):
+        assert other.run(zero(head)).logit_diff == pytest.approx(alone[head], abs=1e-10)
+    assert len(sweeps) == 1 and set(sweeps[0][1]) == {f"zero({head})" for head in HEADS}
+
+
+def test_runs_of_another_kind_side_or_position_are_batches_of_their_own(study, sweeps):
+    together(study)
+    sweeps.clear()
+    for head in HEADS:
+        read(study.run(zero(head)), study.run(zero(head), position="all"))
+        read(study.run(zero(head), on="neutral"), study.run(scale(head, 2)))
+        read(study.run(mean(head, study.reference)))
+        read(study.run(zero(head)), text=True)
+        study.run(zero(head)).kl(study.run())
+    assert [name for name, _ in sweeps] == ["sweep"] * 5 + ["generate"]
+    assert all(len(runs) == len(HEADS) for _, runs in sweeps)
+
+
+def test_patching_batches_by_direction_and_position(study, sweeps):
+    together(study)
+    sweeps.clear()
+    for head in HEADS:
+        list(patched(study, head))
+    assert len(sweeps) == 8 and all(len(runs) == len(HEADS) for _, runs in sweeps)
+
+
+def test_what_nothing_is_known_of_runs_alone(study, sweeps):
+    together(study)
+    sweeps.clear()
+    read(study.run(edit(HEADS[0], lambda z: 2 * z)))
+    read(study.run(zero(HEADS[0]), scale(HEADS[1], 2)))
+    assert [len(runs) for _, runs in sweeps] == [1, 1]
+
+
+def test_a_companion_that_cannot_run_harms_no_other(study):
+    """Asked for itself it says what is wrong with it."""
+    expected = study.run(zero(HEADS[0])).logit_diff
+    other = study_of("gpt2")
+    other.batches.beside = lambda targets: [*SETS, HeadSet((Head(9, 9),))]
+    assert other.run(zero(HEADS[0])).logit_diff == pytest.approx(expected, abs=1e-10)
+    with pytest.raises(InputError, match="L9H9 does not exist"):
+        read(other.run(zero(Head(9, 9))))
+    assert other.run(zero(HEADS[3])).texts
+
+
+def test_a_recipe_makes_the_same_of_other_targets(study):
+    z = study.activations("neutral")
+    for made in (
+        zero(HEADS[0]),
+        scale(HEADS[0], 0.5),
+        mean(HEADS[0], z),
+        patch(HEADS[0], z, every_step=True),
+        resample(HEADS[0], z, draws=3, seed=5),
+    ):
+        other = made.recipe.of(HEADS[6])
+        assert (other.kind, other.draws, other.every_step) == (
+            made.kind,
+            made.draws,
+            made.every_step,
+        )
+        assert str(other.targets) == "L1H2" and other.recipe == made.recipe
+        again = study_of("gpt2").run(other).logits
+        assert torch.equal(again, study.run(other).logits)
+    assert Recipe(scale, (0.5,)) != Recipe(scale, (2,))
+    assert zero(HEADS[0]).recipe != scale(HEADS[0], 0).recipe
+
+
+def test_edits_of_units_from_activations_of_their_own_have_no_recipe(study):
+    units = UnitSet((Unit(0, 1),))
+    z = study.activations("neutral", units)
+    assert patch(units, z).recipe is None and mean(units, z).recipe is None
+    assert zero(units).recipe is not None
