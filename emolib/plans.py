@@ -104,8 +104,9 @@ def shape_of(config: Any, n_units: int, dtype: str) -> Shape:
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     keys = getattr(config, "num_key_value_heads", None) or heads
-    if config.model_type == "falcon" and not config.new_decoder_architecture:
-        keys = 1 if config.multi_query else heads
+    if config.model_type == "falcon":
+        of_old = 1 if config.multi_query else heads
+        keys = config.num_kv_heads if config.new_decoder_architecture else of_old
     return Shape(
         n_layers=config.num_hidden_layers,
         n_heads=heads,

@@ -1,0 +1,81 @@
+"""Items that differ in heads alone are computed together, and each is still its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+COUNTED = """
+import pytest
+from emolib import batching
+from emolib.interventions import zero, scale
+
+_sweep = batching.sweep
+
+
+def sweep(model, prompts, runs, **options):
+    with open("sweeps.txt", "a") as file:
+        print(len(runs), file=file)
+    return _sweep(model, prompts, runs, **options)
+
+
+batching.sweep = sweep
+
+
+def exp_effect(run, heads, record):
+    clean, ablated = run(), run(zero(heads))
+    record(logit_diff=ablated.logit_diff - clean.logit_diff)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2])
+def exp_scaled(run, heads, factor, record):
+    record(logit_diff=run(scale(heads, factor)).logit_diff)
+"""
+
+
+@pytest.fixture
+def counted(folder):
+    (folder.path / "exp_effect.py").unlink(missing_ok=True)
+    folder.write("exp_heads.py", COUNTED)
+
+    def run(*args):
+        done = folder.python("-m", "pytest", "--profile", "small", "-q", *args)
+        log = folder.path / "sweeps.txt"
+        sizes = [int(line) for line in log.read_text().split()] if log.exists() else []
+        log.unlink(missing_ok=True)
+        return done, sorted(sizes, reverse=True)
+
+    return run
+
+
+def effects(folder):
+    lines = (folder.results() / "records.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    return {row["item"]: row["vectors"]["logit_diff"] for row in rows}
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["serial", "n2"])
+def test_all_items_are_one_sweep_and_one_item_is_one_row(folder, counted, workers):
+    done, sizes = counted(*workers)
+    assert done.returncode == 0, done.stdout
+    # Three head sets; of each factor of their own; and clean runs, by themselves.
+    assert [size for size in sizes if size > 1] == [3, 3, 3]
+    together = effects(folder)
+    done, sizes = counted("--fresh", "-k", "exp_effect and L2H0", *workers)
+    assert done.returncode == 0 and set(sizes) == {1}
+    alone = effects(folder)
+    item = next(item for item in alone if "exp_effect" in item and "L2H0" in item)
+    assert alone[item] == pytest.approx(together[item], abs=1e-5)
+
+
+def test_items_in_the_store_are_not_computed_again(counted):
+    counted("-k", "exp_effect and L2H0")
+    done, sizes = counted("-k", "exp_effect")
+    assert "3 recorded" in done.stdout and max(sizes) == 2
+
+
+def test_where_items_are_dealt_out_one_by_one_each_runs_alone(counted):
+    done, sizes = counted("-k", "exp_effect", "-n", "2", "--dist", "load")
+    assert done.returncode == 0, done.stdout
+    assert set(sizes) == {1}
