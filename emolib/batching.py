@@ -7,11 +7,13 @@ as fit, and what each says is kept, a number per prompt and metric, until it is 
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 from torch import Tensor
 
 from emolib.blocks import Blocks, disagreement, why_not
@@ -23,13 +25,16 @@ from emolib.models import LanguageModel
 from emolib.profiles import Position
 from emolib.prompts import Side
 from emolib.resuming import Clean, Cleans
+from emolib.scores import Scores
 from emolib.sweeps import sweep
 from emolib.units import UnitSet
+
+STRONGEST, SAMPLE = 10, 5
+"""Runs of a sweep in half precision that are computed again in full: the strongest, and others."""
 
 TOLERANCE = {"float64": 1e-5, "float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
 """How far, relative to the largest logit, the layers taken apart may be from the model's own."""
 
-Found = TypeVar("Found")
 Kept = TypeVar("Kept")
 Beside = Callable[[HeadSet | UnitSet], Sequence[HeadSet | UnitSet]]
 
@@ -96,31 +101,39 @@ class _Shelf(Generic[Kept]):
         return key in self.found or any(key in pending for pending, _ in self.coming)
 
 
-class Batches(Generic[Found]):
+class Batches:
     """The runs on one model's prompts, computed together where they can be."""
 
     def __init__(
         self,
         model: LanguageModel,
         prompts: Callable[[Side], Prompts],
-        reduce: Callable[[Request, Tensor], Found],
+        reduce: Callable[[Tensor, Tensor], Scores],
         *,
         batch_size: int | None,
         max_new_tokens: int,
+        half: LanguageModel | None = None,
+        seed: int = 0,
     ) -> None:
         """Hold what runs.
 
         Args:
             model: The model.
             prompts: From a side to its prompts.
-            reduce: From a run and its logits ``[draws, n, vocab]`` to what is kept of it.
+            reduce: From a run's logits ``[draws, n, vocab]`` and the clean run's to its scores.
             batch_size: Prompts per batch; None for as many as fit.
             max_new_tokens: Tokens of a continuation.
+            half: The same model in half precision, for sweeps of many runs.
+            seed: Draws the runs that half precision is checked on.
         """
+        self._half, self._seed = half, seed
+        self.errors: list[float] = []
+        self.read: set[str] = set()
+        self._logits: dict[tuple[Side, bool], Tensor] = {}
         self._model, self._prompts, self._reduce = model, prompts, reduce
         self._size, self._new = batch_size, max_new_tokens
-        self._cleans: dict[Side, Cleans] = {}
-        self._scores: _Shelf[Found] = _Shelf()
+        self._cleans: dict[tuple[Side, bool], Cleans] = {}
+        self._scores: _Shelf[Scores] = _Shelf()
         self._texts: _Shelf[Continuations] = _Shelf()
         self._fluency: dict[Side, dict[tuple[int, tuple[int, ...]], float]] = {}
         self._agrees: bool | None = None
@@ -149,18 +162,55 @@ class Batches(Generic[Found]):
         )
         return False
 
-    def scores(self, request: Request) -> Found:
+    def scores(self, request: Request) -> Scores:
         """Return what is kept of a run's logits."""
+        found = self._get(self._scores, request, self._halved if self._half else self._scored)
+        self.read.add(found.dtype)
+        return found
 
-        def results(requests: Sequence[Request]) -> Iterator[tuple[Any, Found]]:
-            for index, logits in self._sweep(requests):
-                yield requests[index].key, self._reduce(requests[index], logits)
+    def _scored(
+        self, requests: Sequence[Request], *, half: bool = False
+    ) -> Iterator[tuple[Any, Scores]]:
+        clean = self._clean(requests[0].side, half=half)
+        for index, logits in self._sweep(requests, half=half):
+            yield requests[index].key, self._reduce(logits, clean)
 
-        return self._get(self._scores, request, results)
+    def _halved(self, requests: Sequence[Request]) -> Iterator[tuple[Any, Scores]]:
+        """Yield scores in half precision, the strongest again in full.
+
+        The clean run is in full precision, and what half precision says is how far a run is from
+        the clean one. Runs drawn at random are computed in both, which is what `errors` holds.
+        """
+        if len(requests) <= STRONGEST + SAMPLE or requests[0].key is None:
+            yield from self._scored(requests)
+            return
+        side = requests[0].side
+        full, half = (self._clean(side, half=is_half) for is_half in (False, True))
+        base, low = self._reduce(full, full), self._reduce(half, half)
+        found = dict(self._scored(requests, half=True))
+        steps = {key: scores.logit_diff - low.logit_diff for key, scores in found.items()}
+        order = sorted(steps, key=lambda key: -abs(float(np.mean(steps[key]))))
+        drawn = random.Random(self._seed).sample(order[STRONGEST:], SAMPLE)
+        again = {*order[:STRONGEST], *drawn}
+        exact = dict(self._scored([one for one in requests if one.key in again]))
+        for key in drawn:
+            apart = np.abs(exact[key].logit_diff - base.logit_diff - steps[key])
+            self.errors.append(float(apart.max()))
+        for key, scores in found.items():
+            yield key, exact[key] if key in exact else base.moved(low, scores)
+
+    @property
+    def precision(self) -> str:
+        """The types of the scores that were read since it was last asked for, with the error."""
+        read, self.read = sorted(self.read), set()
+        error = f" ±{max(self.errors):.2g}" if self.errors else ""
+        return ", ".join(name if name.startswith("float") else name + error for name in read)
 
     def logits(self, request: Request) -> Tensor:
         """Return a run's logits at the last token, ``[draws, n_prompts, vocab]``."""
-        return next(logits for _, logits in self._sweep([request]))
+        if not request.interventions:
+            return self._clean(request.side, half=False)
+        return next(logits for _, logits in self._sweep([request], half=False))
 
     def continuations(self, request: Request) -> Continuations:
         """Return a run's greedy continuations."""
@@ -221,24 +271,35 @@ class Batches(Generic[Found]):
                 raise
             return next(results([request]))[1]
 
-    def _sweep(self, requests: Sequence[Request]) -> Iterator[tuple[int, Tensor]]:
+    def _sweep(self, requests: Sequence[Request], *, half: bool) -> Iterator[tuple[int, Tensor]]:
         first = requests[0]
         return sweep(
-            self._model,
+            self._of_type(half),
             self._prompts(first.side),
             [request.interventions for request in requests],
             position=first.position,
             batch_size=self._size,
-            cleans=self._of(first.side),
+            cleans=self._of(first.side, half=half),
         )
+
+    def _of_type(self, half: bool) -> LanguageModel:
+        return self._half if half and self._half is not None else self._model
+
+    def _clean(self, side: Side, *, half: bool) -> Tensor:
+        """Return the clean run's logits, ``[1, n_prompts, vocab]``."""
+        if (side, half) not in self._logits:
+            clean = Request((), side, "last")
+            (found,) = (logits for _, logits in self._sweep([clean], half=half))
+            self._logits[side, half] = found
+        return self._logits[side, half]
 
     def clean(self, side: Side, position: Position) -> tuple[Blocks, list[Clean]]:
         """Return the model and the clean runs of one side, for edits at a position."""
         return Blocks(self._model), self._of(side).of((), position, more=False)
 
-    def _of(self, side: Side) -> Cleans:
-        if side not in self._cleans:
-            self._cleans[side] = Cleans(
-                Blocks(self._model), self._prompts(side), self._size, self._new - 1
-            )
-        return self._cleans[side]
+    def _of(self, side: Side, *, half: bool = False) -> Cleans:
+        if (side, half) not in self._cleans:
+            blocks = Blocks(self._of_type(half))
+            prompts = self._prompts(side)
+            self._cleans[side, half] = Cleans(blocks, prompts, self._size, self._new - 1)
+        return self._cleans[side, half]

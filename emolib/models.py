@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -199,6 +200,21 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
     hf, found = loaded
     _check_whole(source, found)
     return LanguageModel(hf.to(device), tokenizer, source.name)
+
+
+def why_no_half(device: str) -> str | None:
+    """Return why a device is no faster in bfloat16 than in float32, None where it is."""
+    if device.startswith("cuda"):
+        fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    else:
+        cpu: Any = torch.cpu
+        fast = device != "cpu" or cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
+    return None if fast else f"this {device} computes it no faster than float32"
+
+
+def in_half(model: LanguageModel) -> LanguageModel:
+    """Return a copy of a model in bfloat16."""
+    return LanguageModel(copy.deepcopy(model.hf).to(torch.bfloat16), model.tokenizer, model.name)
 
 
 def describe(source: Source) -> tuple[Any, Any]:

@@ -70,7 +70,7 @@ class Readout:
         study, known = self._study, "logits" in self.__dict__
         if self._request.interventions and not known and study.batches.usable():
             return study.batches.scores(self._request)
-        return study.score(self._request, self.logits)
+        return study.score(self.logits, study.run(on=self._request.side).logits)
 
     @property
     def logit_diff(self) -> Vector:
@@ -206,6 +206,7 @@ class Study:
         emotion: Emotion,
         profile: Profile,
         lexicons: Mapping[str, Lexicon] | None = None,
+        half: LanguageModel | None = None,
     ) -> None:
         """Encode the prompts.
 
@@ -215,11 +216,12 @@ class Study:
             profile: The settings.
             lexicons: By emotion the lexicons that texts are read with; the emotion's own alone
                 when None.
+            half: The same model in half precision, in which sweeps of many runs are computed.
 
         Raises:
             InputError: When no pair aligns, a prompt is too long, or no target word is one token.
         """
-        self.model, self.emotion, self.profile = model, emotion, profile
+        self.model, self.emotion, self.profile, self.half = model, emotion, profile, half
         self.lexicons = {emotion.name: emotion.lexicon} if lexicons is None else dict(lexicons)
         self.targets = model.target_ids(emotion.lexicon, emotion.neutral)
         new = profile.max_new_tokens
@@ -307,7 +309,7 @@ class Study:
         return self._clean[on]
 
     @cached_property
-    def batches(self) -> Batches[Scores]:
+    def batches(self) -> Batches:
         """The runs that are computed together."""
         return Batches(
             self.model,
@@ -315,11 +317,12 @@ class Study:
             self.score,
             batch_size=self.profile.batch_size,
             max_new_tokens=self.profile.max_new_tokens,
+            half=self.half,
+            seed=self.profile.seed,
         )
 
-    def score(self, request: Request, logits: Tensor) -> Scores:
-        """Return what the logits of a run, ``[draws, n_prompts, vocab]``, say."""
-        clean = self.run(on=request.side).logits
+    def score(self, logits: Tensor, clean: Tensor) -> Scores:
+        """Return what logits ``[draws, n_prompts, vocab]`` say, beside the clean run's."""
         return score(logits, clean, self.targets, self._lexicon_ids)
 
     @cached_property

@@ -24,12 +24,29 @@ class Scores:
             one token.
         prob_mass: See `emolib.metrics.prob_mass`; None likewise.
         kl: ``KL(clean ‖ this)``, in nats, 0 of the clean run itself.
+        dtype: The type that it was computed in.
     """
 
     logit_diff: Vector
     log_odds: Vector | None
     prob_mass: Vector | None
     kl: Vector
+    dtype: str = "float32"
+
+    def moved(self, old: Scores, new: Scores) -> Scores:
+        """Return these scores moved by as much as `new` is from `old`, in the type of `new`.
+
+        Args:
+            old: Of the clean run.
+            new: Of the run, both in one type; these are of the clean run in another.
+        """
+
+        def step(name: str) -> Vector | None:
+            here, before, after = (getattr(of, name) for of in (self, old, new))
+            return None if here is None else here + after - before
+
+        diff = self.logit_diff + new.logit_diff - old.logit_diff
+        return Scores(diff, step("log_odds"), step("prob_mass"), new.kl, new.dtype)
 
 
 def score(
@@ -44,12 +61,14 @@ def score(
         words: Token ids of the lexicon, None where it has none.
     """
     diff = metrics.logit_diff(logits, *targets)
+    dtype = str(logits.dtype).removeprefix("torch.")
     logits = logits.double()
     return Scores(
         mean_draws(diff),
         None if words is None else mean_draws(metrics.log_odds(logits, words)),
         None if words is None else mean_draws(metrics.prob_mass(logits, words)),
         mean_draws(metrics.kl(clean.mean(0), logits)),
+        dtype,
     )
 
 

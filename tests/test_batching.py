@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from tiny import HEADS, study_of
+from tiny import HEADS, profile, study_of, tiny_emotion, tiny_model
 
 from emolib import batching
 from emolib.errors import InputError
 from emolib.heads import Head, HeadSet
 from emolib.interventions import Recipe, edit, mean, patch, resample, scale, zero
+from emolib.models import in_half
 from emolib.patching import patched
+from emolib.runs import Study
 from emolib.units import Unit, UnitSet
 
 SETS = [HeadSet((head,)) for head in HEADS]
@@ -125,3 +128,53 @@ def test_edits_of_units_from_activations_of_their_own_have_no_recipe(study):
     z = study.activations("neutral", units)
     assert patch(units, z).recipe is None and mean(units, z).recipe is None
     assert zero(units).recipe is not None
+
+
+def halved(monkeypatch, **sizes):
+    """Give a study in float32 with its twin in bfloat16, on few runs, and one without."""
+    for name, value in sizes.items():
+        monkeypatch.setattr(batching, name, value)
+    model = tiny_model("gpt2")
+    twin = in_half(model)
+    half, full = (Study(model, tiny_emotion(), profile(), half=h) for h in (twin, None))
+    half.batches.beside = full.batches.beside = lambda targets: SETS
+    return half, full
+
+
+def test_half_precision_says_the_strongest_in_full_and_how_far_off_it_is(monkeypatch):
+    half, full = halved(monkeypatch, STRONGEST=2, SAMPLE=3)
+    clean, effects, types = full.run(), {}, {}
+    for head in HEADS:
+        exact = full.run(zero(head)).logit_diff - clean.logit_diff
+        effects[head] = float(np.mean(exact))
+        low = half.run(zero(head)).logit_diff - half.run().logit_diff
+        types[head] = half.batches.precision
+        if types[head] == "float32":
+            assert low == pytest.approx(exact, abs=1e-6)
+        else:
+            # Of other bits, but no further off than some times the error that is told.
+            assert 0 < np.abs(low - exact).max() < 5 * max(half.batches.errors)
+    order = sorted(HEADS, key=lambda head: -abs(effects[head]))
+    assert {types[head] for head in order[:2]} == {"float32"}
+    lows = [kind for kind in types.values() if kind != "float32"]
+    assert len(half.batches.errors) == 3 and len(lows) == len(HEADS) - 5
+    assert set(lows) == {f"bfloat16 ±{max(half.batches.errors):.2g}"}
+    assert 1e-4 < max(half.batches.errors) < 0.5
+
+
+def test_the_error_is_measured_and_not_assumed(monkeypatch):
+    half, _ = halved(monkeypatch, STRONGEST=2, SAMPLE=3)
+    with torch.no_grad():
+        half.half.hf.transformer.h[1].mlp.c_proj.weight.mul_(1.5)
+    read(half.run(zero(HEADS[0])))
+    assert max(half.batches.errors) > 0.05
+
+
+def test_few_runs_texts_and_clean_runs_are_in_full_precision(monkeypatch):
+    half, full = halved(monkeypatch)
+    assert half.run().logits.dtype == torch.float32
+    assert half.run(zero(HEADS[0])).logit_diff == pytest.approx(full.run(zero(HEADS[0])).logit_diff)
+    assert half.batches.precision == "float32" and not half.batches.errors
+    assert half.run(zero(HEADS[0])).texts == full.run(zero(HEADS[0])).texts
+    one = half.run(edit(HEADS[0], lambda z: z * 0))
+    assert one.logit_diff == pytest.approx(half.run(zero(HEADS[0])).logit_diff, abs=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class Bench:
         self._profile = profile
         self._emotions = emotions
         self._models: dict[str, LanguageModel] = {}
+        self._halves: dict[str, LanguageModel] = {}
         self._studies: dict[tuple[str, str], Study] = {}
         self._screenings: dict[tuple[str, str], Screening] = {}
         self._attention: dict[tuple[str, str], LastAttention] = {}
@@ -52,10 +54,23 @@ class Bench:
                 torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
             self._models.clear()
             self._forget_studies()
-            self._models[source.name] = load(
-                source, device=self._profile.device, dtype=self._profile.dtype
-            )
+            dtype = "float32" if self._profile.dtype == "bfloat16" else self._profile.dtype
+            self._models[source.name] = load(source, device=self._profile.device, dtype=dtype)
         return self._models[source.name]
+
+    def _half(self, source: Source) -> LanguageModel | None:
+        """Return a model in bfloat16, for sweeps, where that is asked for and can be had."""
+        from emolib.models import in_half, why_no_half
+
+        if self._profile.dtype != "bfloat16":
+            return None
+        if reason := why_no_half(self._profile.device):
+            warnings.warn(f"--dtype bfloat16: {reason}; all runs are in float32", stacklevel=2)
+            return None
+        if source.name not in self._halves:
+            self._halves.clear()
+            self._halves[source.name] = in_half(self.model(source))
+        return self._halves[source.name]
 
     def study(self, source: Source, emotion: str) -> Study:
         """Return a model on an emotion's prompts; the last one asked for is kept."""
@@ -66,7 +81,9 @@ class Bench:
             model = self.model(source)
             self._forget_studies()
             lexicons = {name: found.lexicon for name, found in self._emotions.items()}
-            self._studies[key] = Study(model, self._emotions[emotion], self._profile, lexicons)
+            self._studies[key] = Study(
+                model, self._emotions[emotion], self._profile, lexicons, self._half(source)
+            )
         return self._studies[key]
 
     def _forget_studies(self) -> None:

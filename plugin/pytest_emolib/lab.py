@@ -249,6 +249,9 @@ class Lab:
             fits = clusters is not None and len(clusters) == len(vector)
             return summarize(vector, clusters if fits else None, seed=self.profile.seed)
 
+        if study and study.half is not None:
+            # Of scores alone: what is read of texts and clean runs is in full precision.
+            values = values | {"precision": study.batches.precision or "float32"}
         row = sort_values(values, summary)
         columns = [*row["vectors"].values(), *row["texts"].values(), *row["lists"].values()]
         if study and clusters and any(len(column) == len(clusters) for column in columns):
