@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from emolib.heads import Head
 from emolib.profiles import Emotion, Profile
 from emolib.sources import Source
+from pytest_emolib.threads import limit_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,13 +45,10 @@ class Bench:
     def model(self, source: Source) -> LanguageModel:
         """Return a model with its weights; the last one asked for is kept."""
         if source.name not in self._models:
-            import torch
-
             from emolib.models import load
 
-            if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
-                # Each worker would otherwise start as many threads as there are cores.
-                torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+            # Once more: an experiment may have loaded torch, and set it, since the session began.
+            limit_threads()
             self._models.clear()
             self._forget_studies()
             dtype = "float32" if self._profile.dtype == "bfloat16" else self._profile.dtype

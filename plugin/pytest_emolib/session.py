@@ -114,7 +114,9 @@ class ExperimentSession:
         if not self._expects_experiments():
             return
         from pytest_emolib.settings import check_rootdir
+        from pytest_emolib.threads import limit_threads
 
+        limit_threads()
         self.progress.session = session
         with _usage_errors():
             if not self.is_worker:

@@ -1,0 +1,37 @@
+"""Threads under ``-n``: each worker takes its share of the cores, before it computes anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# OpenMP's first: where the others are not given it is theirs too.
+_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+def share() -> int | None:
+    """Return how many threads a worker may use, ``cores // workers``; None outside workers."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+    return max(1, _cores() // workers) if workers else None
+
+
+def limit_threads() -> None:
+    """Keep this worker to its share; otherwise each starts as many threads as there are cores.
+
+    Pools read the environment when their library is loaded, and torch is told where it is loaded
+    already. Fewer threads that the user asked for stay fewer.
+    """
+    if (most := share()) is None:
+        return
+    for name in _POOLS:
+        given = os.environ.get(name) or os.environ.get(_POOLS[0], "")
+        os.environ[name] = str(min(most, int(given)) if given.isdecimal() else most)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(min(most, torch.get_num_threads()))
+
+
+def _cores() -> int:
+    # In a container or under taskset fewer than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
