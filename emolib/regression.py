@@ -12,7 +12,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 REPLAY_ABSOLUTE = REPLAY_RELATIVE = 1e-3
 SHARE_OF_EFFECT, SHARE_OF_GAP, LEAST = 0.2, 0.02, 0.05
@@ -126,6 +125,9 @@ def judge(
 
 
 def _interval(values: NDArray[np.float64], level: float) -> tuple[float, float]:
+    # Imported here: every run reads this module, few compare anything, and scipy is slow to load.
+    from scipy import special
+
     # One pair has no spread, so it never gets here.
     mean, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
     half = float(special.stdtrit(len(values) - 1, (1 + level) / 2)) * error

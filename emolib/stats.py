@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as scipy_stats
 
 BOOTSTRAPS = 10_000
 SPLITS = 100
@@ -20,6 +19,13 @@ RELIABLE = 0.8
 FEWEST = 8
 # Float noise of a model in float32: logits of 10 differ by 1e-6 from one order of sums to another.
 _TINY = 1e-6
+
+
+def _scipy_stats() -> Any:
+    # Not above: it takes half a second to load, and runs that record no vector do without it.
+    from scipy import stats
+
+    return stats
 
 
 def summarize(
@@ -80,6 +86,7 @@ def _interval(
 
     if len(sums) < FEWEST:
         return _t_interval(sums, sizes)
+    scipy_stats = _scipy_stats()
 
     def ratio(sums: Any, sizes: Any, axis: int = -1) -> Any:
         return sums.sum(axis=axis) / sizes.sum(axis=axis)
@@ -112,6 +119,7 @@ def expanded_level(clusters: int) -> float:
     takes Student's t of the full one. Hesterberg (2015), "What teachers should know about the
     bootstrap", The American Statistician 69(4).
     """
+    scipy_stats = _scipy_stats()
     quantile = scipy_stats.t.ppf(0.975, clusters - 1) * math.sqrt(clusters / (clusters - 1))
     return float(1 - 2 * scipy_stats.norm.sf(quantile))
 
@@ -120,7 +128,7 @@ def _t_interval(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> list[f
     """Return Student's t interval of the ratio of sums to sizes, by its linear approximation."""
     count, mean = len(sums), sums.sum() / sizes.sum()
     error = math.sqrt(count / (count - 1)) * np.linalg.norm(sums - mean * sizes) / sizes.sum()
-    reach = scipy_stats.t.ppf(0.975, count - 1) * error
+    reach = _scipy_stats().t.ppf(0.975, count - 1) * error
     return [float(mean - reach), float(mean + reach)]
 
 
@@ -190,4 +198,4 @@ def rank_correlation(left: ArrayLike, right: ArrayLike) -> float | None:
     a, b = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
-    return float(scipy_stats.spearmanr(a, b).statistic)
+    return float(_scipy_stats().spearmanr(a, b).statistic)
