@@ -9,7 +9,7 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tabulate import tabulate_formats
+from tabulate import tabulate, tabulate_formats
 
 from emolib import tables
 from emolib.errors import InputError
@@ -131,3 +131,17 @@ def test_formats():
     assert str(error.value) == (
         f"--table-format word: unknown; expected one of {', '.join(tabulate_formats)}"
     )
+
+
+TEXTS = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=12)
+
+
+@given(st.sampled_from(["simple", "github"]), st.integers(1, 4), st.data())
+def test_the_formats_written_here_are_tabulate_s(fmt, width, data):
+    def cells(texts):
+        return data.draw(st.lists(texts, min_size=width, max_size=width))
+
+    headers = cells(st.text("abc_d", min_size=1, max_size=9))
+    lines = [cells(TEXTS.map(tables._escaped)) for _ in range(data.draw(st.integers(1, 4)))]
+    expected = tabulate(lines, headers, tablefmt=fmt, disable_numparse=True)
+    assert tables._render(lines, headers, fmt) == expected
