@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _LENGTH = 16
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -23,5 +24,4 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 def hash_json(value: Any) -> str:
     """Return a hash (16 hex digits of SHA-256) of a JSON value, whatever its key order."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
+    return hashlib.sha256(_JSON.encode(value).encode()).hexdigest()[:_LENGTH]

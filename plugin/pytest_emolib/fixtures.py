@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_emolib.session import RECORDED, session_of
+from pytest_emolib.session import RECORDED, ExperimentSession, session_of
 
 if TYPE_CHECKING:
     from emolib.attention import LastAttention
@@ -172,13 +172,16 @@ def controls(study: Study, emolib_case: Case, request: pytest.FixtureRequest) ->
 
 
 @pytest.fixture
-def record(request: pytest.FixtureRequest) -> Callable[..., None]:
+def record() -> Callable[..., None]:
     """``record(logit_diff=…, note=…)`` adds a row to the results.
 
     A value is a number, None, a vector with a number per prompt (tables show its mean, 95 % CI, n
     and d_z), a text, or a list with a text per prompt. May be called several times.
     """
-    rows: list[dict[str, Any]] = request.node.stash.setdefault(RECORDED, [])
+    # Not by the fixture request: pytest takes as long to give one as all of recording takes.
+    session = ExperimentSession.current()
+    item: Any = session.item
+    rows: list[dict[str, Any]] = item.stash.setdefault(RECORDED, [])
     rows.clear()
 
     def record(**values: Any) -> None:
@@ -186,7 +189,8 @@ def record(request: pytest.FixtureRequest) -> Callable[..., None]:
             raise TypeError("record(): expected values by name, as in record(logit_diff=…)")
         for name in _COLUMNS & values.keys():
             raise TypeError(f"record({name}=…): tables have a column {name}; take another name")
-        study = request.getfixturevalue("study") if "study" in request.fixturenames else None
-        rows.append(_lab(request).sorted(values, study))
+        asked = "study" in item.fixturenames
+        study = item._request.getfixturevalue("study") if asked else None
+        rows.append(session.lab.sorted(values, study))
 
     return record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +50,7 @@ class Lab:
         self.profile, self._free = resolve(config)
         self._contexts: dict[tuple[Path, str | None, str | None], str] = {}
         self._gaps: dict[tuple[str, str], float | None] = {}
+        self._keyed: tuple[pytest.Item | None, str] = None, ""
         self._shown: list[Row] = []
         self.companions: Companions | None = None
 
@@ -210,7 +210,7 @@ class Lab:
         experiment, of emolib and of this plugin, and the versions of python and the libraries.
         """
         case = case_of(item)
-        key = item.path, case.dims.get("model"), case.emotion
+        key = item.path, case.source.name if case.source else None, case.emotion
         if key not in self._contexts:
             found = context_of(self._config, self.profile, self.emotions, case, item.path)
             self._contexts[key] = found
@@ -218,7 +218,11 @@ class Lab:
 
     def key(self, item: pytest.Item) -> str:
         """Return the key of an item's rows in the store."""
-        return hash_json([self.context(item), item.nodeid, full_dims(case_of(item))])
+        # Asked for before an item runs and after it, so that the last one is kept.
+        if self._keyed[0] is not item:
+            found = hash_json([self.context(item), item.nodeid, full_dims(case_of(item))])
+            self._keyed = item, found
+        return self._keyed[1]
 
     def holds(self, key: str) -> bool:
         """Return whether an item need not run: its rows are in the store."""
@@ -282,7 +286,7 @@ class Lab:
         rows = []
         for i, values in enumerate(recorded):
             labels = named | values["labels"]
-            rows.append(asdict(Row(**shared, row=i, **(values | {"labels": labels}))))
+            rows.append(shared | values | {"labels": labels, "row": i})
         return rows
 
     def _dims(self, case: Case) -> dict[str, str]:
@@ -332,7 +336,13 @@ class Lab:
             found["units"] = [str(unit) for unit in self.units(case)]
         if case.ablation:
             found["ablation"] = case.ablation
-        found |= {name: getattr(self.profile, name) for name in SETTINGS}
+        # Where nothing is the item's own, many items share one: the store keeps it of them all.
+        return found | self._setting if found else self._setting
+
+    @cached_property
+    def _setting(self) -> dict[str, Any]:
+        """The provenance that is the same for all items."""
+        found = {name: getattr(self.profile, name) for name in SETTINGS}
         found["text_draws"] = TEXT_DRAWS
         return found | {"versions": versions(), "commit": git_commit(self._config.rootpath)}
 

@@ -31,6 +31,7 @@ MARKERS = (
     "gated: set by emolib on items of declared heads and controls: -m gated runs these alone",
 )
 _SKIPPED = ("node_modules", "site-packages", "__pycache__")
+_WRITTEN = {"rows": True}
 Status = tuple[str, str, str | tuple[str, dict[str, bool]]]
 
 
@@ -50,6 +51,7 @@ class ExperimentSession:
         self.is_worker = hasattr(config, "workerinput")
         self.progress = Progress(config)
         self.replayed = 0
+        self.item: pytest.Item | None = None
         self._refused = ""
         self._failed = ""
         self._previous: ExperimentSession | None = getattr(ExperimentSession, "_current", None)
@@ -229,6 +231,7 @@ class ExperimentSession:
 
     def before(self, item: pytest.Item) -> None:
         """Replace the work of an item whose rows are in the store by nothing."""
+        self.item = item
         if not _records(item):
             return
         if self._refused:
@@ -271,6 +274,9 @@ class ExperimentSession:
         if self.is_worker:
             return
         extra = _extra(report)
+        if not extra:
+            self._advance(report)
+            return
         from emolib.errors import InputError
 
         try:
@@ -279,14 +285,16 @@ class ExperimentSession:
             if "rows" in extra:
                 self.lab.receive(extra["rows"])
                 # pytest keeps every report to the end; the rows are on disk.
-                extra["rows"] = True
+                report.emolib = _WRITTEN  # type: ignore[attr-defined]
             elif "stored" in extra:
                 self.replayed += 1
                 self.lab.replay(extra["stored"])
         except InputError as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-        if "verdict" in extra:
-            return
+        if "verdict" not in extra:
+            self._advance(report)
+
+    def _advance(self, report: pytest.TestReport) -> None:
         if report.when == "call" or (report.when == "setup" and not report.passed):
             self.progress.advance(report)
 
