@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,7 @@ class Gate:
             )
         for role, in_marker in own.items():
             names = [*self._of_model(in_marker, case), *self._of_profile(role, case)]
-            if str(chosen) in map(str, map(parse_set, names)):
+            if str(chosen) in map(_canonical, names):
                 role = role.removesuffix("s")
                 return {"metric": marker.args[0], "role": role, "where": where}
         return None
@@ -227,6 +228,12 @@ class Gate:
             reporter.write_line(f"{told}, against {self.path}", red=self.failed)
         for line, warn in self._lines:
             reporter.write_line(line, yellow=warn)
+
+
+@cache
+def _canonical(name: str) -> str:
+    """Return the name of a set as its items have it; asked anew for every item collected."""
+    return str(parse_set(name))
 
 
 def reports(checks: Sequence[Check], *, strict: bool) -> list[pytest.TestReport]:
