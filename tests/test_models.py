@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -123,6 +124,21 @@ def test_a_pad_is_found_even_where_the_tokenizer_has_none(embedded):
 def test_a_model_loads_in_the_type_asked_for(dtype):
     model = load(sources.find("tiny-neo"), dtype=dtype)
     assert {parameter.dtype for parameter in model.hf.parameters()} == {getattr(torch, dtype)}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc here")
+@pytest.mark.parametrize(("dtype", "mapped"), [("float32", True), ("float64", False)])
+@pytest.mark.parametrize("model_type", ["gpt2", "llama"])
+def test_weights_of_the_files_own_type_stay_mapped(model_type, dtype, mapped, tmp_path):
+    """So that workers on one machine have them in memory once."""
+    tiny_model(model_type).hf.save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    model = load(sources.find(str(tmp_path)), dtype=dtype)
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    ranges = [line.split()[0].split("-") for line in lines if f"{tmp_path}/" in line]
+    for weight in model.hf.parameters():
+        inside = any(int(a, 16) <= weight.data_ptr() < int(b, 16) for a, b in ranges)
+        assert inside == mapped
 
 
 def test_loading_says_nothing_and_gives_the_progress_bar_back(capfd):
