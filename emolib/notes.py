@@ -37,17 +37,15 @@ def out_of_reach(rows: Sequence[Row], clusters: Callable[[Row], tuple[int, str]]
         clusters: Of a row, how many templates or prompts it stands on and which of the two:
             `clusters_of` where rows are whole.
     """
-    # Imported here: they load numpy, which runs that show no tables do without.
+    tested = [row for row in rows if any(isinstance(row.values.get(n), dict) for n in _TESTED)]
+    if not tested:
+        return
+    # Imported here: they load numpy, which runs that test nothing do without.
     from emolib.selection import kinds, studies
     from emolib.significance import chosen_by_rank, reach
 
     found: dict[str, dict[str, None]] = {}
-    tested = [
-        row
-        for row in rows
-        if any(isinstance(row.values.get(name), dict) for name in _TESTED)
-        and not chosen_by_rank(row)
-    ]
+    tested = [row for row in tested if not chosen_by_rank(row)]
     for experiment, members in group(tested, lambda row: row.experiment).items():
         for study in studies(members).values():
             for alike in kinds(study).values():

@@ -8,10 +8,11 @@ one-sided tests (TOST), drift by an interval that excludes 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 REPLAY_ABSOLUTE = REPLAY_RELATIVE = 1e-3
 SHARE_OF_EFFECT, SHARE_OF_GAP, LEAST = 0.2, 0.02, 0.05
@@ -91,6 +92,9 @@ def judge(
     Raises:
         ValueError: When the shapes differ or there is no pair.
     """
+    # Imported here, as scipy below: every run reads this module, few compare anything.
+    import numpy as np
+
     old, new = np.asarray(before, dtype=np.float64), np.asarray(now, dtype=np.float64)
     if old.ndim != 1 or old.shape != new.shape or not len(old):
         raise ValueError(
@@ -125,7 +129,6 @@ def judge(
 
 
 def _interval(values: NDArray[np.float64], level: float) -> tuple[float, float]:
-    # Imported here: every run reads this module, few compare anything, and scipy is slow to load.
     from scipy import special
 
     # One pair has no spread, so it never gets here.
