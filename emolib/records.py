@@ -196,6 +196,7 @@ class Store:
         # Of each experiment the function that ran last, of each table its context.
         self._functions: dict[str, str] = {}
         self._contexts: dict[tuple[str, str | None, str | None], str] = {}
+        self._provenance: dict[str, Any] = {}
         self._file: IO[bytes] | None = None
         if path.is_file():
             self._read()
@@ -312,7 +313,7 @@ class Store:
         data = "".join(row.to_json() + "\n" for row in rows).encode()
         self._file.write(data)
         self._file.flush()
-        self._add(_Entry(self._size, self._size + len(data), _outline(rows)))
+        self._add(_Entry(self._size, self._size + len(data), self._outline(rows)))
         self._size += len(data)
 
     def close(self) -> None:
@@ -331,6 +332,22 @@ class Store:
         self._latest[first.item, first.context] = first.key
         self._functions[first.experiment] = _family(first)[0]
         self._contexts[_family(first)] = first.context
+
+    def _outline(self, rows: Sequence[Row]) -> tuple[Row, ...]:
+        """Return what is kept of rows in memory; what two in a row have alike is kept once."""
+        kept = []
+        for row in rows:
+            last = self._provenance
+            if row.provenance is not last and row.provenance != last:
+                self._provenance = {
+                    name: old if (old := last.get(name)) == value else value
+                    for name, value in row.provenance.items()
+                }
+            slim = row.provenance is self._provenance and not (
+                row.vectors or row.texts or row.lists
+            )
+            kept.append(row if slim else replace(row, provenance=self._provenance, **_LEFT_OUT))
+        return tuple(kept)
 
     def _read(self) -> None:
         data = self.path.read_bytes()
@@ -352,7 +369,7 @@ class Store:
                 )
             pending.append(row)
             if len(pending) == row.of:
-                self._add(_Entry(intact, start, _outline(pending)))
+                self._add(_Entry(intact, start, self._outline(pending)))
                 pending, intact = [], start
         if intact != len(data):
             self._intact = intact
@@ -382,10 +399,6 @@ def _parse(line: bytes, where: str) -> Row:
     if wrong:
         raise InputError(f"{where}: not a row ({'; '.join(wrong)}); {_ADVICE}")
     return Row(**data)
-
-
-def _outline(rows: Iterable[Row]) -> tuple[Row, ...]:
-    return tuple(replace(row, **_LEFT_OUT) for row in rows)
 
 
 def _family(row: Row) -> tuple[str, str | None, str | None]:

@@ -17,7 +17,7 @@ from emolib.notes import clusters_of, notes, out_of_reach
 from emolib.outputs import is_of, results_folder, write_output
 from emolib.profiles import TEXT_DRAWS, Emotion, load_emotion
 from emolib.provenance import git_commit, versions
-from emolib.records import Row, Store
+from emolib.records import Row, Store, sort_values
 from emolib.sources import Source, find
 from emolib.tables import write_tables
 from emolib.units import UnitSet, expand_units
@@ -241,15 +241,15 @@ class Lab:
             values: What an experiment gave ``record``.
             study: Its study when it has one, whose templates are the clusters of the bootstrap.
         """
-        from emolib.records import sort_values
-        from emolib.stats import summarize
-
         clusters = study.prompts("emotion").clusters if study else None
         if study:
             # Read here, where an error is the item's own.
             self._gaps[study.model.name, study.emotion.name] = study.clean_gap
 
         def summary(vector: Any) -> dict[str, Any]:
+            # Imported here: it loads numpy, which runs that record no vector do without.
+            from emolib.stats import summarize
+
             fits = clusters is not None and len(clusters) == len(vector)
             return summarize(vector, clusters if fits else None, seed=self.profile.seed)
 
@@ -299,9 +299,11 @@ class Lab:
         return case.dims | ranked
 
     def _rank_labels(self, case: Case) -> dict[str, str]:
+        labels: dict[str, str] = {}
+        if not (isinstance(case.heads, Top) or isinstance(case.units, Top)):
+            return labels
         from emolib.stats import unreliable
 
-        labels: dict[str, str] = {}
         if isinstance(case.heads, Top) and case.source and case.emotion:
             doubt = unreliable(self.bench.ranking(case.source, case.emotion)[1])
             labels |= {"spec": str(case.heads)} | ({"ranking": doubt} if doubt else {})

@@ -310,7 +310,7 @@ class ExperimentSession:
         if extra.get("raised"):
             return "error", "E", ("ERROR", {"red": True})
         ended = getattr(report, "when", "collect") == "call" or report.skipped
-        if self.progress.shown and ended and not report.failed and not hasattr(report, "wasxfail"):
+        if ended and not report.failed and not hasattr(report, "wasxfail") and self.progress.shown:
             return report.outcome, "", ""
         return None
 
