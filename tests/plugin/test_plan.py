@@ -80,7 +80,7 @@ def test_a_plan_with_workers_tells_of_them(planned):
 def test_a_plan_of_free_prompts_and_of_bad_input(planned):
     for name, texts in (
         ("e", ["Thank you for", "I am glad"]),
-        ("n", ["The table in", "They went"]),
+        ("n", ["The table", "They went"]),
     ):
         planned.write(f"{name}.json", json.dumps({"prompts": texts}))
     free = ["--emotion-prompts", "e.json", "--neutral-prompts", "n.json", "-k", "ablation"]
