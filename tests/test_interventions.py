@@ -215,4 +215,6 @@ def test_patching_every_head_everywhere_gives_the_pair_s_attention_output(model_
     with torch.no_grad(), OwnTrace(model.hf, model.attn_out(0)) as emotion:
         engine.forward(model, batch)
     real = batch.at("all")
-    torch.testing.assert_close(patched.output[real], emotion.output[real])
+    # Some architectures compute the softmax in float32 whatever their type.
+    near = {"atol": 1e-6, "rtol": 1e-4}
+    torch.testing.assert_close(patched.output[real], emotion.output[real], **near)

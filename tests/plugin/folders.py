@@ -87,3 +87,19 @@ def pairs(emotion: str = "gratitude", count: int = 12) -> dict[str, Any]:
     """Return the content of a pairs file with a few of the project's pairs."""
     data = json.loads((DATA / f"pairs/{emotion}.json").read_text(encoding="utf-8"))
     return data | {"pairs": data["pairs"][:count]}
+
+
+def rounded(value: Any) -> Any:
+    """Give results with their numbers to four digits after the point.
+
+    Runs are computed in batches of those that are left to run, and the rounding of floats depends
+    on what is beside them.
+    """
+    if isinstance(value, float):
+        # Adding 0 makes a −0 of rounding a 0.
+        return round(value, 4) + 0.0
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return value

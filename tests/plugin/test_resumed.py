@@ -7,7 +7,7 @@ import random
 import shutil
 
 import pytest
-from folders import pairs
+from folders import pairs, rounded
 
 # Two kinds of ablation, rows that share a clean run, and draws: what could depend on what ran
 # before. A run breaks in the middle of a forward, at a call of the edit that is counted there.
@@ -46,11 +46,19 @@ def rows_of(folder):
     rows = folder.rows() if path.exists() else []
     kept = {(r["item"], r["row"]): {k: v for k, v in r.items() if k != "time"} for r in rows}
     assert len(kept) == len(rows), "a row is there twice"
-    return kept
+    return rounded(kept)
 
 
 def table_of(folder):
-    return sorted(folder.results("tables/effect.csv").read_text("utf-8").splitlines())
+    lines = sorted(folder.results("tables/effect.csv").read_text("utf-8").splitlines())
+    return [[number(cell) for cell in line.split(",")] for line in lines]
+
+
+def number(cell):
+    try:
+        return rounded(float(cell))
+    except ValueError:
+        return cell
 
 
 def go(folder):

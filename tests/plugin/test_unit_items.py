@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from folders import pairs
+from folders import pairs, rounded
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 ABLATE = """
@@ -99,7 +99,8 @@ def test_top_units_come_from_screening(folder):
     # Named, it is the same item but for its name.
     folder.pytest("--unit-spec", best[0], "-k", "exp_ablate")
     named = folder.rows()[-1]
-    assert named["values"] == rows[0]["values"] and "spec" not in named["labels"]
+    effects = named["vectors"]["logit_diff"], rows[0]["vectors"]["logit_diff"]
+    assert rounded(effects[0]) == rounded(effects[1]) and "spec" not in named["labels"]
 
 
 def test_a_top_unit_of_an_unreliable_ranking_says_so(folder):
