@@ -12,7 +12,8 @@ from typing import get_args
 from emolib.interventions import patch
 from emolib.profiles import Position
 from emolib.prompts import Side
-from emolib.runs import Readout, Study
+from emolib.readouts import Readout
+from emolib.runs import Study
 from emolib.units import Targets, target_set
 
 FLOOR = 0.1

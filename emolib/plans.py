@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from emolib import kernels
-from emolib.blocks import BLOCKS
+from emolib.block_table import BLOCKS
 from emolib.encoding import Batch, Prompts
 from emolib.profiles import Position
 from emolib.resuming import BATCH, columns_of

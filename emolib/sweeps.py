@@ -25,7 +25,7 @@ from emolib.stages import Stage
 
 ROOM = 512 * 2**20
 """Bytes that the rows of one batch may take while they run."""
-TOKENS = (2048, 65536)
+TOKENS = (1024, 65536)
 """Tokens of a batch from which a CPU's, or a GPU's, matrix products run no faster."""
 FEW_TOKENS = 512
 _log = logging.getLogger("emolib")

@@ -12,7 +12,8 @@ from torch import nn
 from emolib import blocks
 from emolib.architectures import ARCHITECTURES
 from emolib.batching import Batches
-from emolib.blocks import BLOCKS, Blocks, disagreement, why_not
+from emolib.block_table import BLOCKS
+from emolib.blocks import Blocks, disagreement, why_not
 from emolib.encoding import Batch
 from emolib.interventions import zero
 from emolib.runs import Study

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from emolib.models import LanguageModel
     from emolib.patching import Patched
     from emolib.profiles import Ablation, Emotion, Profile
-    from emolib.runs import Readout, Study
+    from emolib.readouts import Readout
+    from emolib.runs import Study
     from emolib.screening import Screening
     from emolib.sources import Source
     from emolib.unit_screening import UnitScreening
