@@ -9,7 +9,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from emolib.hashing import hash_files
+import emolib
+from emolib.hashing import hash_files, hash_tree
 
 _LIBRARIES = (
     "emolib",
@@ -54,9 +55,13 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 @cache
-def package_hash(folder: Path = Path(__file__).parent) -> str:
-    """Return the content hash of a package's code, emolib's own by default."""
-    return hash_files(folder.glob("*.py"))
+def package_hash(folder: Path | None = None) -> str:
+    """Return the content hash of all code of a package, emolib's own by default.
+
+    Modules of every folder below count, by their paths: an edit anywhere makes other numbers
+    possible, and rows of the code before must not stand in for them.
+    """
+    return hash_tree(folder or Path(emolib.__file__).parent, "*.py")
 
 
 def code_hash(files: Iterable[Path]) -> str:
