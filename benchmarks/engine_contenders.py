@@ -19,14 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emolib import decoding, sweeps
-from emolib.blocks import Blocks
-from emolib.encoding import Prompts
-from emolib.gradients import gradients
-from emolib.heads import Head
+from emolib.engine import decoding, sweeps
+from emolib.engine.clean_runs import Cleans
+from emolib.engine.gradients import gradients
+from emolib.engine.layers import Blocks
+from emolib.inputs.heads import Head
 from emolib.interventions import zero
-from emolib.models import LanguageModel
-from emolib.resuming import Cleans
+from emolib.models.encoding import Prompts
+from emolib.models.language_model import LanguageModel
 
 
 class Missing(Exception):

@@ -31,10 +31,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from emolib import kernels
-from emolib.heads import Head, all_heads
-from emolib.models import LanguageModel, in_half
-from emolib.plans import Shape, shape_of
+from emolib.engine import kernels
+from emolib.engine.costs import Shape, shape_of
+from emolib.inputs.heads import Head, all_heads
+from emolib.models.language_model import LanguageModel, in_half
 
 HERE = Path(__file__).parent
 GPT2 = ("gpt2", {})

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emolib.errors import InputError
-from emolib.export import FORMATS
-from emolib.outputs import results_folder
+from emolib.files import results_folder
+from emolib.reporting.export import FORMATS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +65,7 @@ def _positive(text: str) -> int:
 
 
 def _plots(options: argparse.Namespace, results: Path) -> None:
-    from emolib.plots import draw
+    from emolib.reporting.plots import draw
 
     made = draw(
         results,
@@ -81,16 +81,16 @@ def _plots(options: argparse.Namespace, results: Path) -> None:
 
 
 def _report(options: argparse.Namespace, results: Path) -> None:
-    from emolib.report import write_report
+    from emolib.reporting.report import write_report
 
     print(write_report(results, options.output_dir, emotion=options.emotion, top_n=options.top_n))
 
 
 def _compare(options: argparse.Namespace, results: Path) -> None:
-    from emolib.comparison import COMPARED, compare, overlap, write_comparison
-    from emolib.markdown import plain_table
-    from emolib.plots import read_scores
-    from emolib.records import Store
+    from emolib.reporting.comparison import COMPARED, compare, overlap, write_comparison
+    from emolib.reporting.markdown import plain_table
+    from emolib.results.item_files import read_scores
+    from emolib.results.records import Store
 
     store = Store(results / "records.jsonl")
     lines = compare(store.whole_rows(COMPARED), store.whole_rows("head_patching"))
@@ -106,7 +106,7 @@ def _compare(options: argparse.Namespace, results: Path) -> None:
 
 
 def _export(options: argparse.Namespace, results: Path) -> None:
-    from emolib.export import export
+    from emolib.reporting.export import export
 
     made = export(results, options.format, options.output_dir, experiment=options.experiment)
     print(*made, sep="\n")

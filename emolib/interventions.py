@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emolib.encoding import Batch, Prompts
 from emolib.errors import InputError
-from emolib.heads import Head, HeadSet
-from emolib.profiles import Position
-from emolib.units import LayerUnits, Part, Targets, Unit, UnitSet, target_set
+from emolib.inputs.heads import Head, HeadSet
+from emolib.inputs.prompts import Position
+from emolib.inputs.units import LayerUnits, Part, Targets, Unit, UnitSet, target_set
+from emolib.models.encoding import Batch, Prompts
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from emolib.heads import Head
-from emolib.models import LanguageModel
-from emolib.profiles import Emotion
-from emolib.prompts import SLOT, Lexicon, Pair
+from emolib.inputs.emotions import Emotion
+from emolib.inputs.heads import Head
+from emolib.inputs.prompts import SLOT, Lexicon, Pair
+from emolib.models.language_model import LanguageModel
 
 WIDTH, EPS, STRENGTH = 64, 1e-5, 4.0
 SCORE, GAIN, TARGET_GAIN, NEUTRAL_GAIN = math.log(27), 2.0, 1.0, 0.25

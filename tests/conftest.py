@@ -23,9 +23,9 @@ def load():
     """Give a function that loads an embedded model, each once."""
     from functools import cache
 
-    from emolib import models, sources
+    from emolib.models import language_model, sources
 
-    return cache(lambda name: models.load(sources.find(name)))
+    return cache(lambda name: language_model.load(sources.find(name)))
 
 
 @pytest.fixture(params=EMBEDDED)
@@ -47,7 +47,8 @@ def gratitude():
     """Give a few of the project's gratitude pairs, of several lengths."""
     import dataclasses
 
-    from emolib.profiles import load_emotion, load_profile
+    from emolib.inputs.emotions import load_emotion
+    from emolib.inputs.profiles import load_profile
 
     emotion = load_emotion(load_profile("demo"), "gratitude")
     return dataclasses.replace(emotion, pairs=emotion.pairs[:12])

@@ -9,7 +9,7 @@ import gguf
 import torch
 import transformers
 
-from emolib.models import LanguageModel
+from emolib.models.language_model import LanguageModel
 
 LAYERS, HEADS, WORDS = 2, 4, 40
 _SIZES = {

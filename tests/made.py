@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from emolib.outputs import write_output
-from emolib.records import Row, Store, sort_values
-from emolib.stats import summarize
+from emolib.results.item_files import write_output
+from emolib.results.records import Row, Store, sort_values
+from emolib.stats.summary import summarize
 
 HOSTILE = "a|b `c` <script>x</script> ](y) $z$ \\n *d*\n# e\n1. f & \\frac{}_{}"
 PAIRS = 24

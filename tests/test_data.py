@@ -15,9 +15,9 @@ import pytest
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from emolib import corpus
-from emolib.corpus import EMOTIONS, MOODS
-from emolib.prompts import load_lexicon, load_pairs, load_prompts
+from emolib.inputs.prompts import load_lexicon, load_pairs, load_prompts
+from emolib.training import corpus
+from emolib.training.corpus import EMOTIONS, MOODS
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"

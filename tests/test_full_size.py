@@ -32,13 +32,13 @@ SWEEP = """
 import json, resource, sys, time
 import torch, transformers
 from tiny import profile, text, tiny_emotion, tokenizer
-from emolib import engine
-from emolib.encoding import Prompts
-from emolib.heads import all_heads
+from emolib.engine import hooked
+from emolib.models.encoding import Prompts
+from emolib.inputs.heads import all_heads
 from emolib.interventions import zero
-from emolib.models import LanguageModel
-from emolib.runs import Study
-from emolib.screening import screen
+from emolib.models.language_model import LanguageModel
+from emolib.methods.study import Study
+from emolib.methods.screening import screen
 from emolib.tracing import OwnTrace
 
 torch.set_num_threads(1)
@@ -56,8 +56,8 @@ found["sizes"] = {key: list(table.shape) for key, table in screening.pairs.items
 found["finite"] = all(bool((table == table).all()) for table in screening.pairs.values())
 found["heads_that_score"] = int((abs(screening.pairs["atp_ig"]).mean(0) > 0).sum())
 few = model.encode([text(10, 11, 12), text(20, 21)])
-begun, clean = time.monotonic(), engine.last_logits(model, few)
-moved = [float((engine.last_logits(model, few, [zero(head)]) - clean).abs().max())
+begun, clean = time.monotonic(), hooked.last_logits(model, few)
+moved = [float((hooked.last_logits(model, few, [zero(head)]) - clean).abs().max())
          for head in all_heads(12, 12)]
 found["ablation_s"] = time.monotonic() - begun
 found["heads_that_move"] = sum(change > 1e-4 for change in moved)
@@ -66,7 +66,7 @@ if name == "gpt_neo":
     (batch,) = long.batches(1, 0, "cpu")
     for layer in (0, 1):
         with torch.no_grad(), OwnTrace(hf, model.arch.attn_path(layer), stop=True) as trace:
-            engine.forward(model, batch)
+            hooked.forward(model, batch)
         found[f"keys_{layer}"] = int((trace.output[1][0, 0, -1] > 0).sum())
 found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps(found))

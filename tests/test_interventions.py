@@ -6,12 +6,12 @@ import pytest
 import torch
 from tiny import profile, text, tiny_emotion, tiny_model
 
-from emolib import engine
-from emolib.encoding import Prompts
+from emolib.engine import hooked
 from emolib.errors import InputError
-from emolib.heads import Head, HeadSet
+from emolib.inputs.heads import Head, HeadSet
 from emolib.interventions import Site, edit, mean, patch, resample, scale, zero
-from emolib.runs import Study
+from emolib.methods.study import Study
+from emolib.models.encoding import Prompts
 from emolib.tracing import OwnTrace
 
 HEAD, OTHER = Head(1, 1), Head(0, 3)
@@ -53,7 +53,7 @@ def test_zero_scale_and_edit_are_the_functions_they_name():
 
 
 def test_mean_is_over_prompts_position_by_position_where_all_are_of_one_length():
-    reference = engine.activations(MODEL, free(4, 4, 4))
+    reference = hooked.activations(MODEL, free(4, 4, 4))
     z = reference.of(HEAD)
     by_position = edited(mean(HEAD, reference), free(4, 4, first=20), "all")
     torch.testing.assert_close(by_position, z.mean(0).expand(2, 4, 12))
@@ -62,7 +62,7 @@ def test_mean_is_over_prompts_position_by_position_where_all_are_of_one_length()
 
 
 def test_mean_is_over_all_positions_where_they_do_not_align():
-    reference = engine.activations(MODEL, free(4, 4, 4))
+    reference = hooked.activations(MODEL, free(4, 4, 4))
     average = reference.of(HEAD).mean((0, 1))
     for prompts in (free(5, 5), free(4, 3)):
         made = edited(mean(HEAD, reference), prompts, "all")
@@ -72,7 +72,7 @@ def test_mean_is_over_all_positions_where_they_do_not_align():
 
 
 def test_mean_counts_no_padding():
-    reference = engine.activations(MODEL, free(4, 2))
+    reference = hooked.activations(MODEL, free(4, 2))
     z = reference.of(HEAD)
     expected = torch.cat([z[0], z[1, 2:]]).mean(0)
     torch.testing.assert_close(reference.mean(HEAD, "all"), expected)
@@ -80,7 +80,7 @@ def test_mean_counts_no_padding():
 
 def test_mean_at_the_slot_is_over_the_slot_s_tokens():
     prompts = with_slots(free(4, 3), (0, 2), (1, 2))
-    reference = engine.activations(MODEL, prompts)
+    reference = hooked.activations(MODEL, prompts)
     z = reference.of(HEAD)
     # The second row has one column of padding on its left.
     expected = torch.stack([z[0, 0], z[0, 1], z[1, 2]]).mean(0)
@@ -88,7 +88,7 @@ def test_mean_at_the_slot_is_over_the_slot_s_tokens():
 
 
 def test_resample_takes_the_last_token_s_z_of_any_reference_prompt():
-    reference = engine.activations(MODEL, free(4, 2, 7))
+    reference = hooked.activations(MODEL, free(4, 2, 7))
     donors = reference.of(HEAD)[:, -1]
     seen = set()
     for draw in range(30):
@@ -100,7 +100,7 @@ def test_resample_takes_the_last_token_s_z_of_any_reference_prompt():
 
 
 def test_resample_elsewhere_takes_only_prompts_of_the_same_length_and_slot():
-    reference = engine.activations(
+    reference = hooked.activations(
         MODEL, with_slots(free(4, 4, 4, 6), (1, 2), (1, 2), (2, 3), (1, 2))
     )
     prompts = with_slots(free(4, 6, first=20), (1, 2), (1, 2))
@@ -115,7 +115,7 @@ def test_resample_elsewhere_takes_only_prompts_of_the_same_length_and_slot():
 
 
 def test_resample_without_a_donor_is_an_error():
-    reference = engine.activations(MODEL, free(4, 4))
+    reference = hooked.activations(MODEL, free(4, 4))
     message = (
         "resample at 'all': there is no other reference prompt of its length and slot for prompt "
         "1; give more prompts, or use --position last"
@@ -127,18 +127,18 @@ def test_resample_without_a_donor_is_an_error():
 @pytest.mark.parametrize("position", ["last", "all"])
 def test_resample_never_draws_the_prompt_itself(position):
     prompts = free(4, 4, 4)
-    reference = engine.activations(MODEL, prompts)
+    reference = hooked.activations(MODEL, prompts)
     own = reference.of(HEAD)[:, -1]
     for draw in range(20):
         made = edited(resample(HEAD, reference), prompts, position, draw=draw)
         assert not any(torch.equal(row, mine) for row, mine in zip(made[:, -1], own, strict=True))
-    alone = engine.activations(MODEL, free(4))
+    alone = hooked.activations(MODEL, free(4))
     with pytest.raises(InputError, match="there is no other reference prompt"):
         edited(resample(HEAD, alone), free(4), position)
 
 
 def test_resample_draws_the_same_whatever_the_batch_size_and_anew_with_another_seed():
-    reference, prompts = engine.activations(MODEL, free(*[4] * 9)), free(*[3] * 6, first=20)
+    reference, prompts = hooked.activations(MODEL, free(*[4] * 9)), free(*[3] * 6, first=20)
     first = edited(resample(HEAD, reference, seed=3), prompts)
     for size in (1, 2, 4):
         assert torch.equal(edited(resample(HEAD, reference, seed=3), prompts, size=size), first)
@@ -147,13 +147,13 @@ def test_resample_draws_the_same_whatever_the_batch_size_and_anew_with_another_s
 
 
 def test_a_date_will_do_as_a_seed():
-    reference = engine.activations(MODEL, free(4, 4))
+    reference = hooked.activations(MODEL, free(4, 4))
     made = edited(resample(HEAD, reference, seed=20_260_131), free(3))
     assert made.shape == (1, 3, 12)
 
 
 def test_resample_takes_all_heads_of_a_set_from_one_prompt():
-    reference = engine.activations(MODEL, free(*[4] * 9))
+    reference = hooked.activations(MODEL, free(*[4] * 9))
     joint, prompts = resample([HEAD, OTHER], reference), free(4, 4, first=20)
     (batch,) = prompts.batches(9, 0, "cpu")
     donors = []
@@ -167,26 +167,26 @@ def test_resample_takes_all_heads_of_a_set_from_one_prompt():
 
 
 def test_last_logits_hold_every_draw_and_one_without_draws():
-    reference = engine.activations(MODEL, free(4, 5, 6, first=20))
+    reference = hooked.activations(MODEL, free(4, 5, 6, first=20))
     prompts, drawn = free(4, 3), resample(HEAD, reference, draws=12)
-    logits = engine.last_logits(MODEL, prompts, [drawn])
+    logits = hooked.last_logits(MODEL, prompts, [drawn])
     assert logits.shape[:2] == (12, 2)
     assert len({tuple(row.tolist()) for row in logits[:, 0]}) == 3
-    assert torch.equal(logits, engine.last_logits(MODEL, prompts, [drawn]))
-    joint = engine.last_logits(MODEL, prompts, [zero(OTHER), drawn])
+    assert torch.equal(logits, hooked.last_logits(MODEL, prompts, [drawn]))
+    joint = hooked.last_logits(MODEL, prompts, [zero(OTHER), drawn])
     assert joint.shape[0] == 12
-    assert engine.last_logits(MODEL, prompts, [zero(OTHER)]).shape[0] == 1
+    assert hooked.last_logits(MODEL, prompts, [zero(OTHER)]).shape[0] == 1
 
 
 def test_patch_gives_each_prompt_the_z_of_its_pair():
-    source = engine.activations(MODEL, free(4, 3, first=20))
+    source = hooked.activations(MODEL, free(4, 3, first=20))
     for size in (1, 2):
         made = edited(patch(HEAD, source), free(4, 3), "all", size=size)
         assert torch.equal(made, source.of(HEAD))
 
 
 def test_patch_across_lengths_is_refused():
-    source = engine.activations(MODEL, free(4, 3))
+    source = hooked.activations(MODEL, free(4, 3))
     for prompts in (free(4, 4), free(4)):
         with pytest.raises(InputError, match=r"^patch: expected \d source prompts of the same "):
             edited(patch(HEAD, source), prompts)
@@ -194,7 +194,7 @@ def test_patch_across_lengths_is_refused():
 
 @pytest.mark.parametrize("kind", [patch, resample])
 def test_generated_tokens_have_no_counterpart_and_are_left_alone(kind):
-    source = engine.activations(MODEL, free(4, 3))
+    source = hooked.activations(MODEL, free(4, 3))
     made = edited(kind(HEAD, source), free(4, 3), "all", generated=True)
     assert torch.equal(made, torch.ones(2, 1, 12))
 
@@ -208,12 +208,12 @@ def test_patching_every_head_everywhere_gives_the_pair_s_attention_output(model_
     (neutral,) = study.prompts("neutral").batches(99, model.pad, model.device)
     with (
         torch.no_grad(),
-        engine.intervened(model, [patch(heads, source)], neutral, "all"),
+        hooked.intervened(model, [patch(heads, source)], neutral, "all"),
         OwnTrace(model.hf, model.attn_out(0)) as patched,
     ):
-        engine.forward(model, neutral)
+        hooked.forward(model, neutral)
     with torch.no_grad(), OwnTrace(model.hf, model.attn_out(0)) as emotion:
-        engine.forward(model, batch)
+        hooked.forward(model, batch)
     real = batch.at("all")
     # Some architectures compute the softmax in float32 whatever their type.
     near = {"atol": 1e-6, "rtol": 1e-4}

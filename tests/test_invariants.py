@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from transformers import masking_utils
 from worlds import KINDS, Exact, pick, read, some, worlds
 
-from emolib import engine
-from emolib.architectures import ARCHITECTURES
-from emolib.forwards import Prefix
-from emolib.heads import Head
+from emolib.engine import hooked
+from emolib.engine.forwards import Prefix
+from emolib.inputs.heads import Head
+from emolib.inputs.units import Unit
 from emolib.interventions import edit, patch, scale, zero
+from emolib.models.architectures import ARCHITECTURES
 from emolib.tracing import OwnTrace, OwnTraceDict, StopForward, hook_count
-from emolib.units import Unit
 
 # Derandomized: CI runs the same examples every time.
 settings.register_profile("invariants", deadline=None, derandomize=True, print_blob=False)
@@ -44,12 +44,12 @@ def one_batch(model, prompts):
 
 def logits_of(world, model, interventions=(), **options):
     options = {"position": world.position, "batch_size": world.batch_size} | options
-    return engine.last_logits(model, world.prompts, interventions, **options)
+    return hooked.last_logits(model, world.prompts, interventions, **options)
 
 
 def made_by(world, model, interventions=(), **options):
     options = {"position": world.position, "max_new_tokens": 3} | options
-    return engine.generate(model, world.prompts, interventions, **options)
+    return hooked.generate(model, world.prompts, interventions, **options)
 
 
 def traced(world, model, paths, interventions=()):
@@ -57,13 +57,13 @@ def traced(world, model, paths, interventions=()):
     batch = one_batch(model, world.prompts)
     with (
         torch.no_grad(),
-        engine.intervened(model, interventions, batch, world.position),
+        hooked.intervened(model, interventions, batch, world.position),
         # Copies: Falcon adds its attention to the MLP's output in place.
         OwnTraceDict(model.hf, paths, retain_input=True, clone=True) as traces,
     ):
-        engine.forward(model, batch)
+        hooked.forward(model, batch)
     return {
-        path: (engine.by_prompt(trace.input, batch), engine.by_prompt(trace.output, batch))
+        path: (hooked.by_prompt(trace.input, batch), hooked.by_prompt(trace.output, batch))
         for path, trace in traces.items()
     }
 
@@ -74,7 +74,7 @@ def bias_of(model, path):
 
 
 def shares(world, interventions):
-    return engine.may_share(world.prompts, interventions, world.position)
+    return hooked.may_share(world.prompts, interventions, world.position)
 
 
 @every_row
@@ -225,8 +225,8 @@ def test_together_is_one_by_one(model_type, data):
         source = reference or read(model, others, targets)
         edits = [KINDS[kind](targets, source)]
         options = {"position": world.position}
-        logits = engine.last_logits(model, prompts, edits, **options)
-        return logits, engine.generate(model, prompts, edits, max_new_tokens=3, **options)
+        logits = hooked.last_logits(model, prompts, edits, **options)
+        return logits, hooked.generate(model, prompts, edits, max_new_tokens=3, **options)
 
     everything = range(len(world.ids))
     for dtype, atol in ((torch.float64, 1e-8), (torch.float32, 1e-4)):
@@ -270,8 +270,8 @@ def test_neither_batch_sizes_nor_prefixes_change_a_number(model_type, data):
         if edits[0].draws > 1:
             batch = one_batch(model, world.prompts)
             for draw in range(edits[0].draws):
-                with torch.no_grad(), engine.intervened(model, edits, batch, world.position, draw):
-                    serial = engine.forward(model, batch).logits[:, -1]
+                with torch.no_grad(), hooked.intervened(model, edits, batch, world.position, draw):
+                    serial = hooked.forward(model, batch).logits[:, -1]
                 torch.testing.assert_close(whole[draw], serial, **EXACT)
 
 

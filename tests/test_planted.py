@@ -9,19 +9,14 @@ import pytest
 import torch
 from tiny import profile
 
-from emolib import engine, interventions, screening
-from emolib.heads import Head, all_heads
+from emolib import interventions
+from emolib.engine import hooked
+from emolib.inputs.heads import Head, all_heads
 from emolib.interventions import patch, zero
-from emolib.planted import (
-    DECOY,
-    EMOTION_WORDS,
-    PLANTED,
-    TARGETS,
-    planted_emotion,
-    planted_model,
-)
-from emolib.runs import Study
-from emolib.stats import summarize
+from emolib.methods import screening
+from emolib.methods.study import Study
+from emolib.planted import DECOY, EMOTION_WORDS, PLANTED, TARGETS, planted_emotion, planted_model
+from emolib.stats.summary import summarize
 
 HEADS = all_heads(2, 4)
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
@@ -193,4 +188,4 @@ def test_the_first_layer_norm_is_the_identity(planted):
 
 def test_a_head_that_is_not_planted_has_no_weights(planted):
     assert not planted.w_o(Head(1, 1)).any()
-    assert engine.last_logits(planted, planted.encode(["one END"])).isfinite().all()
+    assert hooked.last_logits(planted, planted.encode(["one END"])).isfinite().all()

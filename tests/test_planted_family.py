@@ -10,11 +10,11 @@ import torch
 from scipy.stats import mannwhitneyu
 from tiny import profile
 
-from emolib import screening
-from emolib.heads import Head, all_heads
+from emolib.inputs.heads import Head, all_heads
 from emolib.interventions import mean, patch, zero
+from emolib.methods import screening
+from emolib.methods.study import Study
 from emolib.planted import EMOTION_WORDS, GAIN, Plan, planted_emotion, planted_model, random_plan
-from emolib.runs import Study
 
 DRAWN = 60
 

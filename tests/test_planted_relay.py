@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from planted_relay import MARKER, READER, relay_model, relayed
 from tiny import profile
 
-from emolib import screening
-from emolib.heads import all_heads
+from emolib.inputs.heads import all_heads
 from emolib.interventions import patch, zero
+from emolib.methods import screening
+from emolib.methods.study import Study
 from emolib.planted import EMOTION_WORDS, planted_emotion
-from emolib.planted_relay import MARKER, READER, relay_model, relayed
-from emolib.runs import Study
 
 CLOSE = 1e-6
 # Where each head works; patched or zeroed elsewhere nothing happens.

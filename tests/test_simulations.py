@@ -14,13 +14,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emolib import attribution, stats
-from emolib.heads import all_heads
+from emolib.inputs.emotions import load_emotion
+from emolib.inputs.heads import all_heads
+from emolib.inputs.profiles import load_profile
 from emolib.interventions import patch
-from emolib.profiles import load_emotion, load_profile
-from emolib.runs import Study
-from emolib.significance import benjamini_hochberg, max_t
-from emolib.stats import summarize
+from emolib.methods import attribution
+from emolib.methods.study import Study
+from emolib.stats import summary
+from emolib.stats.significance import benjamini_hochberg, max_t
+from emolib.stats.summary import summarize
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +42,7 @@ def told(record_property, **shares):
 
 @pytest.fixture
 def fewer_resamples(monkeypatch):
-    monkeypatch.setattr(stats, "BOOTSTRAPS", RESAMPLES)
+    monkeypatch.setattr(summary, "BOOTSTRAPS", RESAMPLES)
 
 
 SHAPES = {

@@ -18,14 +18,15 @@ import torch
 import transformers
 from tiny import profile, tiny_emotion, tokenizer
 
-from emolib import models, sources
-from emolib.attribution import attribution_scores
-from emolib.heads import HeadSet, all_heads
+from emolib.inputs.emotions import load_emotion
+from emolib.inputs.heads import HeadSet, all_heads
+from emolib.inputs.profiles import load_profile
+from emolib.inputs.units import Unit, UnitSet
 from emolib.interventions import patch, zero
-from emolib.profiles import load_emotion, load_profile
-from emolib.runs import Study
-from emolib.unit_scores import unit_scores
-from emolib.units import Unit, UnitSet
+from emolib.methods.attribution import attribution_scores
+from emolib.methods.study import Study
+from emolib.methods.unit_scores import unit_scores
+from emolib.models import language_model, sources
 
 bridges = pytest.importorskip(
     "transformer_lens.model_bridge",
@@ -128,7 +129,7 @@ def witness(folder):
 @pytest.fixture(scope="module")
 def study_at(folder):
     """Give a function from a position to emolib's study of the same model."""
-    model = models.load(sources.find(str(folder)))
+    model = language_model.load(sources.find(str(folder)))
     emotion = tiny_emotion(4)
     if folder.name != RANDOM:
         emotion = load_emotion(load_profile("demo"), "gratitude")

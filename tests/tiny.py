@@ -16,11 +16,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from emolib.heads import all_heads
-from emolib.models import LanguageModel
-from emolib.profiles import Emotion, Profile
-from emolib.prompts import Lexicon, Pair
-from emolib.runs import Study
+from emolib.inputs.emotions import Emotion
+from emolib.inputs.heads import all_heads
+from emolib.inputs.profiles import Profile
+from emolib.inputs.prompts import Lexicon, Pair
+from emolib.methods.study import Study
+from emolib.models.language_model import LanguageModel
 
 N_LAYERS, N_HEADS, D_MODEL, WORDS = 2, 4, 32, 48
 HEADS = all_heads(N_LAYERS, N_HEADS)

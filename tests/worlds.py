@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from tiny import WORDS, build
 from torch.overrides import TorchFunctionMode
 
-from emolib import engine
-from emolib.architectures import ARCHITECTURES
-from emolib.encoding import Prompts
-from emolib.heads import Head, all_heads
+from emolib.engine import hooked
+from emolib.inputs.heads import Head, all_heads
+from emolib.inputs.prompts import Position
+from emolib.inputs.units import Unit, UnitSet
 from emolib.interventions import Activations, Intervention, mean, patch, resample, scale, zero
-from emolib.models import LanguageModel
-from emolib.profiles import Position
-from emolib.units import Unit, UnitSet
+from emolib.models.architectures import ARCHITECTURES
+from emolib.models.encoding import Prompts
+from emolib.models.language_model import LanguageModel
 
 Target = Head | Unit
 
@@ -210,7 +210,7 @@ def read(
 ) -> Activations:
     """Give the activations that edits of heads or units need."""
     units = [target for target in targets if isinstance(target, Unit)]
-    return engine.activations(model, prompts, UnitSet(tuple(units)) if units else None,
+    return hooked.activations(model, prompts, UnitSet(tuple(units)) if units else None,
                               batch_size=size)  # fmt: skip
 
 

@@ -6,22 +6,23 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from emolib.heads import Head
-from emolib.profiles import Emotion, Profile
-from emolib.sources import Source
+from emolib.inputs.emotions import Emotion
+from emolib.inputs.heads import Head
+from emolib.inputs.profiles import Profile
+from emolib.models.sources import Source
 from pytest_emolib.threads import limit_threads
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from emolib.attention import LastAttention
-    from emolib.models import LanguageModel
-    from emolib.runs import Study
-    from emolib.screening import Screening
-    from emolib.unit_scores import UnitRanking
-    from emolib.unit_screening import UnitScreening
-    from emolib.units import UnitSet
+    from emolib.inputs.units import UnitSet
+    from emolib.methods.attention import LastAttention
+    from emolib.methods.screening import Screening
+    from emolib.methods.study import Study
+    from emolib.methods.unit_scores import UnitRanking
+    from emolib.methods.unit_screening import UnitScreening
+    from emolib.models.language_model import LanguageModel
 
 
 class Bench:
@@ -45,7 +46,7 @@ class Bench:
     def model(self, source: Source) -> LanguageModel:
         """Return a model with its weights; the last one asked for is kept."""
         if source.name not in self._models:
-            from emolib.models import load
+            from emolib.models.language_model import load
 
             # Once more: an experiment may have loaded torch, and set it, since the session began.
             limit_threads()
@@ -57,7 +58,7 @@ class Bench:
 
     def _half(self, source: Source) -> LanguageModel | None:
         """Return a model in bfloat16, for sweeps, where that is asked for and can be had."""
-        from emolib.models import in_half, why_no_half
+        from emolib.models.language_model import in_half, why_no_half
 
         if self._profile.dtype != "bfloat16":
             return None
@@ -71,7 +72,7 @@ class Bench:
 
     def study(self, source: Source, emotion: str) -> Study:
         """Return a model on an emotion's prompts; the last one asked for is kept."""
-        from emolib.runs import Study
+        from emolib.methods.study import Study
 
         key = source.name, emotion
         if key not in self._studies:
@@ -90,7 +91,7 @@ class Bench:
 
     def screening(self, study: Study) -> Screening:
         """Return the screening scores of a study's model on its emotion, computed once."""
-        from emolib.screening import screen
+        from emolib.methods.screening import screen
 
         key = study.model.name, study.emotion.name
         if key not in self._screenings:
@@ -99,7 +100,7 @@ class Bench:
 
     def unit_ranking(self, source: Source, emotion: str) -> UnitRanking:
         """Return the MLP units as unit screening ranks them, made once."""
-        from emolib.unit_scores import unit_scores
+        from emolib.methods.unit_scores import unit_scores
 
         key = source.name, emotion
         if key not in self._unit_rankings:
@@ -108,7 +109,7 @@ class Bench:
 
     def unit_screening(self, study: Study) -> UnitScreening:
         """Return the scores of MLP units and the ablations that confirm them, made once."""
-        from emolib.unit_screening import screen_units
+        from emolib.methods.unit_screening import screen_units
 
         key = study.model.name, study.emotion.name
         if key not in self._unit_screenings:
@@ -118,7 +119,7 @@ class Bench:
 
     def matched_units(self, study: Study, units: UnitSet) -> UnitSet:
         """Return random units to compare units with: of their layers and about as active."""
-        from emolib.unit_scores import activity, matched
+        from emolib.methods.unit_scores import activity, matched
 
         key = study.model.name, study.emotion.name
         if key not in self._activity:
@@ -127,7 +128,7 @@ class Bench:
 
     def attention(self, study: Study) -> LastAttention:
         """Return where a study's heads look from the last token, read once."""
-        from emolib.attention import last_attention
+        from emolib.methods.attention import last_attention
 
         key = study.model.name, study.emotion.name
         if key not in self._attention:
@@ -136,7 +137,7 @@ class Bench:
 
     def ranking(self, source: Source, emotion: str) -> tuple[list[Head], float | None]:
         """Return the heads as screening ranks them, and the ranking's reliability, made once."""
-        from emolib.attribution import ranking
+        from emolib.methods.attribution import ranking
 
         key = source.name, emotion
         if key not in self._rankings:

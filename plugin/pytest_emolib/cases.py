@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from emolib.hashing import hash_json
-from emolib.heads import HeadSet, Top
-from emolib.profiles import Ablation, Profile
-from emolib.sources import Source
-from emolib.units import UnitSet
+from emolib.files import hash_json
+from emolib.inputs.heads import HeadSet, Top
+from emolib.inputs.profiles import Ablation, Profile
+from emolib.inputs.units import UnitSet
+from emolib.models.sources import Source
 
 NAMED = 6
 """A joint set of more heads or units than this gets a short name in ids and file names."""

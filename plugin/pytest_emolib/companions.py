@@ -11,9 +11,9 @@ from pytest_emolib.cases import Case
 from pytest_emolib.items import case_of, own_parameters
 
 if TYPE_CHECKING:
-    from emolib.heads import HeadSet
-    from emolib.runs import Study
-    from emolib.units import UnitSet
+    from emolib.inputs.heads import HeadSet
+    from emolib.inputs.units import UnitSet
+    from emolib.methods.study import Study
     from pytest_emolib.lab import Lab
 
 

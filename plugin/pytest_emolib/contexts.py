@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from emolib.hashing import hash_json
-from emolib.profiles import Emotion, Profile
-from emolib.provenance import code_hash, package_hash, versions
+from emolib.files import hash_json
+from emolib.inputs.emotions import Emotion
+from emolib.inputs.profiles import Profile
+from emolib.results.provenance import code_hash, package_hash, versions
 from pytest_emolib.cases import Case
 
 SETTINGS = (

@@ -11,20 +11,21 @@ import pytest
 from pytest_emolib.session import RECORDED, ExperimentSession, session_of
 
 if TYPE_CHECKING:
-    from emolib.attention import LastAttention
-    from emolib.controls import Controlled
-    from emolib.encoding import AlignedPairs, Prompts
-    from emolib.heads import Head, HeadSet
+    from emolib.inputs.emotions import Emotion
+    from emolib.inputs.heads import Head, HeadSet
+    from emolib.inputs.profiles import Ablation, Profile
+    from emolib.inputs.units import Targets, UnitSet
     from emolib.interventions import Intervention
-    from emolib.models import LanguageModel
-    from emolib.patching import Patched
-    from emolib.profiles import Ablation, Emotion, Profile
-    from emolib.readouts import Readout
-    from emolib.runs import Study
-    from emolib.screening import Screening
-    from emolib.sources import Source
-    from emolib.unit_screening import UnitScreening
-    from emolib.units import Targets, UnitSet
+    from emolib.methods.attention import LastAttention
+    from emolib.methods.controls import Controlled
+    from emolib.methods.patching import Patched
+    from emolib.methods.readouts import Readout
+    from emolib.methods.screening import Screening
+    from emolib.methods.study import Study
+    from emolib.methods.unit_screening import UnitScreening
+    from emolib.models.encoding import AlignedPairs, Prompts
+    from emolib.models.language_model import LanguageModel
+    from emolib.models.sources import Source
     from pytest_emolib.cases import Case
     from pytest_emolib.lab import Lab
 
@@ -139,7 +140,7 @@ def patched(study: Study) -> Callable[..., Iterator[Patched]]:
 
     ``patched(heads, ["last"])`` patches there alone.
     """
-    from emolib.patching import patched
+    from emolib.methods.patching import patched
 
     return partial(patched, study)
 
@@ -165,7 +166,7 @@ def attention(request: pytest.FixtureRequest, study: Study) -> LastAttention:
 @pytest.fixture
 def controls(study: Study, emolib_case: Case, request: pytest.FixtureRequest) -> list[Controlled]:
     """The strongest heads of screening, each beside its controls."""
-    from emolib.controls import controls
+    from emolib.methods.controls import controls
 
     assert emolib_case.source is not None and emolib_case.emotion is not None
     heads, _ = _lab(request).bench.ranking(emolib_case.source, emolib_case.emotion)

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emolib.baselines import (
+from emolib.errors import InputError
+from emolib.files import safe
+from emolib.inputs.heads import HeadSet, expand
+from emolib.inputs.units import UnitSet, expand_units, parse_set
+from emolib.reporting.regression_check import (
+    Check,
+    changes,
+    check_table,
+    compare,
+    counts,
+    weak,
+    write_summary,
+)
+from emolib.results.baselines import (
     SETTINGS,
     Baseline,
     Declared,
@@ -19,11 +32,6 @@ from emolib.baselines import (
     load,
     save,
 )
-from emolib.checks import Check, changes, check_table, compare, counts, weak, write_summary
-from emolib.errors import InputError
-from emolib.heads import HeadSet, expand
-from emolib.outputs import safe
-from emolib.units import UnitSet, expand_units, parse_set
 from pytest_emolib.items import case_of
 from pytest_emolib.options import get
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from emolib.errors import InputError
-from emolib.outputs import SHAPES, safe
+from emolib.files import safe
+from emolib.results.item_files import SHAPES
 from pytest_emolib.cases import Case
 
 _LONGEST_NAME = 40

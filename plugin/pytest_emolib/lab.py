@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emolib.errors import InputError
-from emolib.hashing import hash_json
-from emolib.heads import HeadSet, Top, expand
-from emolib.notes import clusters_of, notes, out_of_reach
-from emolib.outputs import is_of, results_folder, write_output
-from emolib.profiles import TEXT_DRAWS, Emotion, load_emotion
-from emolib.provenance import git_commit, versions
-from emolib.records import Row, Store, sort_values
-from emolib.sources import Source, find
-from emolib.tables import write_tables
-from emolib.units import UnitSet, expand_units
+from emolib.files import hash_json, results_folder
+from emolib.inputs.emotions import Emotion, load_emotion
+from emolib.inputs.heads import HeadSet, Top, expand
+from emolib.inputs.profiles import TEXT_DRAWS
+from emolib.inputs.units import UnitSet, expand_units
+from emolib.models.sources import Source, find
+from emolib.reporting.notes import clusters_of, notes, out_of_reach
+from emolib.reporting.tables import write_tables
+from emolib.results.item_files import is_of, write_output
+from emolib.results.provenance import git_commit, versions
+from emolib.results.records import Row, Store, sort_values
 from pytest_emolib.bench import Bench
 from pytest_emolib.cases import ON_PAIRS, Case, make_cases
 from pytest_emolib.companions import Companions
@@ -32,7 +33,7 @@ from pytest_emolib.settings import check_writable, resolve
 from pytest_emolib.summary import print_tables
 
 if TYPE_CHECKING:
-    from emolib.runs import Study
+    from emolib.methods.study import Study
 
 _SCORES = "alignment/head_scores_{model}.json"
 
@@ -248,7 +249,7 @@ class Lab:
 
         def summary(vector: Any) -> dict[str, Any]:
             # Imported here: it loads numpy, which runs that record no vector do without.
-            from emolib.stats import summarize
+            from emolib.stats.summary import summarize
 
             fits = clusters is not None and len(clusters) == len(vector)
             return summarize(vector, clusters if fits else None, seed=self.profile.seed)
@@ -302,7 +303,7 @@ class Lab:
         labels: dict[str, str] = {}
         if not (isinstance(case.heads, Top) or isinstance(case.units, Top)):
             return labels
-        from emolib.stats import unreliable
+        from emolib.stats.summary import unreliable
 
         if isinstance(case.heads, Top) and case.source and case.emotion:
             doubt = unreliable(self.bench.ranking(case.source, case.emotion)[1])

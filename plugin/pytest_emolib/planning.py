@@ -13,10 +13,10 @@ from pytest_emolib.items import case_of
 from pytest_emolib.options import get
 
 if TYPE_CHECKING:
-    from emolib.encoding import Prompts
-    from emolib.plans import Runs
-    from emolib.prompts import Side
-    from emolib.sources import Source
+    from emolib.engine.costs import Runs
+    from emolib.inputs.prompts import Side
+    from emolib.models.encoding import Prompts
+    from emolib.models.sources import Source
     from pytest_emolib.lab import Lab
     from pytest_emolib.session import ExperimentSession
 
@@ -82,8 +82,8 @@ def plan(lab: Lab, items: Iterable[pytest.Item], workers: int) -> Iterator[str]:
 
 
 def _of_model(lab: Lab, name: str, items: Group) -> tuple[list[Any], float]:
-    from emolib.models import describe
-    from emolib.plans import Cost, forward_flops, kept, rate, shape_of
+    from emolib.engine.costs import Cost, forward_flops, kept, rate, shape_of
+    from emolib.models.language_model import describe
 
     profile = lab.profile
     source = next(s for s in lab.sources.values() if s.name == name)
@@ -110,7 +110,7 @@ def _of_model(lab: Lab, name: str, items: Group) -> tuple[list[Any], float]:
 
 
 def _prompts(lab: Lab, emotion: str, tokenizer: Any, config: Any) -> dict[Side, Prompts]:
-    from emolib.encoding import align, encode
+    from emolib.models.encoding import align, encode
 
     data, new = lab.emotions[emotion], lab.profile.max_new_tokens
     context = getattr(config, "max_position_embeddings", None)
@@ -125,7 +125,7 @@ def _prompts(lab: Lab, emotion: str, tokenizer: Any, config: Any) -> dict[Side, 
 
 def _runs(lab: Lab, source: Source, items: Group, prompts: dict[Side, Prompts]) -> Iterator[Runs]:
     """Yield the runs of one model and emotion: the clean ones, and what fixtures stand for."""
-    from emolib.plans import Runs
+    from emolib.engine.costs import Runs
 
     profile = lab.profile
     here, new = profile.position, profile.max_new_tokens
@@ -159,8 +159,8 @@ def _runs(lab: Lab, source: Source, items: Group, prompts: dict[Side, Prompts]) 
 
 def _each(lab: Lab, items: Group, names: set[str], prompts: dict[Side, Prompts]) -> Iterator[Runs]:
     """Yield the runs that each item of a function makes of its own heads or units."""
-    from emolib.plans import Runs
-    from emolib.profiles import Position
+    from emolib.engine.costs import Runs
+    from emolib.inputs.prompts import Position
 
     profile = lab.profile
     here, new = profile.position, profile.max_new_tokens
@@ -185,8 +185,8 @@ def _each(lab: Lab, items: Group, names: set[str], prompts: dict[Side, Prompts])
 
 def _first(case: Case) -> int:
     """Return the first layer that an item edits; 0 of a rank, which screening will tell."""
-    from emolib.heads import HeadSet
-    from emolib.units import UnitSet
+    from emolib.inputs.heads import HeadSet
+    from emolib.inputs.units import UnitSet
 
     chosen = case.heads or case.units
     if not isinstance(chosen, (HeadSet, UnitSet)):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from emolib.errors import InputError
-from emolib.profiles import Profile, load_profile
-from emolib.prompts import load_prompts, pairs_emotion
-from emolib.tables import check_format
+from emolib.inputs.profiles import Profile, load_profile
+from emolib.inputs.prompts import load_prompts, pairs_emotion
+from emolib.reporting.tables import check_format
 from pytest_emolib.options import get
 
 _PATHS = (

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from emolib.records import Row, group
-from emolib.tables import summary_table
+from emolib.reporting.tables import summary_table
+from emolib.results.records import Row, group
 
 
 def print_tables(

@@ -9,16 +9,16 @@ import os
 import pytest
 from folders import EXPERIMENT, INI, PROFILE, Folder, pairs
 
-import emolib.screening
-from emolib import models, sources
+import emolib.methods.screening
+from emolib.models import language_model, sources
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _loaded():
     """Load now what a run inside this process would load, and lose, otherwise."""
-    assert emolib.screening
+    assert emolib.methods.screening
     for name in sources.embedded_names():
-        models.load(sources.find(name))
+        language_model.load(sources.find(name))
     # Each run inside collects garbage several times; torch's modules are none of it.
     gc.collect()
     gc.freeze()

@@ -92,7 +92,7 @@ CASES = {
         {"mamba/config.json": '{"model_type": "mamba"}'},
         "model './mamba': unknown architecture 'mamba'; expected one of bloom, falcon, "
         "gemma2, gemma3_text, gpt2, gpt_neo, gpt_neox, gptj, llama, mistral, olmo2, opt, phi3, "
-        "qwen2, qwen3: to add it, write a row in emolib/architectures.py and a config in "
+        "qwen2, qwen3: to add it, write a row in emolib/models/architectures.py and a config in "
         "tests/tiny.py",
     ),
     "GGUF file that is not there": (

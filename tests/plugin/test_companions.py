@@ -8,7 +8,7 @@ import pytest
 
 COUNTED = """
 import pytest
-from emolib import batching
+from emolib.engine import batching
 from emolib.interventions import zero, scale
 
 _sweep = batching.sweep

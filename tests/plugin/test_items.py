@@ -117,7 +117,7 @@ def test_heads_of_the_users_own_replace_the_profiles(folder):
         "exp_effect.py",
         """
 import pytest
-from emolib.heads import Head
+from emolib.inputs.heads import Head
 from emolib.interventions import zero
 
 @pytest.mark.parametrize("heads", [Head(2, 0)], ids=str)
@@ -178,7 +178,7 @@ def test_an_own_trace_gives_the_same_table(folder):
     folder.write(
         "exp_effect.py",
         """
-from emolib.engine import forward
+from emolib.engine.forwards import forward
 from emolib.tracing import Trace
 from emolib.interventions import zero
 

@@ -37,9 +37,9 @@ def test_collecting_loads_no_torch(folder):
 def test_the_library_does_not_know_pytest(folder):
     script = (
         "import importlib, pkgutil, sys, emolib\n"
-        "for module in pkgutil.iter_modules(emolib.__path__):\n"
-        "    if module.name != '__main__':\n"
-        "        importlib.import_module(f'emolib.{module.name}')\n"
+        "for module in pkgutil.walk_packages(emolib.__path__, 'emolib.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'pytest', '_pytest'}))"
     )
     done = folder.python("-c", script)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from folders import pairs
 
-from emolib.stats import summarize
+from emolib.stats.summary import summarize
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 

@@ -13,7 +13,7 @@ import pytest
 from folders import DATA
 from pytest_emolib import contexts
 
-from emolib import provenance
+from emolib.results import provenance
 
 SLOW = """
 import os, time

@@ -1,0 +1,1 @@
+"""Running a model, clean or under interventions: the one way there is, and its speed."""

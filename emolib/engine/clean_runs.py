@@ -1,0 +1,183 @@
+"""What runs take over from the clean run: all of it before the layer and the columns they edit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emolib.engine.batch_sizes import KEPT, batches_of, columns_of
+from emolib.engine.edits import Branch, _tokenwise
+from emolib.engine.layers import Blocks, Frame, Stem
+from emolib.inputs.prompts import Position
+from emolib.models.encoding import Batch, Prompts
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class State:
+    """The clean run at one layer.
+
+    Attributes:
+        resid: The residual stream before the layer, the last S columns, ``[B, S, d_model]``.
+        z: What its heads put out there, ``[B, S, H * d_head]``.
+        kept: Keys and values that runs share, each ``[B, H_kv, columns, d_head]``.
+    """
+
+    resid: Tensor
+    z: Tensor
+    kept: KeysValues
+
+
+class Clean:
+    """The clean run of one batch, made layer by layer as far as it is asked for."""
+
+    def __init__(
+        self, blocks: Blocks, batch: Batch, tokens: int, *, keep: bool, more: int = 0
+    ) -> None:
+        """Run what comes before the layers.
+
+        Args:
+            blocks: The model.
+            batch: The prompts, T columns of them.
+            tokens: How many of the last columns runs compute at most, S.
+            keep: Whether layers that are behind stay; else runs that compute all columns must
+                ask in order.
+            more: Columns that will be generated after the prompts.
+        """
+        self.batch, self.tokens = batch, tokens
+        self._blocks, self._keep = blocks, keep or tokens < batch.width
+        stem = self._stem(more)
+        self.frames: tuple[Frame, ...] = stem.frames
+        self._resid = stem.hidden[:, None, : batch.width]
+        self._states: list[State | None] = []
+
+    def _stem(self, more: int) -> Stem:
+        batch = self.batch
+        ids, mask, places = batch.input_ids, batch.attention_mask, batch.position_ids
+        if more:
+            steps = torch.arange(1, more + 1, device=ids.device)
+            ids = torch.cat([ids, ids.new_full((len(ids), more), batch.pad)], dim=1)
+            mask = torch.cat([mask, mask.new_ones(len(mask), more)], dim=1)
+            places = torch.cat([places, places[:, -1:] + steps], dim=1)
+        return self._blocks.stem(ids, mask, places)
+
+    def state(self, layer: int, tokens: int) -> State:
+        """Return the clean run at a layer, of the last `tokens` columns."""
+        while len(self._states) <= layer:
+            self._advance()
+        state = self._states[layer]
+        if state is None:
+            raise RuntimeError(f"layer {layer} of the clean run is behind; ask in order")
+        return State(state.resid[:, -tokens:], state.z[:, -tokens:], state.kept)
+
+    def shared(self, layer: int, columns: int) -> KeysValues | None:
+        """Return keys and values of a layer in the first columns, None where there are none."""
+        if not columns:
+            return None
+        key, value = self.state(layer, 1).kept
+        return key[:, :, :columns], value[:, :, :columns]
+
+    def final(self) -> Tensor:
+        """Return the residual stream after the last layer at the last column, ``[B, d_model]``."""
+        while len(self._states) < len(self._blocks.layers):
+            self._advance()
+        return self._resid[:, 0, -1]
+
+    @torch.no_grad()
+    def _advance(self) -> None:
+        index = len(self._states)
+        layer, frame = self._blocks.layers[index], self.frames[index]
+        width, resid = self.batch.width, self._resid
+        query, key, value = layer.qkv(layer.normed(resid), frame.turns_of(slice(width)))
+        z = layer.attend(query, (key, value), None, frame.bias_of(slice(width), width))
+        if self._states and not self._keep:
+            self._states[-1] = None
+        columns = width if self._keep else 0
+        kept = tuple(part[:, 0, :, :columns].contiguous() for part in (key, value))
+        tail = slice(width - self.tokens, None)
+        self._states.append(State(resid[:, 0, tail], z[:, 0, tail], (kept[0], kept[1])))
+        if index == len(self._blocks.layers) - 1:
+            resid, z = resid[:, :, -1:], z[:, :, -1:]
+        self._resid = layer.finish(resid, z)
+
+
+class Cleans:
+    """The clean runs of some prompts, kept whole for all runs on them where they take little."""
+
+    def __init__(self, blocks: Blocks, prompts: Prompts, size: int | None, more: int = 0) -> None:
+        """Hold what to run.
+
+        Args:
+            blocks: The model.
+            prompts: The prompts.
+            size: Prompts per batch; None for as many as fit.
+            more: Columns that will be generated after the prompts.
+        """
+        self._blocks, self._prompts, self._size, self._more = blocks, prompts, size, more
+        model = blocks.model
+        floats = sum(map(len, prompts.ids)) * model.n_layers * 4 * model.hf.config.hidden_size
+        self._kept: list[Clean] | None = None
+        self._fits = floats * torch.finfo(model.hf.dtype).bits // 8 <= KEPT
+
+    def of(self, runs: Sequence[Branch], position: Position, *, more: bool) -> list[Clean]:
+        """Return the clean runs that some runs resume from.
+
+        Args:
+            runs: The runs.
+            position: Where they edit.
+            more: Whether tokens will be generated after the prompts.
+        """
+        model = self._blocks.model
+        if self._fits and _tokenwise(runs):
+            if self._kept is None:
+                batches = batches_of(model, self._prompts, (), self._size)
+                self._kept = self.started(batches, runs, position, keep=True)
+            return self._kept
+        batches = batches_of(model, self._prompts, runs, self._size)
+        return self.started(batches, runs, position, keep=more)
+
+    def started(
+        self, batches: Sequence[Batch], runs: Sequence[Branch], position: Position, *, keep: bool
+    ) -> list[Clean]:
+        """Return new clean runs of batches."""
+        return [
+            Clean(
+                self._blocks,
+                batch,
+                batch.width if keep else columns_of(batch, runs, position),
+                keep=keep,
+                more=self._more if keep else 0,
+            )
+            for batch in batches
+        ]
+
+
+class Memory:
+    """Keys and values of the runs' own columns, with room for the tokens to come."""
+
+    def __init__(self, layers: int, more: int) -> None:
+        """Hold how much room to make.
+
+        Args:
+            layers: Number of layers.
+            more: Columns to come.
+        """
+        self._more = more
+        self._kept: list[KeysValues | None] = [None] * layers
+        self._filled = [0] * layers
+
+    def add(self, layer: int, key: Tensor, value: Tensor) -> KeysValues:
+        """Keep keys and values, ``[B, k, H_kv, columns, d_head]``; return all kept so far."""
+        kept = self._kept[layer]
+        start, stop = self._filled[layer], self._filled[layer] + key.shape[3]
+        if kept is None:
+            shape = (*key.shape[:3], key.shape[3] + self._more, key.shape[4])
+            kept = self._kept[layer] = key.new_empty(shape), value.new_empty(shape)
+        kept[0][:, :, :, start:stop] = key
+        kept[1][:, :, :, start:stop] = value
+        self._filled[layer] = stop
+        return kept[0][:, :, :, :stop], kept[1][:, :, :, :stop]

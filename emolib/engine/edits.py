@@ -1,0 +1,209 @@
+"""What the edits of one run know: which parts of which layer, on which prompts, at which step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emolib.errors import InputError
+from emolib.inputs.heads import Head
+from emolib.inputs.prompts import Position
+from emolib.inputs.units import LayerUnits, Part, UnitSet, parts
+from emolib.interventions import Intervention, Site
+from emolib.models.encoding import Batch
+from emolib.models.language_model import LanguageModel
+
+
+def path_of(model: LanguageModel, part: Part) -> str:
+    """Return the path of the projection whose input a part is of."""
+    return model.attn_out(part.layer) if isinstance(part, Head) else model.mlp_out(part.layer)
+
+
+def is_normed(model: LanguageModel, part: Part) -> bool:
+    """Tell whether a norm stands between the projection of a part and the residual stream."""
+    row = model.arch
+    return bool(row.post_attn_norm if isinstance(part, Head) else row.post_mlp_norm)
+
+
+def weight_of(model: LanguageModel, part: Part) -> Tensor:
+    """Return the rows of that projection that are the part's, ``[d, d_model]``."""
+    if isinstance(part, Head):
+        return model.w_o(part)
+    return model.w_out(part.layer)[list(part.indices)]
+
+
+class Stage:
+    """The edits of one run on one batch of prompts."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        interventions: Sequence[Intervention],
+        batch: Batch,
+        position: Position,
+        draw: int,
+    ) -> None:
+        """Sort the edits by projection.
+
+        Args:
+            model: The model.
+            interventions: What to do.
+            batch: The prompts.
+            position: Where in the prompt z is edited.
+            draw: Number of the draw.
+
+        Raises:
+            InputError: When a head or unit is not one of the model's.
+        """
+        self.n_heads = model.n_heads
+        self.batch, self.position, self.draw = batch, position, draw
+        self.mask = batch.at(position)[..., None]
+        self.generated = False
+        self.ran: set[str] = set()
+        self.plan: dict[str, list[tuple[Part, Intervention]]] = {}
+        for intervention in interventions:
+            _check_targets(model, intervention)
+            for part in parts(intervention.targets):
+                self.plan.setdefault(path_of(model, part), []).append((part, intervention))
+
+    def edited(self, z: Tensor, path: str) -> tuple[Tensor, list[Part]]:
+        """Return z edited, shape ``[batch, seq, in]``, and which parts of it were.
+
+        Args:
+            z: What goes into the projection, by prompt.
+            path: Path of the projection.
+        """
+        edited = z.clone()
+        return edited, self.edit(edited, path)
+
+    def edit(self, z: Tensor, path: str) -> list[Part]:
+        """Edit z in place and return which parts of it were.
+
+        Args:
+            z: What goes into the projection, by prompt, ``[batch, seq, in]``; the last ``seq``
+                columns of the prompts, or a generated token.
+            path: Path of the projection.
+
+        Raises:
+            RuntimeError: When an edit returns another shape than it got.
+        """
+        self.ran.add(path)
+        seen = []
+        for part, intervention in self.plan[path]:
+            if self.generated and self.position != "all" and not intervention.every_step:
+                continue
+            columns = self.columns(part, z)
+            before = z[..., columns]
+            site = Site(part, self.batch, self.position, self.draw, self.generated)
+            after: object = intervention.edit(before.clone(), site)
+            if not isinstance(after, Tensor) or after.shape != before.shape:
+                got = list(after.shape) if isinstance(after, Tensor) else repr(after)
+                last = "d_head" if isinstance(part, Head) else "units"
+                raise RuntimeError(
+                    f"{intervention}: the edit of {part} must return z of the shape it got, "
+                    f"{list(before.shape)} [batch, seq, {last}], got {got}"
+                )
+            after = after.to(before)
+            mask = self.mask[:, -before.shape[1] :]
+            z[..., columns] = after if self.generated else torch.where(mask, after, before)
+            seen.append(part)
+        return seen
+
+    def whole(self, path: str) -> bool:
+        """Tell whether an edit there has to see z of the whole prompt."""
+        return any(not intervention.tokenwise for _, intervention in self.plan.get(path, ()))
+
+    def columns(self, part: Part, z: Tensor) -> slice | list[int]:
+        """Return which columns of z are a part's."""
+        if isinstance(part, LayerUnits):
+            return list(part.indices)
+        d_head = z.shape[-1] // self.n_heads
+        return slice(part.index * d_head, (part.index + 1) * d_head)
+
+
+def _check_targets(model: LanguageModel, intervention: Intervention) -> None:
+    units = isinstance(intervention.targets, UnitSet)
+    count, what = (model.n_units, "MLP units") if units else (model.n_heads, "heads")
+    for target in intervention.targets:
+        if target.layer >= model.n_layers or target.index >= count:
+            raise InputError(
+                f"{intervention}: {target} does not exist, {model.name} has {model.n_layers} "
+                f"layers of {count} {what}, counted from 0"
+            )
+
+
+def apart(edited: Sequence[Part]) -> list[Part]:
+    """Return the parts of one layer without overlap: head by head, units all at once."""
+    # Sorted: floats add up differently in another order.
+    heads = sorted({part for part in edited if isinstance(part, Head)})
+    units = [part for part in edited if isinstance(part, LayerUnits)]
+    if not units:
+        return list(heads)
+    indices = sorted({index for part in units for index in part.indices})
+    return [*heads, LayerUnits(units[0].layer, tuple(indices))]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One run of a sweep, under one draw.
+
+    Attributes:
+        run: Number of the run.
+        draw: Number of the draw.
+        interventions: What it does.
+        first: The first layer it edits; the number of layers where it edits none.
+    """
+
+    run: int
+    draw: int
+    interventions: tuple[Intervention, ...]
+    first: int
+
+
+def branches(
+    model: LanguageModel, runs: Sequence[Sequence[Intervention]], *, all_draws: bool
+) -> list[Branch]:
+    """Return the branches of runs, by the first layer they edit."""
+    made = []
+    for index, interventions in enumerate(runs):
+        layers = [p.layer for one in interventions for p in parts(one.targets)]
+        first = min(layers, default=model.n_layers)
+        draws = max((one.draws for one in interventions), default=1) if all_draws else 1
+        made += [Branch(index, draw, tuple(interventions), first) for draw in range(draws)]
+    return sorted(made, key=lambda branch: branch.first)
+
+
+def _tokenwise(runs: Sequence[Branch]) -> bool:
+    return all(one.tokenwise for branch in runs for one in branch.interventions)
+
+
+def stages_of(
+    model: LanguageModel, chunk: Sequence[Branch], batch: Batch, position: Position
+) -> list[Stage]:
+    """Return the edits of each branch on a batch."""
+    return [Stage(model, branch.interventions, batch, position, branch.draw) for branch in chunk]
+
+
+class Edits:
+    """What the runs of a chunk edit in one layer."""
+
+    def __init__(self, model: LanguageModel, layer: int, stages: Sequence[Stage]) -> None:
+        """Find the runs that edit anything there."""
+        heads, units = model.attn_out(layer), model.mlp_out(layer)
+        self._heads = [(j, s, heads) for j, s in enumerate(stages) if heads in s.plan]
+        self._units = [(j, s, units) for j, s in enumerate(stages) if units in s.plan]
+        both = [*self._heads, *self._units]
+        self.whole = any(stage.whole(path) for _, stage, path in both)
+        self.units: Callable[[Tensor], None] | None = self._edit_units if self._units else None
+
+    def heads(self, z: Tensor) -> None:
+        """Edit z, ``[B, k, S, H * d_head]``, in place."""
+        for row, stage, path in self._heads:
+            stage.edit(z[:, row], path)
+
+    def _edit_units(self, units: Tensor) -> None:
+        for row, stage, path in self._units:
+            stage.edit(units[:, row], path)

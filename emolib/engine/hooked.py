@@ -1,0 +1,269 @@
+"""Forwards and greedy generation, clean or under interventions. The one user of hooks on z."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emolib.engine.decoding import Continuations, Greedy, continuations
+from emolib.engine.edits import Stage, apart, is_normed, path_of, weight_of
+from emolib.engine.forwards import DEFAULT_BATCH, Prefix, forward, next_token
+from emolib.inputs.prompts import Position
+from emolib.inputs.units import LayerUnits, Unit, UnitSet, parts
+from emolib.interventions import Activations, Intervention
+from emolib.models.encoding import Batch, Prompts
+from emolib.models.language_model import LanguageModel
+from emolib.tracing import OwnTraceDict
+
+
+@contextmanager
+def intervened(
+    model: LanguageModel,
+    interventions: Sequence[Intervention],
+    batch: Batch,
+    position: Position,
+    draw: int = 0,
+) -> Iterator[Stage]:
+    """Edit z of heads or units while the context is open, at every forward on `batch` and after.
+
+    Interventions on the same head or unit apply in the order given. The hooks are gone when the
+    context closes, whatever happened inside.
+
+    Args:
+        model: The model.
+        interventions: What to do; none gives the clean model, without a hook.
+        batch: The prompts that will run.
+        position: Where in the prompt z is edited; generated tokens are edited under ``all``, and
+            by interventions for every step.
+        draw: Number of the draw.
+
+    Yields:
+        The stage: set its `generated` before running a generated token.
+
+    Raises:
+        InputError: When a head or unit is not one of the model's.
+        RuntimeError: When an edit returns another shape than it got, or never ran.
+    """
+    stage = Stage(model, interventions, batch, position, draw)
+    if not stage.plan:
+        yield stage
+        return
+
+    def edit_output(output: Tensor, layer: str, inputs: tuple[Tensor, ...]) -> Tensor:
+        z = by_prompt(inputs[0], batch)
+        edited, seen = stage.edited(z, layer)
+        if seen and is_normed(model, seen[0]):
+            # A norm brings what is left to its size, and where an edit leaves nothing, that is
+            # the rounding of the difference below. The last term is what another trace added.
+            project: Callable[[Tensor], Tensor] = model.module(layer).forward
+            return project(edited.view_as(inputs[0])) + (output - project(inputs[0]))
+        # The projection is linear, so adding what the edit changes equals projecting the edited
+        # z, costs less, and keeps what another trace on the same module did to the output.
+        for part in apart(seen):
+            columns = stage.columns(part, z)
+            change = edited[..., columns] - z[..., columns]
+            output = output + (change @ weight_of(model, part)).view_as(output)
+        return output
+
+    with OwnTraceDict(model.hf, list(stage.plan), retain_output=False, edit_output=edit_output):
+        yield stage
+    missed = {stage.plan[path][0][0].layer for path in stage.plan.keys() - stage.ran}
+    if missed:
+        raise RuntimeError(
+            f"{', '.join(map(str, interventions))}: layers {sorted(missed)} of {model.name} never "
+            "ran, so nothing was edited there; check the architecture's row in "
+            "emolib.models.architectures"
+        )
+
+
+def by_prompt(values: Tensor, batch: Batch) -> Tensor:
+    """Return values as ``[batch, seq, d]``: OPT runs its MLP on all positions in one row."""
+    return values.reshape(len(batch.rows), -1, values.shape[-1])
+
+
+def split_heads(z: Tensor, n_heads: int) -> Tensor:
+    """Return the input of an output projection cut into heads, ``[…, n_heads, d_head]``."""
+    return z.reshape(*z.shape[:-1], n_heads, -1)
+
+
+@torch.no_grad()
+def last_logits(
+    model: LanguageModel,
+    prompts: Prompts,
+    interventions: Sequence[Intervention] = (),
+    *,
+    position: Position = "last",
+    batch_size: int | None = None,
+    prefix: Prefix | None = None,
+) -> Tensor:
+    """Return the logits at the last prompt token.
+
+    Args:
+        model: The model.
+        prompts: What to run.
+        interventions: Applied together.
+        position: Where in the prompt z is edited.
+        batch_size: Prompts per forward.
+        prefix: What comes before the last token, where `may_share` is true.
+
+    Returns:
+        Shape ``[draws, n_prompts, vocab]``, in the model's type; draws is 1 unless an
+        intervention draws.
+    """
+    draws = max((intervention.draws for intervention in interventions), default=1)
+    if prefix is None and draws > 1 and may_share(prompts, interventions, position):
+        prefix = Prefix(model, prompts, batch_size)
+    rows = []
+    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        runs = []
+        for draw in range(draws):
+            with intervened(model, interventions, batch, position, draw):
+                out = prefix.last(batch) if prefix else forward(model, batch)
+            runs.append(out.logits[:, -1])
+        rows.append(torch.stack(runs))
+    return torch.cat(rows, dim=1)
+
+
+def may_share(prompts: Prompts, interventions: Sequence[Intervention], position: Position) -> bool:
+    """Tell whether runs may share what comes before the last token: nothing there is edited."""
+    alone = position == "last" and all(intervention.tokenwise for intervention in interventions)
+    return (alone or not interventions) and min(map(len, prompts.ids)) > 1
+
+
+@torch.no_grad()
+def activations(
+    model: LanguageModel,
+    prompts: Prompts,
+    units: UnitSet | None = None,
+    *,
+    batch_size: int | None = None,
+) -> Activations:
+    """Return z of every head, or of some units, on some prompts, from a clean run."""
+    whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
+    if units is not None:
+        return Activations(prompts, whole, (), _read_units(model, prompts, units, batch_size))
+    paths = [model.attn_out(layer) for layer in range(model.n_layers)]
+    layers: list[list[Tensor]] = [[] for _ in paths]
+    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        with OwnTraceDict(
+            model.hf, paths, retain_output=False, retain_input=True, stop=True
+        ) as traced:
+            forward(model, batch)
+        for layer, path in enumerate(paths):
+            layers[layer].append(split_heads(traced[path].input, model.n_heads))
+    return Activations(prompts, whole, tuple(torch.cat(layer) for layer in layers))
+
+
+def _read_units(
+    model: LanguageModel, prompts: Prompts, units: UnitSet, batch_size: int | None
+) -> dict[Unit, Tensor]:
+    wanted = {path_of(model, part): part for part in parts(units) if isinstance(part, LayerUnits)}
+    read: dict[Unit, list[Tensor]] = {unit: [] for unit in units}
+    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        with OwnTraceDict(
+            model.hf, list(wanted), retain_output=False, retain_input=True, stop=True
+        ) as traced:
+            forward(model, batch)
+        for path, part in wanted.items():
+            z = by_prompt(traced[path].input, batch)
+            for unit in part:
+                read[unit].append(z[..., unit.index].clone())
+    return {unit: torch.cat(rows) for unit, rows in read.items()}
+
+
+@torch.no_grad()
+def generate(
+    model: LanguageModel,
+    prompts: Prompts,
+    interventions: Sequence[Intervention] = (),
+    *,
+    max_new_tokens: int,
+    position: Position = "last",
+    batch_size: int | None = None,
+    prefix: Prefix | None = None,
+) -> Continuations:
+    """Return greedy continuations, under the interventions' first draw.
+
+    At ``last``, ``slot`` and ``after_slot`` z is edited while the prompt is read; at ``all``, and
+    by interventions for every step, at every generated token too.
+    """
+    rows: list[tuple[tuple[int, ...], float]] = []
+    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        with intervened(model, interventions, batch, position) as stage:
+            out = prefix.last(batch) if prefix else forward(model, batch, use_cache=True)
+            rows += _decode(model, batch, stage, out, max_new_tokens)
+    return continuations(model, [ids for ids, _ in rows], [gap for _, gap in rows])
+
+
+def _decode(
+    model: LanguageModel, batch: Batch, stage: Stage, out: Any, max_new_tokens: int
+) -> list[tuple[tuple[int, ...], float]]:
+    mask, places = batch.attention_mask, batch.position_ids[:, -1:]
+    stage.generated = True
+    greedy = Greedy(model, len(batch.rows))
+    for step in range(max_new_tokens):
+        token = greedy.take(out.logits[:, -1])
+        if greedy.done or step == max_new_tokens - 1:
+            break
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        places = places + 1
+        out = next_token(model, token, mask, places, out.past_key_values)
+    return greedy.rows
+
+
+@torch.no_grad()
+def log_probs(
+    model: LanguageModel,
+    prompts: Prompts,
+    continuations: Sequence[Sequence[int]],
+    *,
+    batch_size: int | None = None,
+    prefix: Prefix | None = None,
+) -> list[float]:
+    """Return the mean log-probability (nats per token) of continuations under the clean model.
+
+    Raises:
+        ValueError: When a continuation has no token.
+    """
+    if not all(continuations):
+        raise ValueError("expected continuations of at least one token, got an empty one")
+    if prefix is not None:
+        return _log_probs_after(model, prompts, continuations, batch_size, prefix)
+    keep = 1 + max(map(len, continuations))
+    joined = Prompts(
+        prompts.texts,
+        tuple((*ids, *more) for ids, more in zip(prompts.ids, continuations, strict=True)),
+    )
+    means = []
+    for batch in joined.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        logits = forward(model, batch, keep=keep).logits[:, -keep:-1].float()
+        chosen = torch.gather(logits, 2, batch.input_ids[:, 1 - keep :, None])[..., 0]
+        scores = chosen - logits.logsumexp(-1)
+        for index, row in enumerate(batch.rows):
+            means.append(float(scores[index, -len(continuations[row]) :].mean()))
+    return means
+
+
+def _log_probs_after(
+    model: LanguageModel,
+    prompts: Prompts,
+    continuations: Sequence[Sequence[int]],
+    batch_size: int | None,
+    prefix: Prefix,
+) -> list[float]:
+    means = []
+    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        chosen = [continuations[row] for row in batch.rows]
+        width = max(map(len, chosen))
+        # Padded on the right, where no token before it looks.
+        padded = [[*ids, *[model.pad] * (width - len(ids))] for ids in chosen]
+        ids = torch.tensor(padded, device=model.device)
+        inputs = torch.cat([batch.input_ids[:, -1:], ids[:, :-1]], dim=1)
+        logits = prefix.after(batch, inputs, keep=width).logits[:, -width:].float()
+        scores = torch.gather(logits, 2, ids[:, :, None])[..., 0] - logits.logsumexp(-1)
+        means += [float(scores[i, : len(row)].mean()) for i, row in enumerate(chosen)]
+    return means

@@ -1,0 +1,400 @@
+"""The layers of every architecture, taken apart: what resuming, sharing and batching work on.
+
+transformers computes what stands before the layers (embeddings, masks, positions), and its
+modules hold the weights; how a layer puts them together is written here once for all
+architectures, from one table, and tested against transformers row by row.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emolib.engine import kernels
+from emolib.engine.forwards import run_columns
+from emolib.engine.kernels import Activation
+from emolib.models.architectures import BLOCKS, Block
+from emolib.models.language_model import LanguageModel
+from emolib.tracing import StopForward
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a layer sees of the tokens' places, for W columns of B prompts.
+
+    Attributes:
+        bias: Added to the scores, ``[B, 1 or H, W, W]``; None where attention is plain causal.
+        turns: Cosines and sines of the positions, each ``[B or 1, W, …]``, or None.
+    """
+
+    bias: Tensor | None
+    turns: tuple[Tensor, Tensor] | None
+
+    def bias_of(self, tokens: slice, columns: int) -> Tensor | None:
+        """Return the bias of some tokens over the first columns."""
+        return None if self.bias is None else self.bias[:, :, tokens, :columns]
+
+    def of(self, rows: list[int]) -> Frame:
+        """Return the frame of some of the prompts."""
+
+        def some(part: Tensor) -> Tensor:
+            return part if part.shape[0] == 1 else part[rows]
+
+        turns = self.turns and (some(self.turns[0]), some(self.turns[1]))
+        return Frame(None if self.bias is None else some(self.bias), turns)
+
+    def turns_of(self, tokens: slice) -> tuple[Tensor, Tensor] | None:
+        """Return the turns of some tokens."""
+        if self.turns is None:
+            return None
+        cos, sin = self.turns
+        return cos[:, tokens], sin[:, tokens]
+
+
+@dataclass(frozen=True)
+class Stem:
+    """What transformers made of tokens before the first layer.
+
+    Attributes:
+        hidden: The residual stream, ``[B, W, d_model]``.
+        frames: Per layer what it sees of places.
+    """
+
+    hidden: Tensor
+    frames: tuple[Frame, ...]
+
+
+class Layer:
+    """One layer: its weights, and the steps between them as functions."""
+
+    def __init__(self, model: LanguageModel, index: int, row: Block) -> None:
+        """Find the modules."""
+        arch = model.arch
+        self.root = model.module(f"{arch.layers}.{index}")
+        self._row = row
+        self.attention: Any = model.module(arch.attn_path(index))
+        self._attn_norm = self._first(row.attn_norm)
+        self._mlp_norm = self._first(row.mlp_norm)
+        self._qkv = [self.root.get_submodule(path) for path in row.qkv]
+        self._up = [self.root.get_submodule(path) for path in row.up]
+        self._out = model.module(model.attn_out(index))
+        self._down = model.module(model.mlp_out(index))
+        self._post_attn, self._post_mlp = (
+            None if path is None else model.module(path)
+            for path in (arch.post_attn_norm_path(index), arch.post_mlp_norm_path(index))
+        )
+        self._act = self.root.get_submodule(row.act)
+        self._fused = kernels.activation_of(self._act)
+        self.n_heads = model.n_heads
+        self.d_head = _in_width(self._out) // model.n_heads
+        self.scale = _scale(self.attention, row.scale)
+        self.cap: float | None = getattr(self.attention, "attn_logit_softcapping", None)
+        self.parallel = _is_parallel(model.hf.config)
+
+    def modules(self) -> list[nn.Module]:
+        """Return the projections."""
+        return [*self._qkv, *self._up, self._out, self._down]
+
+    def _first(self, paths: tuple[str, ...]) -> nn.Module | None:
+        for path in paths:
+            if hasattr(self.root, path):
+                return self.root.get_submodule(path)
+        return None
+
+    def normed(self, resid: Tensor) -> Tensor:
+        """Return what attention reads of the residual stream."""
+        return _norm(self._attn_norm, resid)
+
+    def qkv(
+        self, normed: Tensor, turns: tuple[Tensor, Tensor] | None, *, last: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries ``[B, k, S, H, d_head]``, keys and values ``[B, k, H_kv, S, d_head]``.
+
+        Args:
+            normed: Shape ``[B, k, S, d_model]``.
+            turns: Cosines and sines of the S positions.
+            last: Whether the query of the last token alone is wanted: S is 1 there.
+        """
+        query, key, value = self._apart(self._made(normed, last=last))
+        query = query[:, :, -1:] if last else query
+        if self._row.qk_norm == "head":
+            query, key = self.attention.q_norm(query), self.attention.k_norm(key)
+        if turns is not None and self._row.rotary is not None:
+            halves = self._row.rotary == "halves"
+            turn = kernels.rotate_halves if halves else kernels.rotate_pairs
+            cos, sin = turns
+            key = turn(key, cos, sin)
+            query = turn(query, cos[:, -1:], sin[:, -1:]) if last else turn(query, cos, sin)
+        return query, key.transpose(2, 3), value.transpose(2, 3)
+
+    def _made(self, normed: Tensor, *, last: bool) -> list[Tensor]:
+        """Return what the projections of queries, keys and values put out."""
+        if not last or (len(self._qkv) == 1 and self._row.layout != "parts"):
+            return [_project(part, normed) for part in self._qkv]
+        if len(self._qkv) == 3:
+            first, *rest = self._qkv
+            return [_project(first, normed[:, :, -1:]), *(_project(o, normed) for o in rest)]
+        weight, bias = _weights(self._qkv[0])
+        queries = slice(self.n_heads * self.d_head)
+        keys_values = slice(queries.stop, None)
+        query = kernels.linear(normed[:, :, -1:], weight[queries], _some(bias, queries))
+        others = kernels.linear(normed, weight[keys_values], _some(bias, keys_values))
+        return [query, *others.chunk(2, dim=-1)]
+
+    def _apart(self, made: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        if self._row.qk_norm == "whole":
+            made = [self.attention.q_norm(made[0]), self.attention.k_norm(made[1]), made[2]]
+        heads, width = self.n_heads, self.d_head
+        if len(made) == 3:
+            query, key, value = (_cut(part, (-1, width)) for part in made)
+        elif self._row.layout == "parts":
+            cut = _cut(made[0], (-1, width))
+            others = (cut.shape[-2] - heads) // 2
+            query, key = cut[..., :heads, :], cut[..., heads:-others, :]
+            value = cut[..., -others:, :]
+        elif self._row.layout == "per_head":
+            query, key, value = _cut(made[0], (heads, 3, width)).unbind(-2)
+        else:
+            query, key, value = self._ungroup(made[0])
+        return query, key, value
+
+    def _ungroup(self, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Take Falcon's groups of queries, with one key and one value each, apart."""
+        attention = self.attention
+        if attention.new_decoder_architecture:
+            groups = attention.num_kv_heads
+        else:
+            groups = 1 if attention.multi_query else self.n_heads
+        cut = _cut(made, (groups, -1, self.d_head))
+        query = cut[..., :-2, :].flatten(-3, -2)
+        return query, cut[..., -2, :], cut[..., -1, :]
+
+    def attend(
+        self,
+        query: Tensor,
+        own: tuple[Tensor, Tensor],
+        shared: tuple[Tensor, Tensor] | None,
+        bias: Tensor | None,
+    ) -> Tensor:
+        """Return z, shape ``[B, k, S, H * d_head]``; see `emolib.engine.kernels.attend`."""
+        return kernels.attend(query, own, shared, bias, scale=self.scale, cap=self.cap)
+
+    def finish(
+        self,
+        resid: Tensor,
+        z: Tensor,
+        edit_units: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
+        """Return the residual stream after the layer.
+
+        Args:
+            resid: The residual stream before it, ``[…, d_model]``.
+            z: What its heads put out, ``[…, H * d_head]``.
+            edit_units: Changes the units' activations, ``[…, n_units]``, in place.
+        """
+        written = _norm(self._post_attn, _project(self._out, z))
+        middle = resid if self.parallel else resid + written
+        units = self._units(self._mlp_input(resid, middle))
+        if edit_units is not None:
+            edit_units(units)
+        down = _norm(self._post_mlp, _project(self._down, units))
+        return middle + written + down if self.parallel else middle + down
+
+    def _mlp_input(self, resid: Tensor, middle: Tensor) -> Tensor:
+        if self._mlp_norm is None and self.parallel:
+            return self.normed(resid)
+        return _norm(self._mlp_norm, middle)
+
+    def _units(self, normed: Tensor) -> Tensor:
+        """Return the activations of the MLP units, the input of the down-projection."""
+        if not self._row.gated:
+            if self._fused is not None:
+                return _project(self._up[0], normed, self._fused)
+            activated: Tensor = self._act(_project(self._up[0], normed))
+            return activated
+        if len(self._up) == 1:
+            gate, up = _project(self._up[0], normed).chunk(2, dim=-1)
+            gate = self._activated(gate)
+        else:
+            up = _project(self._up[1], normed)
+            if self._fused is not None:
+                gate = _project(self._up[0], normed, self._fused)
+            else:
+                gate = self._activated(_project(self._up[0], normed))
+        return gate * up
+
+    def _activated(self, values: Tensor) -> Tensor:
+        if self._fused is None:
+            activated: Tensor = self._act(values)
+            return activated
+        return kernels.activate(values, self._fused)
+
+
+def _cut(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Return values with their last dim cut into several."""
+    return values.reshape(*values.shape[:-1], *sizes)
+
+
+def _norm(norm: Any, values: Tensor) -> Tensor:
+    if norm is None:
+        return values
+    normed: Tensor = norm(values)
+    return normed
+
+
+def _weights(module: Any) -> tuple[Tensor, Tensor | None]:
+    """Return a projection's weight, ``[out, in]``, and bias."""
+    # transformers' Conv1D stores [in, out], nn.Linear [out, in].
+    turned = type(module).__name__ == "Conv1D"
+    return module.weight.T if turned else module.weight, module.bias
+
+
+def _some(bias: Tensor | None, rows: slice) -> Tensor | None:
+    return None if bias is None else bias[rows]
+
+
+def _project(module: Any, values: Tensor, activation: Activation = kernels.PLAIN) -> Tensor:
+    return kernels.linear(values, *_weights(module), activation)
+
+
+def _in_width(module: Any) -> int:
+    return int(module.weight.shape[0 if type(module).__name__ == "Conv1D" else 1])
+
+
+def _scale(attention: Any, name: str | None) -> float:
+    if name is None:
+        return 1.0
+    value = float(getattr(attention, name))
+    return 1 / value if name == "scale_attn" else value
+
+
+def _is_parallel(config: Any) -> bool:
+    """Tell whether the MLP reads the stream before attention wrote to it."""
+    if config.model_type == "falcon":
+        return bool(config.new_decoder_architecture or config.parallel_attn)
+    return config.model_type == "gptj" or bool(getattr(config, "use_parallel_residual", False))
+
+
+class Blocks:
+    """A model as a stem, layers and an unembedding."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        """Take the model apart.
+
+        Raises:
+            KeyError: When the architecture has no row in `BLOCKS`.
+        """
+        self.model = model
+        row = BLOCKS[model.arch.model_type]
+        self.layers = [Layer(model, index, row) for index in range(model.n_layers)]
+        self._final_norm = model.module(model.arch.final_norm)
+        self._cap: float | None = getattr(model.hf.config, "final_logit_softcapping", None)
+        self.vocab = int(model.hf.get_output_embeddings().weight.shape[0])
+
+    def stem(self, ids: Tensor, mask: Tensor, places: Tensor) -> Stem:
+        """Return what the layers are given of tokens.
+
+        Args:
+            ids: Token ids, ``[B, W]``.
+            mask: 1 at tokens and 0 at padding, ``[B, W]``.
+            places: Positions, ``[B, W]``.
+        """
+        seen: list[dict[str, Any]] = []
+        with _bypassed([layer.root for layer in self.layers], seen):
+            run_columns(self.model, ids, mask, places)
+        hidden: Tensor = seen[0]["hidden_states"]
+        plain = _is_plain(mask)
+        frames = tuple(
+            self._frame(layer, given, plain, places)
+            for layer, given in zip(self.layers, seen, strict=True)
+        )
+        return Stem(hidden, frames)
+
+    def _frame(self, layer: Layer, given: dict[str, Any], plain: bool, places: Tensor) -> Frame:
+        attention, kind = layer.attention, self.model.arch.model_type
+        bias: Tensor | None = given["attention_mask"]
+        if (alibi := given.get("alibi")) is not None:
+            assert bias is not None
+            # Falcon's is scaled with the scores, Bloom's is not.
+            factor = layer.scale if kind == "falcon" else 1.0
+            bias = bias + factor * alibi.view(len(places), self.model.n_heads, 1, -1)
+        elif kind == "gpt_neo":
+            assert bias is not None
+            width = bias.shape[-1]
+            allowed = attention.bias[:, :, :width, :width]
+            # Added as there: padding looks at the padding before it, and at nothing after.
+            bias = bias + torch.zeros_like(bias[:1]).masked_fill(
+                ~allowed, torch.finfo(bias.dtype).min
+            )
+        # Falcon with alibi is given both, and uses alibi.
+        turns = given.get("position_embeddings") if alibi is None else None
+        if kind == "gptj":
+            table = attention.embed_positions.to(places.device)[places]
+            sin, cos = table.to(self.model.hf.dtype).chunk(2, dim=-1)
+            turns = cos, sin
+        if plain and bias is not None and _is_causal(bias):
+            bias = None
+        return Frame(bias, turns)
+
+    def embed(self, ids: Tensor, places: Tensor) -> Tensor:
+        """Return the residual stream of single tokens before the first layer, ``[n, d_model]``."""
+        seen: list[dict[str, Any]] = []
+        with _bypassed([self.layers[0].root], seen):
+            run_columns(self.model, ids[:, None], torch.ones_like(ids[:, None]), places[:, None])
+        hidden: Tensor = seen[0]["hidden_states"]
+        return hidden[:, 0]
+
+    def logits(self, resid: Tensor) -> Tensor:
+        """Return the logits of a residual stream after the last layer, ``[…, vocab]``."""
+        unembed: Any = self.model.hf.get_output_embeddings()
+        logits = kernels.linear(_norm(self._final_norm, resid), unembed.weight, unembed.bias)
+        return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
+
+
+def _is_plain(mask: Tensor) -> bool:
+    return bool(mask.all())
+
+
+def _is_causal(bias: Tensor) -> bool:
+    """Tell whether a mask lets every token look at all before it and at nothing else."""
+    if bias.shape[1] > 1:
+        return False
+    allowed = bias[0, 0] >= 0
+    return bool((allowed == torch.ones_like(allowed).tril()).all()) and bool(
+        (bias == bias[:1]).all()
+    )
+
+
+@contextmanager
+def _bypassed(layers: list[nn.Module], seen: list[dict[str, Any]]) -> Iterator[None]:
+    """Let layers note what they are given in place of running; the last one ends the forward."""
+
+    def stub(layer: nn.Module, last: bool) -> Callable[..., Any]:
+        signature = inspect.signature(type(layer).forward)
+
+        def note(*args: Any, **options: Any) -> Any:
+            seen.append(dict(signature.bind(layer, *args, **options).arguments))
+            seen[-1] |= seen[-1].pop("kwargs", {})
+            if last:
+                raise StopForward
+            # Both those who take the first of several and those who pass on all find a value.
+            return seen[0]["hidden_states"], None
+
+        return note
+
+    for layer in layers:
+        layer.__dict__["forward"] = stub(layer, layer is layers[-1])
+    try:
+        with torch.no_grad():
+            yield
+    except StopForward:
+        pass
+    finally:
+        for layer in layers:
+            del layer.__dict__["forward"]

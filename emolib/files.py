@@ -1,0 +1,127 @@
+"""Short content hashes, the identity of weights, tokenizers, prompts and code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from emolib.errors import InputError
+
+_LENGTH = 16
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """Return a hash (16 hex digits of SHA-256) of the names and the contents of files."""
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda path: path.name):
+        digest.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:_LENGTH]
+
+
+def hash_tree(root: Path, pattern: str) -> str:
+    """Return a hash of the files below a folder that fit a pattern: their paths and contents."""
+    digest = hashlib.sha256()
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob(pattern))
+    for name in names:
+        digest.update(name.encode() + b"\0")
+        digest.update(hashlib.sha256((root / name).read_bytes()).digest())
+    return digest.hexdigest()[:_LENGTH]
+
+
+def hash_json(value: Any) -> str:
+    """Return a hash (16 hex digits of SHA-256) of a JSON value, whatever its key order."""
+    return hashlib.sha256(_JSON.encode(value).encode()).hexdigest()[:_LENGTH]
+
+
+_ENTRIES = ("prompts", "scores", "studies", "effects")
+
+
+def safe(name: str) -> str:
+    """Return a name fit for a file: letters, digits and ``._+-`` are kept.
+
+    >>> safe("Eleuther/AI gpt")
+    'Eleuther-AI-gpt'
+    """
+    return re.sub(r"[^\w.+-]+", "-", name).strip(".-") or "unnamed"
+
+
+def results_folder(base: Path, profile: str) -> Path:
+    """Return the folder of a profile's results, whether it goes by its name or its path."""
+    return base / safe(profile.rpartition("/")[2].removesuffix(".toml"))
+
+
+def to_json(value: Any, indent: str = "\n", *, entries: bool = False) -> str:
+    """Return JSON for people: a line per key, and per prompt or head, whose entries stay whole.
+
+    >>> print(to_json({"n": 1, "prompts": [{"text": "a", "kl": [0.5, 1]}]}))
+    {
+     "n": 1,
+     "prompts": [
+      {"text": "a", "kl": [0.5, 1]}
+     ]
+    }
+
+    Args:
+        value: What `json` takes, without NaN.
+        indent: What a line of this depth begins with.
+        entries: Whether the members of this list are entries.
+    """
+    deeper = indent + " "
+    if isinstance(value, dict) and value:
+        members = [
+            f"{_compact(name)}: {to_json(member, deeper, entries=name in _ENTRIES)}"
+            for name, member in value.items()
+        ]
+        return f"{{{deeper}{f',{deeper}'.join(members)}{indent}}}"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        members = [_compact(member) if entries else to_json(member, deeper) for member in value]
+        return f"[{deeper}{f',{deeper}'.join(members)}{indent}]"
+    return _compact(value)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all.
+
+    Raises:
+        InputError: When it cannot be written.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        InputError: When it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another --results-dir"
+        ) from None
+
+
+def data_root() -> Path:
+    """Return the folder of the project's own data, in a checkout or inside the wheel."""
+    package = Path(__file__).parent
+    installed = package / "data"
+    return installed if installed.is_dir() else package.parent / "data"

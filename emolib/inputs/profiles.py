@@ -1,0 +1,277 @@
+"""Profiles: what a study runs on, as a TOML file, and the emotions it names, as data files."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from emolib.errors import InputError
+from emolib.files import data_root
+from emolib.inputs.heads import check_spec
+from emolib.inputs.prompts import Position
+from emolib.inputs.units import check_unit_spec, parse_set
+
+Ablation = Literal["zero", "mean", "resample"]
+ROLES = ("gated", "controls")
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+MIN_DRAWS = 10
+TEXT_DRAWS = 1
+"""Draws of an intervention that make text; logit metrics are averaged over all of them."""
+_LEAST = {"max_new_tokens": 1, "seed": 0, "draws": MIN_DRAWS, "verify": 0, "batch_size": 1}
+_FILE_KINDS = {
+    "pairs": "pairs/{}.json",
+    "prompts": "{}_prompts.json",
+    "lexicon": "lexicons/{}.json",
+    "lexical": "lexical_{}.json",
+}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a study runs on and how; every field can be overridden on the command line.
+
+    Attributes:
+        name: The profile's name, the folder under ``results/``.
+        root: Where its data files are looked for, before the project's own.
+        models: Embedded names, Hub ids or local directories.
+        emotions: Names of emotions; each is a pairs file and a lexicon.
+        heads: Head specs.
+        units: Unit specs.
+        ablations: Kinds of ablation.
+        position: Which prompt positions interventions edit.
+        max_new_tokens: Length of greedy continuations, in tokens.
+        seed: For every draw (resample, random heads, bootstrap, splits).
+        draws: Draws that a resample effect is averaged over.
+        patch_generated: Whether patching goes on at every generated token.
+        verify: How many top heads, and as many random ones, screening verifies by patching.
+        dtype: The models' floating point type.
+        device: torch's name of the device.
+        batch_size: Prompts per forward; None lets the engine choose.
+        files: Data files named outright, by (kind, emotion).
+        effects: Whose effects the regression check is on: of ``gated`` and ``controls`` by model
+            the names of heads or units.
+    """
+
+    name: str
+    root: Path
+    models: tuple[str, ...]
+    emotions: tuple[str, ...]
+    heads: tuple[str, ...] = ("all",)
+    units: tuple[str, ...] = ("top:5", "random:5")
+    ablations: tuple[Ablation, ...] = ("zero",)
+    position: Position = "last"
+    max_new_tokens: int = 16
+    seed: int = 0
+    draws: int = MIN_DRAWS
+    verify: int = 5
+    patch_generated: bool = False
+    dtype: str = "float32"
+    device: str = "cpu"
+    batch_size: int | None = None
+    files: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    effects: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def override(self, **changes: Any) -> Profile:
+        """Return a copy with the fields given (None means: keep), checked.
+
+        Raises:
+            InputError: When a value is not one the field can hold.
+        """
+        given = {key: value for key, value in changes.items() if value is not None}
+        profile = dataclasses.replace(self, **given)
+        _check_fields(profile, _option)
+        return profile
+
+    def path(self, kind: str, emotion: str) -> Path:
+        """Return the data file of one kind (pairs, prompts, lexicon, lexical) for an emotion.
+
+        Raises:
+            InputError: When neither the profile nor the project has one.
+        """
+        if (kind, emotion) in self.files:
+            return self.files[kind, emotion]
+        relative = _FILE_KINDS[kind].format(emotion)
+        places = list(dict.fromkeys([self.root, data_root()]))
+        for place in places:
+            if (place / relative).is_file():
+                return place / relative
+        looked = " or ".join(str(place / relative) for place in places)
+        raise InputError(
+            f"emotion {emotion!r} has no {kind} file: expected {looked}; "
+            f"write one or take {emotion!r} out of the profile"
+        )
+
+
+def load_profile(name: str) -> Profile:
+    """Return the profile of that name, or the one in that file.
+
+    Args:
+        name: A name such as ``demo`` (looked for in ``data/profiles/`` of the working directory,
+            then in the project's), or the path of a ``.toml`` file.
+
+    Raises:
+        InputError: When there is none, or the file has an unknown key or a wrong value.
+    """
+    path = _find(name)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML ({error})") from None
+    folder = path.resolve().parent
+    root = folder.parent if folder.name == "profiles" else folder
+    known = [f.name for f in dataclasses.fields(Profile) if f.name not in ("name", "root")]
+    for key in data:
+        if key not in known:
+            raise InputError(f"{path}: unknown key {key!r}; the keys are {', '.join(known)}")
+    for key in ("models", "emotions"):
+        if key not in data:
+            raise InputError(f"{path}: the key {key!r} is missing; expected a list of names")
+    fields: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in data.items()
+    }
+    fields["files"] = _named_files(data.get("files", {}), root, path)
+    fields["effects"] = {}
+    profile = Profile(name=path.stem, root=root, **fields)
+    _check_fields(profile, lambda key: f"{path}: {key}")
+    declared = _declared(data.get("effects", {}), profile.models, path)
+    profile = dataclasses.replace(profile, effects=declared)
+    for _, emotion in profile.files:
+        if emotion not in (*profile.emotions, "neutral"):
+            raise InputError(
+                f"{path}: files.{emotion}: expected one of "
+                f"{', '.join((*profile.emotions, 'neutral'))}, got {emotion!r}"
+            )
+    return profile
+
+
+def _find(name: str) -> Path:
+    if name.endswith(".toml") or "/" in name:
+        if Path(name).is_file():
+            return Path(name)
+        raise InputError(f"--profile {name}: no such file; expected a profile in TOML")
+    folders = [Path("data/profiles"), data_root() / "profiles"]
+    for folder in folders:
+        if (folder / f"{name}.toml").is_file():
+            return folder / f"{name}.toml"
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
+    raise InputError(
+        f"--profile {name}: unknown; expected one of {', '.join(known)}, or the path of a "
+        ".toml file"
+    )
+
+
+def _named_files(table: Any, root: Path, where: Path) -> dict[tuple[str, str], Path]:
+    if not isinstance(table, dict):
+        raise InputError(f"{where}: files: expected a table [files.EMOTION], got {table!r}")
+    files = {}
+    for emotion, entries in table.items():
+        if not isinstance(entries, dict):
+            raise InputError(f"{where}: files.{emotion}: expected a table, got {entries!r}")
+        for kind, relative in entries.items():
+            here = f"{where}: files.{emotion}.{kind}"
+            if kind not in _FILE_KINDS:
+                raise InputError(f"{here}: unknown key; the keys are {', '.join(_FILE_KINDS)}")
+            if not isinstance(relative, str):
+                raise InputError(f"{here}: expected a path, got {relative!r}")
+            path = (root / relative).resolve()
+            if not path.is_relative_to(root):
+                raise InputError(f"{here}: {relative!r} lies outside {root}; keep it inside")
+            files[kind, emotion] = path
+    return files
+
+
+def _declared(
+    table: Any, models: tuple[str, ...], where: Path
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return the table ``effects`` with heads and units by the names that items have."""
+    here = f"{where}: effects"
+    if not isinstance(table, dict) or table.keys() - set(ROLES):
+        got = ", ".join(table) if isinstance(table, dict) else repr(table)
+        raise InputError(
+            f"{here}: expected tables {' and '.join(f'[effects.{role}]' for role in ROLES)} with "
+            f"lists of heads by model, got {got}"
+        )
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for role, by_model in table.items():
+        if not isinstance(by_model, dict):
+            raise InputError(f"{here}.{role}: expected lists of heads by model, got {by_model!r}")
+        for model, names in by_model.items():
+            if model not in models:
+                raise InputError(
+                    f"{here}.{role}: {model!r} is none of the models ({', '.join(models)})"
+                )
+            _check_names(
+                f"{here}.{role}.{model}", tuple(names) if isinstance(names, list) else names
+            )
+            try:
+                found.setdefault(role, {})[model] = tuple(str(parse_set(name)) for name in names)
+            except InputError as error:
+                raise InputError(f"{here}.{role}.{model}: {error}") from None
+    for model, names in found.get(ROLES[0], {}).items():
+        if both := set(names) & set(found.get(ROLES[1], {}).get(model, ())):
+            raise InputError(f"{here}: {min(both)} of {model} is gated and a control; keep one")
+    return found
+
+
+def _option(field_name: str) -> str:
+    renamed = {
+        "models": "model",
+        "heads": "head-spec",
+        "units": "unit-spec",
+        "ablations": "ablation",
+    }
+    return "--" + renamed.get(field_name, field_name.replace("_", "-"))
+
+
+def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
+    """Check every field; `label` says where a field was given."""
+    for key in ("models", "emotions", "heads", "units", "ablations"):
+        _check_names(label(key), getattr(profile, key))
+    for name in profile.emotions:
+        if not name.replace("_", "").isalnum() or name == "neutral":
+            raise InputError(
+                f"{label('emotions')}: expected a name of letters, digits and _ other than "
+                f"neutral, got {name!r}"
+            )
+    checks: dict[str, Callable[[str], None]] = {"heads": check_spec, "units": check_unit_spec}
+    for key, check in checks.items():
+        for spec in getattr(profile, key):
+            try:
+                check(spec)
+            except InputError as error:
+                raise InputError(f"{label(key)}: {error}") from None
+    for key, allowed in (
+        ("ablations", get_args(Ablation)),
+        ("position", get_args(Position)),
+        ("dtype", DTYPES),
+    ):
+        values = getattr(profile, key)
+        for value in values if isinstance(values, tuple) else (values,):
+            if value not in allowed:
+                raise InputError(
+                    f"{label(key)}: expected one of {', '.join(allowed)}, got {value!r}"
+                )
+    if not isinstance(profile.patch_generated, bool):
+        raise InputError(
+            f"{label('patch_generated')}: expected true or false, got {profile.patch_generated!r}"
+        )
+    if not isinstance(profile.device, str):
+        raise InputError(f"{label('device')}: expected a name, got {profile.device!r}")
+    for key, least in _LEAST.items():
+        value = getattr(profile, key)
+        if key == "batch_size" and value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{label(key)}: expected a whole number from {least}, got {value!r}")
+
+
+def _check_names(label: str, values: Any) -> None:
+    if not (isinstance(values, tuple) and values and all(isinstance(v, str) for v in values)):
+        raise InputError(f"{label}: expected a list of names, got {values!r}")
+    for value in values:
+        if values.count(value) > 1:
+            raise InputError(f"{label}: {value!r} is named twice; name it once")

@@ -1,0 +1,224 @@
+"""MLP units, sets of units, and the specs that name them on a command line.
+
+A unit is one coordinate of the input of the MLP down-projection: after the activation, and in
+gated MLPs after the product (SCIENCE §1).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import cast
+
+from emolib.errors import InputError
+from emolib.inputs.heads import Head, HeadSet, Top, head_set, parse_head
+
+UNIT_FORMS = "3:1021 | 3:1021,3:77 | top:10 | random:10"
+_UNIT = re.compile(r"\s*(?:(\d+):(\d+)|L(\d+)U(\d+))\s*")
+_MANY = re.compile(r"\s*(top|random):(\d+)\s*")
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """Unit ``L{layer}U{index}``, both counted from 0."""
+
+    layer: int
+    index: int
+
+    def __str__(self) -> str:
+        """Return the unit's name, ``L3U1021``."""
+        return f"L{self.layer}U{self.index}"
+
+
+@dataclass(frozen=True)
+class UnitSet:
+    """A set of units that one intervention edits together, kept sorted.
+
+    Raises:
+        InputError: When the set is empty or names a unit twice.
+    """
+
+    units: tuple[Unit, ...]
+
+    def __post_init__(self) -> None:
+        """Sort the units and refuse an empty or repeated one."""
+        ordered = tuple(sorted(self.units))
+        if not ordered:
+            raise InputError("a unit set needs at least one unit, got none")
+        for left, right in pairwise(ordered):
+            if left == right:
+                raise InputError(f"unit {left} is named twice in one set; name each unit once")
+        object.__setattr__(self, "units", ordered)
+
+    def __str__(self) -> str:
+        """Return the units joined, ``L3U77+L3U1021``."""
+        return "+".join(map(str, self.units))
+
+    def __iter__(self) -> Iterator[Unit]:
+        """Iterate over the units in order."""
+        return iter(self.units)
+
+    def __len__(self) -> int:
+        """Return the number of units."""
+        return len(self.units)
+
+
+@dataclass(frozen=True, order=True)
+class LayerUnits:
+    """The units of a set that are of one layer: what one call of an edit is given.
+
+    Attributes:
+        layer: The layer.
+        indices: Which of its units, ascending, k of them.
+    """
+
+    layer: int
+    indices: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Return the units joined, ``L3U77+L3U1021``."""
+        return "+".join(map(str, self))
+
+    def __iter__(self) -> Iterator[Unit]:
+        """Iterate over the units in order."""
+        return (Unit(self.layer, index) for index in self.indices)
+
+
+Targets = Head | HeadSet | Unit | UnitSet | Iterable[Head] | Iterable[Unit]
+"""What an intervention edits: heads or units, one, a set or several."""
+Part = Head | LayerUnits
+"""What one call of an edit is given: one head, or all units of a set in one layer."""
+
+
+def unit_set(units: Unit | UnitSet | Iterable[Unit]) -> UnitSet:
+    """Return `units` as a set, whether one unit, a set or several units were given."""
+    if isinstance(units, UnitSet):
+        return units
+    return UnitSet((units,) if isinstance(units, Unit) else tuple(units))
+
+
+def target_set(targets: Targets) -> HeadSet | UnitSet:
+    """Return `targets` as a set of heads or a set of units.
+
+    Raises:
+        InputError: When heads and units are mixed: each is an intervention of its own.
+    """
+    if isinstance(targets, (Head, HeadSet)):
+        return head_set(targets)
+    if isinstance(targets, (Unit, UnitSet)):
+        return unit_set(targets)
+    members: list[Head | Unit] = list(targets)
+    if any(isinstance(member, Unit) for member in members):
+        if not all(isinstance(member, Unit) for member in members):
+            raise InputError(
+                f"expected heads or units, got both ({', '.join(map(str, members))}); "
+                "give an intervention on each"
+            )
+        return unit_set(cast("list[Unit]", members))
+    return head_set(cast("list[Head]", members))
+
+
+def parts(targets: HeadSet | UnitSet) -> list[Part]:
+    """Return what the edit of a set is called for: head by head, or the units of each layer."""
+    if isinstance(targets, HeadSet):
+        return list(targets)
+    return [
+        LayerUnits(layer, tuple(unit.index for unit in members))
+        for layer, members in groupby(targets, key=lambda unit: unit.layer)
+    ]
+
+
+def parse_unit(text: str) -> Unit:
+    """Return the unit that ``3:1021`` or ``L3U1021`` names.
+
+    Raises:
+        InputError: When `text` is neither.
+    """
+    match = _UNIT.fullmatch(text)
+    if not match:
+        raise InputError(f"expected a unit such as 3:1021 or L3U1021, got {text!r}")
+    layer, index = (int(group) for group in match.groups() if group is not None)
+    return Unit(layer, index)
+
+
+def parse_set(text: str) -> HeadSet | UnitSet:
+    """Return the heads or units that ``L0H2``, ``0:2``, ``L0H2+L3H5`` or ``L3U77`` names.
+
+    Raises:
+        InputError: When `text` is none of these.
+    """
+    names = re.split(r"[+,]", text)
+    try:
+        if any("U" in name for name in names):
+            return UnitSet(tuple(map(parse_unit, names)))
+        return HeadSet(tuple(map(parse_head, names)))
+    except InputError as error:
+        raise InputError(
+            f"{text!r}: {error}; name heads as L0H2, a joint set as L0H2+L3H5, units as L3U77"
+        ) from None
+
+
+def check_unit_spec(spec: str) -> None:
+    """Check the form of a unit spec without a model.
+
+    Raises:
+        InputError: When `spec` is none of the forms `UNIT_FORMS`.
+    """
+    if many := _MANY.fullmatch(spec):
+        if int(many[2]) == 0:
+            raise InputError(f"unit spec {spec!r}: expected a count of at least 1, got 0")
+        return
+    try:
+        UnitSet(tuple(parse_unit(part) for part in spec.split(",")))
+    except InputError as error:
+        raise InputError(f"unit spec {spec!r}: {error}; the forms are {UNIT_FORMS}") from None
+
+
+def expand_units(
+    spec: str,
+    n_layers: int,
+    n_units: int,
+    *,
+    model: str = "the model",
+    seed: int = 0,
+) -> list[UnitSet] | list[Top]:
+    """Return the interventions that a unit spec stands for, each as the set it edits.
+
+    Args:
+        spec: One of `UNIT_FORMS`. ``3:5`` and ``0:0,3:5`` give one (joint) set; ``random:10``
+            gives one set of one unit per unit, ``top:10`` one rank per unit.
+        n_layers: Layers of the model.
+        n_units: Units per layer.
+        model: The model's name, for messages.
+        seed: For ``random:N``; the same seed draws the same units.
+
+    Raises:
+        InputError: When the spec is malformed, names a unit the model lacks, or asks for more
+            units than there are.
+    """
+    check_unit_spec(spec)
+    shape = f"{model} has {n_layers} layers (0..{n_layers - 1}) of {n_units} units"
+    many = _MANY.fullmatch(spec)
+    if many is None:
+        named = UnitSet(tuple(parse_unit(part) for part in spec.split(",")))
+        for unit in named:
+            if unit.layer >= n_layers or unit.index >= n_units:
+                raise InputError(
+                    f"unit spec {spec!r}: {unit} does not exist, {shape} (0..{n_units - 1}); "
+                    "name a unit inside that range"
+                )
+        return [named]
+    kind, number = many[1], int(many[2])
+    total = n_layers * n_units
+    if number > total:
+        raise InputError(
+            f"unit spec {spec!r}: {number} units asked for, {shape}, {total} in all; ask for fewer"
+        )
+    if kind == "top":
+        return [Top(rank) for rank in range(1, number + 1)]
+    # A string seed: hash() of a tuple differs from one process to the next.
+    chosen = random.Random(f"{seed}:{n_layers}x{n_units} units").sample(range(total), number)
+    return [UnitSet((Unit(*divmod(place, n_units)),)) for place in sorted(chosen)]

@@ -1,0 +1,1 @@
+"""What is measured: readouts of runs, screening, attribution, patching, controls."""

@@ -1,0 +1,109 @@
+"""Where heads look: attention patterns, and the attention from the last token of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emolib.engine.forwards import forward
+from emolib.inputs.heads import Head, all_heads
+from emolib.inputs.prompts import Side
+from emolib.methods.scores import Table, Vector, to_numpy
+from emolib.methods.study import Study
+from emolib.models.encoding import Batch, Prompts
+from emolib.tracing import OwnTraceDict
+
+SIDES: tuple[Side, Side] = ("emotion", "neutral")
+_DIGITS = 5
+
+
+@torch.no_grad()
+def patterns(study: Study, prompts: Prompts) -> Iterator[tuple[Batch, list[Tensor]]]:
+    """Yield batches of prompts with the clean attention patterns of every layer.
+
+    Each pattern has shape ``[batch, H_layer, seq, seq]`` (query, key), weights in [0, 1]; the row
+    of a token sums to 1 over the tokens up to it. Rows of padding mean nothing.
+    """
+    model = study.model
+    # Traced: asking transformers for output_attentions leaves its hooks on the model for good.
+    paths = [model.arch.attn_path(layer) for layer in range(model.n_layers)]
+    for batch in prompts.batches(study.batch_size, model.pad, model.device):
+        with OwnTraceDict(model.hf, paths, stop=True) as traced:
+            forward(model, batch)
+        yield batch, [traced[path].output[1] for path in paths]
+
+
+@dataclass(frozen=True)
+class LastAttention:
+    """Attention from the last token of every prompt of pairs, by all heads.
+
+    Attributes:
+        heads: The heads, layer by layer, H in all.
+        tokens: Per side and prompt its tokens as text, T of them.
+        weights: Per side and prompt the attention from the last token, shape ``[H, T]``.
+        slots: Per prompt the half-open span of the slot's tokens.
+    """
+
+    heads: tuple[Head, ...]
+    tokens: dict[Side, list[list[str]]]
+    weights: dict[Side, list[Table]]
+    slots: tuple[tuple[int, int], ...]
+
+    def of(self, head: Head) -> dict[str, Any]:
+        """Return what one head looks at, for `record`.
+
+        Returns:
+            Vectors, a value a pair, of the attention from the last token to the slot's tokens
+            (summed), the start token, the token before and the last token itself, by side
+            (``emotion_slot`` …) and as ``delta_slot``; and lists, a list a pair:
+            ``emotion_tokens``, ``emotion_attention``, their neutral counterparts, and ``slot``,
+            the span.
+        """
+        column = self.heads.index(head)
+        rows = {side: [weights[column] for weights in self.weights[side]] for side in SIDES}
+        found: dict[str, Any] = {
+            f"{side}_{place}": vector
+            for side in SIDES
+            for place, vector in self._places(rows[side]).items()
+        }
+        found = {"delta_slot": found["emotion_slot"] - found["neutral_slot"]} | found
+        for side in SIDES:
+            found[f"{side}_tokens"] = self.tokens[side]
+            found[f"{side}_attention"] = [row.round(_DIGITS).tolist() for row in rows[side]]
+        return found | {"slot": [list(span) for span in self.slots]}
+
+    def _places(self, rows: list[Vector]) -> dict[str, Vector]:
+        spans = zip(rows, self.slots, strict=True)
+        return {
+            "slot": np.array([row[start:end].sum() for row, (start, end) in spans]),
+            "start": np.array([row[0] for row in rows]),
+            "previous": np.array([row[-2] if len(row) > 1 else 0.0 for row in rows]),
+            "self": np.array([row[-1] for row in rows]),
+        }
+
+
+def last_attention(study: Study) -> LastAttention:
+    """Return the attention from the last token of every pair's two prompts, from two clean runs.
+
+    Raises:
+        InputError: When the study has free prompts in place of pairs.
+    """
+    pairs, model = study.pairs, study.model
+    tokens: dict[Side, list[list[str]]] = {}
+    weights: dict[Side, list[Table]] = {}
+    for side in SIDES:
+        prompts = study.prompts(side)
+        tokens[side] = [[model.tokenizer.decode([i]) for i in ids] for ids in prompts.ids]
+        weights[side] = []
+        for batch, layers in patterns(study, prompts):
+            rows = to_numpy(torch.cat([layer[:, :, -1] for layer in layers], dim=1))
+            weights[side] += [
+                row[:, -len(prompts.ids[i]) :] for i, row in zip(batch.rows, rows, strict=True)
+            ]
+    heads = tuple(all_heads(model.n_layers, model.n_heads))
+    return LastAttention(heads, tokens, weights, pairs.emotion.slots or ())

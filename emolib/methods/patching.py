@@ -1,0 +1,85 @@
+"""Patching between the two sides of pairs: what is carried over, and how much of the gap it is.
+
+Definitions: SCIENCE §2, after Zhang & Nanda (2309.16042) and Heimersheim & Nanda (2404.15255).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from emolib.inputs.prompts import Position, Side
+from emolib.inputs.units import Targets, target_set
+from emolib.interventions import patch
+from emolib.methods.readouts import Readout
+from emolib.methods.study import Study
+
+FLOOR = 0.1
+"""Logits: a gap below this is too small to be a denominator."""
+DIRECTIONS: dict[str, tuple[Side, Side]] = {
+    "denoise": ("neutral", "emotion"),
+    "noise": ("emotion", "neutral"),
+}
+"""By name: the side that runs and the side that z comes from."""
+
+
+@dataclass(frozen=True)
+class Patched:
+    """One patching run.
+
+    Attributes:
+        direction: ``denoise`` (neutral runs with z of emotion) or ``noise`` (the other way).
+        position: Where in the prompt z was replaced.
+        clean: The clean run of the side that ran.
+        run: The run under the patch.
+        recovery: ``R = (M_run − M_clean) / (M_emo − M_neu)`` of mean ``logit_diff``: 1 under
+            denoise and −1 under noise where what is patched carries all of the gap; None where
+            the gap is below 0.1 logits.
+        no_recovery: Why `recovery` is None, else empty.
+    """
+
+    direction: str
+    position: Position
+    clean: Readout
+    run: Readout
+    recovery: float | None
+    no_recovery: str
+
+
+def patched(
+    study: Study, targets: Targets, positions: Sequence[Position] | None = None
+) -> Iterator[Patched]:
+    """Yield the patching runs of heads or units, both ways at each position.
+
+    A set is patched together.
+
+    Args:
+        study: The study.
+        targets: The heads or units.
+        positions: Where; None for every position, the profile's first, with ``after_slot`` left
+            out where a prompt ends with its slot.
+
+    Raises:
+        InputError: When the study has free prompts in place of pairs.
+    """
+    profile, chosen = study.profile, target_set(targets)
+    if positions is None:
+        everywhere = dict.fromkeys((profile.position, *get_args(Position)))
+        if study.pairs.emotion.ends_with_slot:
+            del everywhere["after_slot"]
+        positions = tuple(everywhere)
+    for direction, (side, other) in DIRECTIONS.items():
+        clean = study.run(on=side)
+        source = study.activations(other, chosen)
+        edit = patch(chosen, source, every_step=profile.patch_generated)
+        for position in positions:
+            run = study.run(edit, on=side, position=position)
+            yield Patched(direction, position, clean, run, *_recovery(study, clean, run))
+
+
+def _recovery(study: Study, clean: Readout, run: Readout) -> tuple[float | None, str]:
+    gap = study.clean_gap or 0.0
+    if abs(gap) < FLOOR:
+        return None, f"the clean gap, {gap:.2g} logits, is below {FLOOR}"
+    return float((run.logit_diff - clean.logit_diff).mean()) / gap, ""

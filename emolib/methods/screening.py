@@ -1,0 +1,237 @@
+"""Screening scores of every head on aligned pairs: where it looks, what it writes, what it moves.
+
+Formulas: SCIENCE §3; direct logit attribution as in Wang et al. (2211.00593). What a head moves is
+in `emolib.methods.attribution`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emolib.engine.forwards import forward
+from emolib.inputs.heads import Head, all_heads
+from emolib.methods.attention import patterns
+from emolib.methods.attribution import attribution_scores, rank, verify
+from emolib.methods.frozen_norms import frozen_norms, norm_paths
+from emolib.methods.scores import Table, Vector, to_numpy
+from emolib.methods.study import Study
+from emolib.models.encoding import Prompts
+from emolib.stats.summary import rank_correlation, split_half, two_halves, unreliable
+from emolib.tracing import OwnTraceDict
+
+# Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
+_TIE = 1e-6
+
+
+@dataclass(frozen=True)
+class Screening:
+    """Scores of every head.
+
+    Attributes:
+        heads: The heads, layer by layer, H in all.
+        pairs: Per score the value of each pair and head, shape ``[n_pairs, H]``:
+            ``emotion_mean_attn``, ``neutral_mean_attn``, ``delta_attn`` (attention, in [−1, 1]),
+            ``delta_proj`` (residual units), ``dla``, ``atp_denoise``, ``atp_noise``, ``atp_ig``
+            (logits).
+        norms: Per score one value a head, shape ``[H]``: ``delta_out`` and
+            ``delta_out_debiased`` (residual units).
+        verified: For the top heads and as many random ones the exact effect of patching, in
+            logits: (denoise, noise).
+        reliability: Split-half reliability of the ranking by |atp_ig|, or None.
+    """
+
+    heads: tuple[Head, ...]
+    pairs: dict[str, Table]
+    norms: dict[str, Vector]
+    verified: dict[Head, tuple[float, float]] = field(default_factory=dict)
+    reliability: float | None = None
+
+    @cached_property
+    def ranking(self) -> list[Head]:
+        """Heads by |atp_ig|, strongest first."""
+        return rank(self.heads, self.pairs["atp_ig"])
+
+    @cached_property
+    def rank_correlation(self) -> float | None:
+        """Spearman correlation of |atp_ig| with |patch_denoise| over the verified heads."""
+        if not self.verified:
+            return None
+        score = dict(zip(self.heads, np.abs(self.pairs["atp_ig"].mean(0)), strict=True))
+        heads = list(self.verified)
+        exact = [abs(self.verified[head][0]) for head in heads]
+        return rank_correlation([score[head] for head in heads], exact)
+
+    def of(self, head: Head) -> dict[str, Any]:
+        """Return the scores of one head: vectors per pair, plain numbers, None where not run.
+
+        ``rank`` is None where the ranking's reliability is below 0.8, since such an order is
+        noise; a text, ``ranking``, then says so.
+        """
+        column = self.heads.index(head)
+        denoise, noise = self.verified.get(head, (None, None))
+        doubt = unreliable(self.reliability)
+        row: dict[str, Any] = {"atp_ig": self.pairs["atp_ig"][:, column]}
+        row["rank"] = None if doubt else self.ranking.index(head) + 1
+        if doubt:
+            row["ranking"] = doubt
+        for name in ("delta_attn", "dla", "delta_proj", "atp_denoise", "atp_noise"):
+            row[name] = self.pairs[name][:, column]
+        row |= {"patch_denoise": denoise, "patch_noise": noise}
+        row |= {name: float(values[column]) for name, values in self.norms.items()}
+        for name in ("emotion_mean_attn", "neutral_mean_attn"):
+            row[name] = self.pairs[name][:, column]
+        row |= {"reliability": self.reliability, "rank_correlation": self.rank_correlation}
+        return row
+
+
+def screen(study: Study) -> Screening:
+    """Return every screening score of a model on one emotion's aligned pairs.
+
+    The query positions Q are the profile's position setting, the last prompt token by default.
+
+    Raises:
+        InputError: When the study has free prompts in place of pairs.
+        ValueError: When every head attends to the slot alike, which only a mistake can do.
+    """
+    heads = tuple(all_heads(study.model.n_layers, study.model.n_heads))
+    attention = attention_scores(study)
+    written, norms = output_scores(study)
+    scores = attention | written | attribution_scores(study)
+    ranking = rank(heads, scores["atp_ig"])
+    return Screening(
+        heads,
+        scores,
+        norms,
+        verify(study, ranking),
+        split_half(scores["atp_ig"], seed=study.profile.seed),
+    )
+
+
+def attention_scores(study: Study) -> dict[str, Table]:
+    """Return the attention that Q pays to the slot, summed over the slot's keys.
+
+    ``delta_attn = mean_{q in Q} Σ_{k in S} A_emo[q, k] − Σ_{k in S} A_neu[q, k]``. A mean over
+    all keys would be 1/T for every head, since a softmax row sums to 1.
+
+    Returns:
+        ``emotion_mean_attn``, ``neutral_mean_attn`` and ``delta_attn``, each of shape
+        ``[n_pairs, H]``.
+
+    Raises:
+        ValueError: When all heads tie.
+    """
+    pairs = study.pairs
+    emotion = _slot_attention(study, pairs.emotion)
+    neutral = _slot_attention(study, pairs.neutral)
+    if emotion.shape[1] > 1 and np.ptp(emotion, axis=1).max() < _TIE:
+        raise ValueError(
+            f"every head of {study.model.name} pays the slot the same attention "
+            f"({emotion[0, 0]:.4g}); a sum or mean over the wrong keys does that"
+        )
+    return {
+        "emotion_mean_attn": emotion,
+        "neutral_mean_attn": neutral,
+        "delta_attn": emotion - neutral,
+    }
+
+
+def _slot_attention(study: Study, prompts: Prompts) -> Table:
+    rows = []
+    for batch, layers in patterns(study, prompts):
+        queries = batch.at(study.profile.position).double()
+        keys = batch.at("slot").double()
+        paid = [
+            torch.einsum("bq,bhqk,bk->bh", queries, pattern.double(), keys) for pattern in layers
+        ]
+        rows.append(torch.cat(paid, dim=1) / queries.sum(1, keepdim=True))
+    return to_numpy(torch.cat(rows))
+
+
+def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
+    """Return what each head writes, ``o = z @ W_O``, emotion less neutral, at Q.
+
+    ``delta_out`` is the norm of the mean difference, ``delta_out_debiased = √max(0, ‖d̄‖² −
+    tr(Cov)/n)``; ``delta_proj`` projects the difference on the emotion direction of the held-out
+    half of the templates; ``dla`` is the direct effect on ``logit_diff`` with the final norm
+    frozen at the emotion run (before any soft cap on the logits).
+
+    Returns:
+        (``delta_proj`` and ``dla``, shape ``[n_pairs, H]``; ``delta_out`` and
+        ``delta_out_debiased``, shape ``[H]``.)
+    """
+    model, pairs = study.model, study.pairs
+    emotion, neutral = study.activations("emotion"), study.activations("neutral")
+    posts = [model.arch.post_attn_norm_path(layer) for layer in range(model.n_layers)]
+    paths = norm_paths(model, posts)
+    into = _inputs_at_last(study, pairs.emotion, paths)
+    final = into[model.arch.final_norm]
+    final_neutral = _inputs_at_last(study, pairs.neutral, paths)[model.arch.final_norm]
+    mask = emotion.batch.at(study.profile.position)
+    weight = mask.double() / mask.sum(1, keepdim=True)
+    directions, halves = _held_out(final - final_neutral, pairs.emotion.clusters)
+    through_norms = frozen_norms(model, posts, into)
+    unembed = target_direction(study)
+    out, debiased, projected, direct = [], [], [], []
+    for head in all_heads(model.n_layers, model.n_heads):
+        w_o = model.w_o(head).double()
+        change = emotion.of(head).double() - neutral.of(head).double()
+        written = torch.einsum("bt,btd->bd", weight, change) @ w_o
+        average, n = written.mean(0), len(written)
+        spread = written.var(0).sum() / n if n > 1 else torch.zeros(())
+        out.append(average.norm())
+        debiased.append((average.square().sum() - spread).clamp(min=0).sqrt())
+        projected.append((written * directions[halves]).sum(-1))
+        last = emotion.of(head)[:, -1].double() @ w_o
+        direct.append(through_norms[head.layer](last) @ unembed)
+    tables = {"delta_proj": projected, "dla": direct}
+    norms = {"delta_out": out, "delta_out_debiased": debiased}
+    return (
+        {name: to_numpy(torch.stack(columns, dim=1)) for name, columns in tables.items()},
+        {name: to_numpy(torch.stack(values)) for name, values in norms.items()},
+    )
+
+
+@torch.no_grad()
+def _inputs_at_last(study: Study, prompts: Prompts, paths: Sequence[str]) -> dict[str, Tensor]:
+    """Return what goes into modules at the last token, shape ``[n, d_model]`` each.
+
+    Args:
+        study: The model.
+        prompts: What to run.
+        paths: The modules, the one that runs last at the end.
+    """
+    model = study.model
+    rows: dict[str, list[Tensor]] = {path: [] for path in paths}
+    for batch in prompts.batches(study.batch_size, model.pad, model.device):
+        with OwnTraceDict(
+            model.hf, paths, retain_output=False, retain_input=True, stop=True
+        ) as traced:
+            forward(model, batch)
+        for path, trace in traced.items():
+            rows[path].append(trace.input[:, -1])
+    return {path: torch.cat(parts).double() for path, parts in rows.items()}
+
+
+def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tensor, Tensor]:
+    """Return two unit directions and which one each pair is projected on: the other half's."""
+    halves = torch.from_numpy(two_halves(len(difference), clusters)).to(difference.device)
+    directions = []
+    for half in (0, 1):
+        others = difference[halves != half]
+        direction = others.mean(0) if len(others) else torch.zeros_like(difference[0])
+        directions.append(direction / direction.norm().clamp(min=1e-12))
+    return torch.stack(directions), halves
+
+
+def target_direction(study: Study) -> Tensor:
+    """Return mean W_U[T_emo] − mean W_U[T_neu], shape ``[d_model]``."""
+    unembed: Tensor = study.model.hf.get_output_embeddings().weight
+    emotion, neutral = study.targets
+    return unembed[emotion].double().mean(0) - unembed[neutral].double().mean(0)

@@ -1,0 +1,1 @@
+"""Language models by what the method needs of them: architectures, sources, loading, encoding."""

@@ -1,0 +1,277 @@
+"""Prompts as tokens: encoded, aligned into pairs, and left-padded into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emolib.errors import InputError
+from emolib.inputs.prompts import Pair, Position
+
+_BATCH_COST = 256
+"""What a batch of its own costs, in tokens: its layers are called whatever is in it."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts under one tokenizer.
+
+    Attributes:
+        texts: The prompts as text.
+        ids: Their token ids.
+        slots: Per prompt the half-open span of the slot's tokens, or None for free prompts.
+        clusters: Per prompt the template it comes from, or None for free prompts.
+    """
+
+    texts: tuple[str, ...]
+    ids: tuple[tuple[int, ...], ...]
+    slots: tuple[tuple[int, int], ...] | None = None
+    clusters: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of prompts."""
+        return len(self.ids)
+
+    @cached_property
+    def width(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(len(ids) for ids in self.ids)
+
+    @property
+    def ends_with_slot(self) -> bool:
+        """Whether a prompt's slot reaches its end, so that nothing is ``after_slot``."""
+        spans = zip(self.slots or (), self.ids, strict=False)
+        return any(end >= len(ids) for (_, end), ids in spans)
+
+    def batches(self, size: int, pad: int, device: str | torch.device) -> Iterator[Batch]:
+        """Yield the prompts in order, `size` at a time, all padded on the left to `width`.
+
+        One width for all batches keeps a prompt's numbers independent of its neighbours.
+        """
+        for start in range(0, len(self), size):
+            yield Batch(self, range(start, min(start + size, len(self))), pad, device)
+
+    def buckets(self, size: int, pad: int, device: str | torch.device) -> list[Batch]:
+        """Return the prompts in batches of about one length, each padded to its own longest.
+
+        The split costs the fewest tokens, padding and `_BATCH_COST` for each batch counted in.
+        Which bucket a prompt falls into follows from the prompts alone.
+        """
+        order = sorted(range(len(self)), key=lambda row: (len(self.ids[row]), row))
+        lengths = [len(self.ids[row]) for row in order]
+        # best[i]: (cost, start of the last batch) of the first i prompts.
+        best: list[tuple[int, int]] = [(0, 0)]
+        for end in range(1, len(order) + 1):
+            starts = range(max(0, end - size), end)
+            areas = (best[start][0] + (end - start) * lengths[end - 1] for start in starts)
+            cost, start = min(zip(areas, starts, strict=True))
+            best.append((cost + _BATCH_COST, start))
+        made: list[Batch] = []
+        end = len(order)
+        while end:
+            start = best[end][1]
+            rows = tuple(sorted(order[start:end]))
+            made.append(Batch(self, rows, pad, device, lengths[end - 1]))
+            end = start
+        return made[::-1]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some prompts as tensors, padded on the left so that the last token is the last column.
+
+    Attributes:
+        prompts: What the batch is part of.
+        rows: Which prompts it holds.
+        pad: Token id of the padding (any: it is masked).
+        device: Where the tensors live.
+        columns: How wide it is; None for as wide as the longest of all prompts.
+    """
+
+    prompts: Prompts
+    rows: Sequence[int]
+    pad: int
+    device: str | torch.device
+    columns: int | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of columns, ``seq``."""
+        return self.columns or self.prompts.width
+
+    @cached_property
+    def input_ids(self) -> Tensor:
+        """Token ids, shape ``[batch, seq]``."""
+        width = self.width
+        padded = [
+            [self.pad] * (width - len(self.prompts.ids[row])) + list(self.prompts.ids[row])
+            for row in self.rows
+        ]
+        return torch.tensor(padded, device=self.device)
+
+    @cached_property
+    def pads(self) -> Tensor:
+        """Number of padding tokens of each row, shape ``[batch]``."""
+        width = self.width
+        return torch.tensor(
+            [width - len(self.prompts.ids[row]) for row in self.rows], device=self.device
+        )
+
+    @cached_property
+    def attention_mask(self) -> Tensor:
+        """1 at tokens and 0 at padding, shape ``[batch, seq]``."""
+        columns = torch.arange(self.width, device=self.device)
+        return (columns >= self.pads[:, None]).long()
+
+    @cached_property
+    def position_ids(self) -> Tensor:
+        """Positions counted from the first token that is no padding, shape ``[batch, seq]``."""
+        return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
+
+    def at(self, position: Position) -> Tensor:
+        """Return where a position setting points, as booleans of shape ``[batch, seq]``.
+
+        Raises:
+            InputError: When `position` needs slots and the prompts have none, or points at
+                nothing in one of them.
+        """
+        columns = torch.arange(self.width, device=self.device)[None, :]
+        if position == "last":
+            return (columns == self.width - 1).expand(len(self.rows), -1)
+        if position == "all":
+            return self.attention_mask.bool()
+        start, end = self._slots()
+        if position == "slot":
+            return (columns >= start) & (columns < end)
+        if position == "after_slot" and bool((end >= self.width).any()):
+            row = self.rows[int((end[:, 0] >= self.prompts.width).int().argmax())]
+            raise InputError(
+                f"prompt {self.prompts.texts[row][-40:]!r} ends with its slot, so nothing is "
+                "after_slot; use --position last, or let the prompt go on"
+            )
+        return columns >= end
+
+    def halves(self) -> list[Batch]:
+        """Return the batch in two."""
+        middle = (len(self.rows) + 1) // 2
+        parts = self.rows[:middle], self.rows[middle:]
+        return [Batch(self.prompts, rows, self.pad, self.device, self.columns) for rows in parts]
+
+    def _slots(self) -> tuple[Tensor, Tensor]:
+        slots = self.prompts.slots
+        if slots is None:
+            raise InputError(
+                "positions slot and after_slot need aligned pairs, got free prompts; "
+                "use --position last or all, or a pairs file"
+            )
+        spans = torch.tensor([slots[row] for row in self.rows], device=self.device)
+        start, end = (spans + self.pads[:, None]).unbind(1)
+        return start[:, None], end[:, None]
+
+
+def encode(tokenizer: Any, texts: Sequence[str], limit: int | None = None) -> Prompts:
+    """Return free prompts as tokens, with the special tokens that the tokenizer puts before them.
+
+    An end token that it adds after them is left out: a prompt goes on.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        texts: The prompts.
+        limit: Most tokens a prompt may have, from the model's context length.
+
+    Raises:
+        InputError: When a prompt has no token or more than `limit`.
+    """
+    ids = tuple(_open_ended(tokenizer, text) for text in texts)
+    for text, tokens in zip(texts, ids, strict=True):
+        if not tokens:
+            raise InputError(f"prompt {text[:40]!r} has no token under this tokenizer")
+        if limit is not None and len(tokens) > limit:
+            raise InputError(
+                f"prompt {text[:40]!r} has {len(tokens)} tokens, expected at most {limit} (the "
+                "model's context less --max-new-tokens); shorten the prompt or the continuation"
+            )
+    return Prompts(tuple(texts), ids)
+
+
+def _open_ended(tokenizer: Any, text: str) -> tuple[int, ...]:
+    ids, end = tokenizer(text)["input_ids"], tokenizer.eos_token_id
+    if len(ids) < 2 or ids[-1] != end:
+        return tuple(ids)
+    own = tokenizer(text, add_special_tokens=False)["input_ids"]
+    added = _ends(ids, end) - _ends(own, end)
+    # Of an empty prompt one token stays: where a start is an end too, it is the start.
+    return tuple(ids[: max(1, len(ids) - added)])
+
+
+def _ends(ids: Sequence[int], end: int) -> int:
+    return next((count for count, i in enumerate(reversed(ids)) if i != end), len(ids))
+
+
+@dataclass(frozen=True)
+class AlignedPairs:
+    """Pairs whose two sides have the same number of tokens and differ in one span.
+
+    Attributes:
+        pairs: The pairs kept.
+        emotion: Their emotion sides.
+        neutral: Their neutral sides, row by row of the same length and slot.
+        left_out: Ids of the pairs that do not align under this tokenizer, with the reason.
+    """
+
+    pairs: tuple[Pair, ...]
+    emotion: Prompts
+    neutral: Prompts
+    left_out: tuple[tuple[str, str], ...]
+
+    def __len__(self) -> int:
+        """Return the number of pairs kept."""
+        return len(self.pairs)
+
+
+def align(tokenizer: Any, pairs: Sequence[Pair], limit: int | None = None) -> AlignedPairs:
+    """Return the pairs that align under a tokenizer, and which ones do not.
+
+    The slot is the span in which the token ids differ, so it needs no character offsets and
+    means the same under every tokenizer.
+
+    Raises:
+        InputError: When no pair aligns, or as `encode` does.
+    """
+    emotion = encode(tokenizer, [pair.text("emotion") for pair in pairs], limit)
+    neutral = encode(tokenizer, [pair.text("neutral") for pair in pairs], limit)
+    kept, slots, left_out = [], [], []
+    for index, (emo, neu) in enumerate(zip(emotion.ids, neutral.ids, strict=True)):
+        if len(emo) != len(neu):
+            left_out.append((pairs[index].id, f"{len(emo)} and {len(neu)} tokens"))
+        elif emo == neu:
+            left_out.append((pairs[index].id, "the two sides are the same tokens"))
+        else:
+            kept.append(index)
+            slots.append(_difference(emo, neu))
+    if not kept:
+        raise InputError(
+            f"none of the {len(pairs)} pairs aligns under this tokenizer "
+            f"({left_out[0][0]}: {left_out[0][1]}); write fillers of equal token length"
+        )
+
+    def side(prompts: Prompts) -> Prompts:
+        return Prompts(
+            tuple(prompts.texts[i] for i in kept),
+            tuple(prompts.ids[i] for i in kept),
+            tuple(slots),
+            tuple(pairs[i].template for i in kept),
+        )
+
+    chosen = tuple(pairs[i] for i in kept)
+    return AlignedPairs(chosen, side(emotion), side(neutral), tuple(left_out))
+
+
+def _difference(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, int]:
+    differing = [i for i, (a, b) in enumerate(zip(left, right, strict=True)) if a != b]
+    return differing[0], differing[-1] + 1

@@ -1,0 +1,277 @@
+"""A language model as the method needs it: weights, tokenizer, heads and where they sit."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers.utils import logging
+
+from emolib.errors import InputError
+from emolib.inputs.heads import Head
+from emolib.inputs.prompts import Lexicon, Pair
+from emolib.models.architectures import Architecture, architecture, shape_from_config
+from emolib.models.encoding import AlignedPairs, Prompts, align, encode
+from emolib.models.sources import Source
+from emolib.tracing import get_module
+
+_hf_logging: Any = logging
+
+
+class LanguageModel:
+    """A causal language model, frozen, with names for its heads.
+
+    Attributes:
+        hf: The transformers model, in eval mode and without gradients on weights; open a
+            ``Trace`` or ``TraceDict`` on it.
+        tokenizer: Its tokenizer.
+        name: Short name, as in ids and file names.
+        arch: Its row of the architecture table.
+        n_layers: Number of layers.
+        n_heads: Query heads per layer.
+    """
+
+    def __init__(self, hf: Any, tokenizer: Any, name: str) -> None:
+        """Wrap a transformers model.
+
+        Args:
+            hf: A causal language model built with ``attn_implementation="eager"``.
+            tokenizer: Its tokenizer.
+            name: Short name.
+        """
+        self.hf = hf.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.arch: Architecture = architecture(hf.config.model_type)
+        self.n_layers, self.n_heads = shape_from_config(hf.config.to_dict())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.hf.device
+        return device
+
+    @property
+    def pad(self) -> int:
+        """A token id to pad with; padding is masked, so any that the model knows will do."""
+        pad = int(self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0)
+        # A pad token added to a tokenizer later may have no row of its own in the embedding.
+        return pad if pad < self.hf.get_input_embeddings().num_embeddings else 0
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens the model reads, None where it sets no limit."""
+        return getattr(self.hf.config, "max_position_embeddings", None)
+
+    @cached_property
+    def accepts(self) -> frozenset[str]:
+        """Names of the arguments that the model's forward takes."""
+        return frozenset(inspect.signature(self.hf.forward).parameters)
+
+    def attn_out(self, layer: int) -> str:
+        """Return the path of a layer's attention output projection, whose input is z."""
+        return self.arch.attn_out_path(layer)
+
+    def mlp_out(self, layer: int) -> str:
+        """Return the path of a layer's MLP down-projection, whose input is its units."""
+        return self.arch.mlp_out_path(layer)
+
+    def module(self, path: str) -> nn.Module:
+        """Return a submodule by its dotted path."""
+        return get_module(self.hf, path)
+
+    def w_o(self, head: Head) -> Tensor:
+        """Return a head's output matrix W_O, shape ``[d_head, d_model]``: ``o = z @ W_O``."""
+        rows = _rows(self.module(self.attn_out(head.layer)))
+        return rows.view(self.n_heads, -1, rows.shape[1])[head.index]
+
+    def w_out(self, layer: int) -> Tensor:
+        """Return what the units write, W_out, ``[n_units, d_model]``: a unit ``a_u * W_out[u]``."""
+        return _rows(self.module(self.mlp_out(layer)))
+
+    @cached_property
+    def n_units(self) -> int:
+        """MLP units per layer."""
+        return int(self.w_out(0).shape[0])
+
+    def encode(self, texts: Sequence[str], new_tokens: int = 0) -> Prompts:
+        """Return free prompts as tokens; see `emolib.models.encoding.encode`."""
+        return encode(self.tokenizer, texts, self._limit(new_tokens))
+
+    def align(self, pairs: Sequence[Pair], new_tokens: int = 0) -> AlignedPairs:
+        """Return the pairs that align under this tokenizer; see `emolib.models.encoding.align`."""
+        return align(self.tokenizer, pairs, self._limit(new_tokens))
+
+    def _limit(self, new_tokens: int) -> int | None:
+        return None if self.context is None else self.context - new_tokens
+
+    def in_pieces(self, words: Sequence[str]) -> tuple[str, ...]:
+        """Return the words that are several tokens in mid-sentence, which `word_ids` leaves out."""
+        return tuple(word for word in words if self._word_id(word) is None)
+
+    def word_ids(self, words: Sequence[str], what: str = "words") -> Tensor:
+        """Return the ids of the words that are one token in mid-sentence, shape ``[words]``.
+
+        Words of several tokens are left out: the logit of a first piece is not the word's.
+
+        Raises:
+            InputError: When none of the words is one token.
+        """
+        ids = [token for word in words if (token := self._word_id(word)) is not None]
+        if not ids:
+            shown = ", ".join(words[:5]) + (", …" if len(words) > 5 else "")
+            raise InputError(
+                f"none of the {what} ({shown}) is a single token under the "
+                f"tokenizer of {self.name}; add some that are"
+            )
+        return torch.tensor(sorted(set(ids)), device=self.device)
+
+    def _word_id(self, word: str) -> int | None:
+        # What the word adds after itself: right for every tokenizer, whether it marks the space
+        # before a word (Ġ, ▁) or not, and whatever it does at the start of a text.
+        first, both = (
+            self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            for text in (word, f"{word} {word}")
+        )
+        if both[:-1] != first or both[-1] in self.tokenizer.all_special_ids:
+            return None
+        return int(both[-1])
+
+    def target_ids(self, emotion: Lexicon, neutral: Lexicon) -> tuple[Tensor, Tensor]:
+        """Return the token ids T_emo and T_neu of ``logit_diff``.
+
+        Raises:
+            InputError: When either is empty under this tokenizer.
+        """
+        return (
+            self.word_ids(emotion.targets, f"targets of {emotion.name}"),
+            self.word_ids(neutral.targets, "targets of neutral"),
+        )
+
+
+def _rows(projection: Any) -> Tensor:
+    """Return a projection's weight as ``[in, out]``."""
+    weight: Tensor = projection.weight
+    # transformers' Conv1D stores [in, out], nn.Linear [out, in].
+    return weight if type(projection).__name__ == "Conv1D" else weight.T
+
+
+def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
+    """Return the model of a source with its weights loaded: safetensors or GGUF, no remote code.
+
+    Args:
+        source: From `emolib.models.sources.find`.
+        device: torch's name of a device.
+        dtype: torch's name of a floating point type.
+
+    Raises:
+        InputError: When the device cannot be used, or a weight is missing.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {device}: not usable here ({reason}); use cpu") from None
+    with _quiet(), _as_folder(source) as (folder, options):
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation="eager",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True, **options
+        )
+    hf, found = loaded
+    _check_whole(source, found)
+    return LanguageModel(hf.to(device), tokenizer, source.name)
+
+
+def why_no_half(device: str) -> str | None:
+    """Return why a device is no faster in bfloat16 than in float32, None where it is."""
+    if device.startswith("cuda"):
+        fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    else:
+        cpu: Any = torch.cpu
+        fast = device != "cpu" or cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
+    return None if fast else f"this {device} computes it no faster than float32"
+
+
+def in_half(model: LanguageModel) -> LanguageModel:
+    """Return a copy of a model in bfloat16."""
+    return LanguageModel(copy.deepcopy(model.hf).to(torch.bfloat16), model.tokenizer, model.name)
+
+
+def describe(source: Source) -> tuple[Any, Any]:
+    """Return the config and the tokenizer of a source, without its weights."""
+    with _quiet(), _as_folder(source) as (folder, options):
+        known: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True} | options
+        config = transformers.AutoConfig.from_pretrained(folder, **known)
+        return config, transformers.AutoTokenizer.from_pretrained(folder, **known)
+
+
+@contextmanager
+def _as_folder(source: Source) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Give the folder that transformers reads a model from, and what else it has to know.
+
+    Of a GGUF file it is one with nothing else in it: a tokenizer.json of another model may lie
+    beside the file, and transformers would read that.
+    """
+    if source.gguf is None:
+        yield source.folder, {}
+        return
+    with TemporaryDirectory() as folder, _header_read_once():
+        (Path(folder) / source.gguf).symlink_to((source.folder / source.gguf).resolve())
+        yield Path(folder), {"gguf_file": source.gguf}
+
+
+@contextmanager
+def _header_read_once() -> Iterator[None]:
+    """Keep what the gguf package reads: transformers asks three times, 10 s each for Gemma."""
+    package: Any = import_module("gguf")
+    reader = package.GGUFReader
+    package.GGUFReader = cache(reader)
+    try:
+        yield
+    finally:
+        package.GGUFReader = reader
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    shown, verbosity = _hf_logging.is_progress_bar_enabled(), _hf_logging.get_verbosity()
+    _hf_logging.disable_progress_bar()
+    _hf_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        _hf_logging.set_verbosity(verbosity)
+        if shown:
+            _hf_logging.enable_progress_bar()
+
+
+def _check_whole(source: Source, found: Mapping[str, Any]) -> None:
+    """Refuse a model of which a weight was not in its file: transformers draws it at random."""
+    lost = {str(key) for key in found["missing_keys"]}
+    # With the shapes that differ.
+    lost |= {str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"]}
+    if lost:
+        raise InputError(
+            f"model {source.id!r}: {len(lost)} of its weights are missing or of another shape "
+            f"than its configuration says ({min(lost)}, …); download or save it again"
+        )

@@ -1,0 +1,268 @@
+"""Where a model comes from and what it is, read from its files alone: no torch, no weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from emolib.errors import InputError
+from emolib.files import data_root, hash_files
+from emolib.models.architectures import UnknownArchitecture, shape_from_config, units_from_config
+from emolib.models.gguf_header import MODEL_TYPES, Header, read_header
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+_SETTINGS_FILES = ("config.json", "generation_config.json")
+# The one file, or the parts of it, that transformers loads: a repository may hold others beside.
+_WHOLE, _PARTS, _INDEX = "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"
+_HUB_FILES = [_WHOLE, _PARTS, _INDEX, *_SETTINGS_FILES, *_TOKENIZER_FILES]
+_GGUF_PACKAGES = ("gguf", "accelerate")
+_OTHER_FILE = "take the model's safetensors: name their folder or their Hub id"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model on disk: its name, folder and shape.
+
+    Attributes:
+        name: Short name for ids and file names, ``pythia-160m``.
+        id: What the user typed.
+        folder: The folder of ``config.json``, safetensors and tokenizer, or of a GGUF file.
+        model_type: The architecture, a row of `emolib.models.architectures`.
+        n_layers: Number of layers.
+        n_heads: Attention heads per layer.
+        gguf: Name of the GGUF file that is all of these in one; None for a folder.
+    """
+
+    name: str
+    id: str
+    folder: Path
+    model_type: str
+    n_layers: int
+    n_heads: int
+    gguf: str | None = None
+
+    @cached_property
+    def n_units(self) -> int:
+        """MLP units per layer.
+
+        Raises:
+            InputError: When the model's files do not say.
+        """
+        if self.gguf:
+            count = read_header(self.folder / self.gguf).of_model("feed_forward_length")
+            if isinstance(count, int) and count > 0:
+                return count
+            raise InputError(
+                f"model {self.id!r}: expected the number of MLP units in its metadata "
+                f"(feed_forward_length), got {count!r}; {_OTHER_FILE}"
+            )
+        try:
+            return units_from_config(_config(self.id, self.folder))
+        except ValueError as error:
+            raise InputError(f"model {self.id!r}: {self.folder}/{error}") from None
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """Hash of the safetensors files, or of the GGUF file."""
+        return hash_files([self.folder / self.gguf] if self.gguf else _weights(self.folder))
+
+    @cached_property
+    def config_hash(self) -> str:
+        """Hash of config.json and generation_config.json: how weights are run, what ends a text."""
+        return self.weights_hash if self.gguf else self._hash(_SETTINGS_FILES)
+
+    @cached_property
+    def tokenizer_hash(self) -> str:
+        """Hash of the tokenizer's files."""
+        return self.weights_hash if self.gguf else self._hash(_TOKENIZER_FILES)
+
+    def _hash(self, names: Iterable[str]) -> str:
+        return hash_files(path for name in names if (path := self.folder / name).is_file())
+
+
+def embedded_names() -> list[str]:
+    """Return the names of the models that come with the project."""
+    return sorted(path.parent.name for path in (data_root() / "models").glob("*/config.json"))
+
+
+def find(model: str) -> Source:
+    """Return the source of a model: an embedded name, a local folder, a GGUF file or a Hub id.
+
+    Args:
+        model: ``tiny-gpt2``, ``./my-model``, ``./model.gguf`` or ``EleutherAI/pythia-160m``.
+
+    Raises:
+        InputError: When it is found nowhere, is incomplete, or has an unknown architecture.
+    """
+    if model.endswith(".gguf"):
+        return _describe_gguf(model, Path(model))
+    if model in embedded_names():
+        folder = data_root() / "models" / model
+    elif Path(model).is_dir():
+        folder = Path(model)
+    elif model.startswith((".", "/")) or model.count("/") > 1:
+        raise InputError(f"model {model!r}: no such folder; expected one with a config.json")
+    else:
+        folder = _from_hub(model)
+    name = Path(model).resolve().name if folder == Path(model) else model.rsplit("/", 1)[-1]
+    return _describe(model, name, folder)
+
+
+def _from_hub(model: str) -> Path:
+    # Imported here: only a Hub id needs it, and it takes a while.
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        # Once there, the Hub is not asked again: a study goes on with what it began with.
+        with suppress(LocalEntryNotFoundError):
+            folder = Path(
+                snapshot_download(model, allow_patterns=_HUB_FILES, local_files_only=True)
+            )
+            if not _lacking(folder):
+                return folder
+        files = {entry.rfilename for entry in HfApi().model_info(model).siblings or ()}
+        if "config.json" in files:
+            # First what the weights are for: they may be gigabytes of what cannot be used.
+            _architecture(model, Path(snapshot_download(model, allow_patterns=["config.json"])))
+            return Path(snapshot_download(model, allow_patterns=_HUB_FILES))
+        reason = "has no config.json on the Hub (of a repository of GGUF files, download one)"
+    except InputError:
+        raise
+    except HFValidationError:
+        reason = "is not a Hub id either"
+    except HfHubHTTPError as error:
+        reason = f"the Hub answered: {str(error).splitlines()[0]}"
+    except Exception:  # Of whichever HTTP library huggingface_hub has.
+        reason = "its weights are not in the local cache and the Hub cannot be reached"
+    raise InputError(
+        f"model {model!r}: {reason}; name an embedded model ({', '.join(embedded_names())}), "
+        "a local folder or .gguf file, or download it once where there is a network "
+        "(`hf download`)"
+    )
+
+
+def _weights(folder: Path) -> list[Path]:
+    whole = folder / _WHOLE
+    return [whole] if whole.is_file() else sorted(folder.glob(_PARTS))
+
+
+def _lacking(folder: Path) -> str | None:
+    """Return the name of a file that a folder lacks to be loaded, None when it is whole."""
+    weights = {path.name for path in _weights(folder)}
+    if not weights:
+        return _WHOLE
+    if _WHOLE not in weights:
+        index = folder / _INDEX
+        if not index.is_file():
+            return _INDEX
+        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        if absent := sorted(parts - weights):
+            return str(absent[0])
+    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+        return _TOKENIZER_FILES[0]
+    return None
+
+
+def _describe(model: str, name: str, folder: Path) -> Source:
+    model_type, layers, heads = _architecture(model, folder)
+    lacking = _lacking(folder)
+    if lacking == _WHOLE:
+        raise InputError(
+            f"model {model!r}: no {_WHOLE} in {folder}; only safetensors are loaded, nothing is "
+            "unpickled: convert the weights with save_pretrained, or with "
+            "https://huggingface.co/spaces/safetensors/convert"
+        )
+    if lacking in _TOKENIZER_FILES:
+        raise InputError(f"model {model!r}: no tokenizer in {folder}; save it there too")
+    if lacking:
+        raise InputError(
+            f"model {model!r}: no {lacking} in {folder}, a part of its weights; copy it there too"
+        )
+    return Source(name, model, folder, model_type, layers, heads)
+
+
+def _architecture(model: str, folder: Path) -> tuple[str, int, int]:
+    """Return (model_type, layers, heads) from the config.json of a folder."""
+    config = _config(model, folder)
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise InputError(f"model {model!r}: {folder / 'config.json'} has no model_type")
+    try:
+        return model_type, *shape_from_config(config)
+    except UnknownArchitecture as error:
+        raise InputError(f"model {model!r}: {error}") from None
+    except ValueError as error:
+        raise InputError(f"model {model!r}: {folder}/{error}") from None
+
+
+def _describe_gguf(model: str, path: Path) -> Source:
+    if not path.is_file():
+        raise InputError(f"model {model!r}: no such file; expected a GGUF file")
+    missing = [name for name in _GGUF_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"model {model!r}: reading GGUF needs {' and '.join(missing)}: "
+            "pip install 'emolib[gguf]'"
+        )
+    try:
+        header = read_header(path)
+        model_type = _gguf_type(header)
+        counts = [header.of_model(key) for key in ("block_count", "attention.head_count")]
+    except InputError as error:
+        raise InputError(f"model {model!r}: {error}") from None
+    layers, heads = counts
+    if not all(isinstance(count, int) and count > 0 for count in counts):
+        raise InputError(
+            f"model {model!r}: expected numbers of layers and heads in its metadata (block_count "
+            f"and attention.head_count), got {layers!r} and {heads!r}; {_OTHER_FILE}"
+        )
+    return Source(path.stem, model, path.parent, model_type, layers, heads, gguf=path.name)
+
+
+def _gguf_type(header: Header) -> str:
+    """Return the model_type of a GGUF file that transformers reads as it was meant."""
+    name = header.values.get("general.architecture")
+    if name not in MODEL_TYPES:
+        raise InputError(
+            f"its architecture is {name!r}; of GGUF files those of {', '.join(MODEL_TYPES)} are "
+            f"read; {_OTHER_FILE}"
+        )
+    if header.values.get("split.count", 1) > 1:
+        raise InputError("it is one part of several; join them with llama-gguf-split --merge")
+    if not header.values.get("tokenizer.ggml.tokens"):
+        raise InputError(f"it has no tokenizer; {_OTHER_FILE}")
+    # What transformers leaves out without a word, so that every number would be a little wrong.
+    scaling = header.of_model("rope.scaling.type") not in (None, "none")
+    if scaling or header.of_model("rope.scaling.factor") or "rope_freqs.weight" in header.tensors:
+        raise InputError(f"its rope is scaled, which is lost in reading it; {_OTHER_FILE}")
+    if name.startswith("gemma") and header.of_model("attention.key_length") != 256:
+        raise InputError(f"its scale of attention is lost in reading it; {_OTHER_FILE}")
+    return MODEL_TYPES[name]
+
+
+def _config(model: str, folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"model {model!r}: no config.json in {folder}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"model {model!r}: {path} is not JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise InputError(f"model {model!r}: {path}: expected an object")
+    return config

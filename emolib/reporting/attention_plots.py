@@ -1,0 +1,88 @@
+"""Plots of where heads look: attention from the last token, emotion beside neutral."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from emolib.reporting.plot_style import COLOURS, grid, save
+from emolib.results.item_files import read_attention
+
+_PAIRS = 3
+
+
+def attention_patterns(
+    files: Sequence[Path], folder: Path, *, emotion: str | None = None
+) -> list[Path]:
+    """Draw, per model and emotion, the head whose look at the slot differs most between sides.
+
+    Args:
+        files: Files of exp_attention_patterns, one a head.
+        folder: Where to, ``attention_patterns_<model>_<emotion>_<head>.png``.
+        emotion: Only this emotion.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: When a file is none of exp_attention_patterns.
+    """
+    chosen: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
+    for path in files:
+        content = read_attention(path)
+        if emotion not in (None, content["emotion"]):
+            continue
+        size = abs(content["summary"]["delta_slot"]["mean"])
+        key = content["model"], content["emotion"]
+        if key not in chosen or size > chosen[key][0]:
+            chosen[key] = size, content
+    made = []
+    for (model, name), (_, content) in chosen.items():
+        out = folder / f"attention_patterns_{model}_{name}_{content['heads']}.png"
+        made.append(attention_pattern(content, out))
+    return made
+
+
+def attention_pattern(content: dict[str, Any], out: Path, *, shown: int = _PAIRS) -> Path:
+    """Draw one head's attention from the last token over the tokens of some pairs.
+
+    The pairs are the first of each template; tokens that differ stand above each other.
+
+    Args:
+        content: Content of a file of exp_attention_patterns.
+        out: The PNG to write.
+        shown: Pairs.
+    """
+    templates: dict[str, dict[str, Any]] = {}
+    for prompt in content["prompts"]:
+        templates.setdefault(prompt.get("template", str(len(templates))), prompt)
+    prompts = list(templates.values())[:shown]
+    longest = max(len(prompt["emotion_tokens"]) for prompt in prompts)
+    figure, axes = grid(len(prompts), 1, (max(5.0, 0.3 * longest + 1), 1.9), legend=2)
+    for panel, prompt in zip(axes[:, 0], prompts, strict=True):
+        tokens = zip(prompt["emotion_tokens"], prompt["neutral_tokens"], strict=True)
+        labels = [_shown(a) if a == b else f"{_shown(a)}\n{_shown(b)}" for a, b in tokens]
+        for offset, side, colour in ((-0.2, "emotion", COLOURS[4]), (0.2, "neutral", "0.55")):
+            weights = prompt[f"{side}_attention"]
+            places = [place + offset for place in range(len(weights))]
+            panel.bar(places, weights, 0.4, color=colour, label=side)
+        start, end = prompt["slot"]
+        panel.axvspan(start - 0.5, end - 0.5, color=COLOURS[1], alpha=0.15, lw=0, label="slot")
+        panel.set_xticks(range(len(labels)), labels, fontsize=6, rotation=45, ha="right")
+        panel.set_xlim(-0.6, longest - 0.4)
+        panel.set_ylim(0, 1)
+        panel.tick_params(axis="y", labelsize=7)
+    axes[0, 0].set_title(
+        f"{content['model']}, {content['emotion']}, {content['heads']}", fontsize=10
+    )
+    figure.supylabel("attention from the last token", fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return save(figure, out)
+
+
+def _shown(token: str) -> str:
+    """Return a token as a label: no line break, no mathematics, cut where it is long."""
+    plain = repr(token)[1:-1].strip().replace("$", r"\$")
+    return plain if len(plain) <= 14 else plain[:13] + "…"

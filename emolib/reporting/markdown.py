@@ -1,0 +1,86 @@
+"""Text and tables in Markdown that nothing recorded can break."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from emolib.reporting.tables import number
+
+Lines = list[dict[str, Any]]
+_LONGEST = 300
+# An underscore inside a word marks nothing, and names are better read without a backslash.
+_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
+# What begins a list or a heading where it stands first.
+_OPENING = re.compile(r"^(\d*)([.)#+=-])")
+# Controls, which a terminal obeys; marks of direction, which reorder what is read; surrogates.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def escape(text: str) -> str:
+    r"""Return text that Markdown and HTML show as it is, on one line, cut where it is long.
+
+    >>> print(escape("- a|b <i> *c* max_new_tokens"))
+    \- a\|b &lt;i&gt; \*c\* max_new_tokens
+    """
+    return _OPENING.sub(r"\1\\\2", _inline(text))
+
+
+def _inline(text: str) -> str:
+    shown = _one_line(text)
+    if len(shown) > _LONGEST:
+        shown = shown[: _LONGEST - 1] + "…"
+    return _SPECIAL.sub(r"\\\g<0>", html.escape(shown, quote=False))
+
+
+def _one_line(text: str) -> str:
+    return " ↵ ".join(visible(text).strip().splitlines())
+
+
+def visible(text: str) -> str:
+    """Return text with what is obeyed or hidden in place of being shown as ``\ufffd``."""
+    return _UNSEEN.sub("\ufffd", text)
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return lines as a Markdown table: texts escaped, numbers for reading, intervals in brackets.
+
+    Columns in which no line has anything to show are left out.
+    """
+    names = dict.fromkeys(name for line in lines for name in line)
+    filled = [name for name in names if any(line.get(name) not in (None, "") for line in lines)]
+    cells = [[_cell(line.get(name)) for name in filled] for line in lines]
+    headers = [_inline(name) for name in filled]
+    return tabulate(cells, headers, tablefmt="github", disable_numparse=True)
+
+
+def plain_table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return lines as a table for a terminal."""
+    shown = [{name: _one_line(cell(value)) for name, value in line.items()} for line in lines]
+    return tabulate(shown, headers="keys", disable_numparse=True)
+
+
+def _cell(value: Any) -> str:
+    return _inline(value) if isinstance(value, str) else cell(value)
+
+
+def cell(value: Any) -> str:
+    """Return a value for reading: a text, a number, an interval, the summary of a vector.
+
+    >>> cell(None), cell([0.5, 1.0]), cell({"mean": 0.75, "ci": [0.5, 1.0]})
+    ('–', '[0.500, 1]', '0.750 [0.500, 1]')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, dict):
+        mean = number(value["mean"])
+        return f"{mean} {cell(value['ci'])}" if value["ci"] else mean
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(cell, value))}]"
+    return number(value) if isinstance(value, (int, float)) else str(value)

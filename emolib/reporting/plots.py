@@ -1,0 +1,83 @@
+"""Plots of results files: scores of heads here, the others in their modules. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from emolib.errors import InputError
+from emolib.reporting.score_plots import _check_score, head_reaction_heatmap, top_heads
+from emolib.results.effects import Effect, read_effects
+
+
+def draw(
+    results: Path,
+    out: Path | None = None,
+    *,
+    head_scores: Sequence[Path] = (),
+    ablation_files: Sequence[Path] = (),
+    patching_files: Sequence[Path] = (),
+    emotion: str | None = None,
+    top_n: int = 10,
+    score: str = "atp_ig",
+) -> list[Path]:
+    """Draw all that a folder has results for, and return the files.
+
+    Args:
+        results: The results folder of a profile.
+        out: Where to; ``plots/heads`` and ``plots/attention`` in `results` by default.
+        head_scores: Scores files, in place of those in `results`.
+        ablation_files: Files of head ablation, in place of those in `results`.
+        patching_files: Files of head patching, in place of those in `results`.
+        emotion: Draw the effects on this emotion alone.
+        top_n: Heads in `top_heads`.
+        score: Which score the heat map and `top_heads` show.
+
+    Raises:
+        InputError: When there is nothing to draw, or a file is damaged.
+    """
+    from emolib.reporting.attention_plots import attention_patterns
+    from emolib.reporting.effect_plots import (
+        ablation_sentiment_comparison,
+        effect_by_layer,
+        model_comparison,
+        patching_keyword_comparison,
+    )
+
+    _check_score(score)
+
+    def of(pattern: str, named: Sequence[Path]) -> list[Path]:
+        return list(named) or sorted(results.glob(pattern))
+
+    scores = of("alignment/head_scores_*.json", head_scores)
+    ablation = _about(read_effects(of("patching/head_ablation/*.json", ablation_files)), emotion)
+    patching = _about(read_effects(of("patching/head_patching/*.json", patching_files)), emotion)
+    attention = sorted(results.glob("attention/*.json")) if not (head_scores or out) else []
+    if not (scores or ablation or patching or attention):
+        about = f" for {emotion!r}" if emotion else ""
+        raise InputError(
+            f"{results}: no results to draw{about}; run `pytest experiments` first, or name files "
+            "with --head-scores, --ablation-file or --patching-file"
+        )
+    folder = out or results / "plots/heads"
+    made = []
+    if scores:
+        made += [
+            head_reaction_heatmap(scores, folder / "head_reaction_heatmap.png", score=score),
+            top_heads(scores, folder / "top_heads.png", score=score, top_n=top_n),
+        ]
+    if ablation:
+        made += [
+            ablation_sentiment_comparison(ablation, folder / "ablation_sentiment_comparison.png"),
+            effect_by_layer(ablation, folder / "effect_by_layer.png"),
+            model_comparison(ablation, folder / "model_comparison.png"),
+        ]
+    if patching:
+        name = "patching_keyword_comparison.png"
+        made.append(patching_keyword_comparison(patching, folder / name))
+    made += attention_patterns(attention, results / "plots/attention", emotion=emotion)
+    return made
+
+
+def _about(effects: list[Effect], emotion: str | None) -> list[Effect]:
+    return [effect for effect in effects if emotion in (None, effect.emotion)]

@@ -1,0 +1,224 @@
+"""Sections of the report on the study as a whole: in short, setup, models, significance, texts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from emolib.reporting.comparison import COMPARED, compare, overlap
+from emolib.reporting.markdown import Lines, escape, table
+from emolib.reporting.notes import clusters_of, notes, out_of_reach
+from emolib.reporting.report_heads import (
+    heading,
+    missing,
+    named,
+    title,
+)
+from emolib.results.chances import chances, chosen_by_rank
+from emolib.results.item_files import scores_file
+from emolib.results.records import Row, group
+from emolib.results.selection import (
+    Study,
+    clean_gap,
+    is_joint,
+    kinds,
+    mean,
+    strongest,
+    studies,
+    subject,
+)
+from emolib.stats.significance import LEVEL
+
+_SAMPLES, _NAMED = 3, 6
+
+
+_FIGURES = ("plots/heads/*.png", "plots/attention/*.png")
+
+
+_SETUP = (
+    "model", "shape", "heads", "units", "left_out", "in_pieces", "versions", "ablation", "prompts"
+)  # fmt: skip
+
+
+def _in_short(ablated: Sequence[Row], patched: Sequence[Row]) -> Iterator[str]:
+    """Yield what the strongest head of each study does, under every intervention."""
+    yield "## In short"
+    single = [row for row in ablated if "logit_diff" in row.vectors and not is_joint(row)]
+    moved_of = studies(patched)
+    lines: Lines = []
+    for study, members in studies(single).items():
+        best = subject(strongest(members, "logit_diff", 1)[0])
+        moved = moved_of.get(study, [])
+        line: dict[str, Any] = named(study) | {"clean gap": clean_gap(moved), "head": best}
+        for i, ((kind, *_), alike) in enumerate(kinds(members).items()):
+            found = {subject(row): row for row in alike}.get(best)
+            if found:
+                line[title("Δ logit_diff", kind)] = found.values["logit_diff"]
+                if i == 0:
+                    line[title("texts changed", kind)] = mean(found, "changed")
+        for (_, direction, position), alike in kinds(moved).items():
+            found = {subject(row): row for row in alike}.get(best)
+            if found and position == found.provenance.get("position"):
+                line[f"R, {direction}"] = mean(found, "recovery")
+        lines.append(line)
+    if not lines:
+        yield missing(COMPARED)
+        return
+    yield (
+        "The head whose ablation moves logit_diff the most. logit_diff: mean logit of the "
+        "emotion's words less that of neutral words at the last token, under the intervention "
+        "less clean, with its 95 % CI; R: the share of the clean gap that patching the head moves."
+    )
+    yield table(lines)
+
+
+def _setup(rows: Sequence[Row]) -> Iterator[str]:
+    yield "## Setup"
+    models: dict[str, dict[str, Any]] = {}
+    sizes: dict[Study, dict[str, Any]] = {}
+    settings: dict[str, set[str]] = {}
+    for row in rows:
+        told = row.provenance
+        if "model" in told:
+            shape = told.get("shape", {})
+            models[row.dims.get("model", "")] = {
+                "model": row.dims.get("model", ""),
+                "id": told["model"].get("id"),
+                "type": told["model"].get("type"),
+                "layers × heads": f"{shape.get('layers')} × {shape.get('heads')}",
+                "weights": told["model"].get("weights"),
+                "tokenizer": told["model"].get("tokenizer"),
+            }
+        if "prompts" in told:
+            [study] = studies([row])
+            sizes[study] = named(study) | {
+                "prompts": max((len(v) for v in (row.vectors | row.texts).values()), default=None)
+                or sizes.get(study, {}).get("prompts"),
+                "templates": len(set(row.pairs.get("templates", ())))
+                or sizes.get(study, {}).get("templates"),
+                "left out": len(told.get("left_out", ())),
+                "hash": told["prompts"],
+            }
+        for name, value in [*told.items(), *told.get("versions", {}).items()]:
+            if name not in _SETUP:
+                settings.setdefault(name, set()).add(str(value))
+    if models:
+        yield table(list(models.values()))
+    if sizes:
+        yield table([sizes[study] for study in sorted(sizes)])
+    if settings:
+        yield table([
+            {"setting": name, "value": ", ".join(sorted(values))}
+            for name, values in sorted(settings.items())
+        ])  # fmt: skip
+    if told_of := sorted(notes(rows)):
+        yield "\n".join(f"- {escape(note)}" for note in told_of)
+
+
+def _models(
+    ablated: Sequence[Row], patched: Sequence[Row], screened: Sequence[Row]
+) -> Iterator[str]:
+    yield "## Models side by side"
+    if lines := compare(ablated, patched):
+        yield (
+            "By logit_diff (logits). depth: 0 the first layer, 1 the last; significant: the share "
+            f"of heads with q < {LEVEL}."
+        )
+        yield table(lines)
+    else:
+        yield missing(COMPARED)
+    scored = [row for row in screened if {"model", "emotion", "heads"} <= row.dims.keys()]
+    of_models = group(scored, lambda row: row.dims["model"])
+    if ranks := overlap([scores_file(members) for members in of_models.values()]):
+        yield "Rank correlation of |atp_ig| between models of one shape:"
+        yield table(ranks)
+
+
+def _significance(*experiments: Sequence[Row]) -> Iterator[str]:
+    yield "## What is significant"
+    lines: Lines = []
+    for rows in experiments:
+        tested = [row for row in rows if not chosen_by_rank(row)]
+        for study, members in studies(tested).items():
+            for kind, alike in kinds(members).items():
+                at = alike[0].provenance.get("position")
+                if any("logit_diff" in row.vectors for row in alike) and kind[-1] in ("", at):
+                    told = (alike[0].experiment, *study, *kind[:2])
+                    lines.append({"table": ", ".join(filter(None, told))} | _found(alike))
+    chosen = sum(chosen_by_rank(row) for rows in experiments for row in rows)
+    if not lines and not chosen:
+        yield missing(COMPARED)
+        return
+    yield (
+        "By logit_diff: sign flips of templates (p), Benjamini–Hochberg over a table (q): of those "
+        f"with q < {LEVEL} about that share may be false. max-T (Westfall and Young, step-down) is "
+        f"stricter: below {LEVEL}, that is the most that the chance of any false one in the table "
+        "can be. What is not among them may have an effect that this run cannot tell from chance."
+    )
+    if chosen:
+        yield (
+            f"Not tested: {chosen} rows of what a rank chose on these same prompts (top:N). A q "
+            "over the chosen would not count those they were chosen from; name them, or look at "
+            "the confirmation on held-out templates."
+        )
+    if lines:
+        yield table(lines)
+        every = [row for rows in experiments for row in rows]
+        if limits := list(out_of_reach(every, clusters_of)):
+            yield "\n".join(f"- {escape(limit)}" for limit in limits)
+
+
+def _found(alike: Sequence[Row]) -> dict[str, Any]:
+    """Return how many rows of a table are more than chance, and which."""
+    found = chances(alike, "logit_diff")
+    ranked = [
+        (subject(row), found[row.item, row.row])
+        for row in strongest(alike, "logit_diff")
+        if (row.item, row.row) in found
+    ]
+    discovered = [name for name, chance in ranked if chance.q < LEVEL]
+    more = ", …" if len(discovered) > _NAMED else ""
+    return {
+        "tested": len(found),
+        f"q below {LEVEL}": len(discovered),
+        "which": ", ".join(discovered[:_NAMED]) + more or "none",
+        f"max-T below {LEVEL}": sum(chance.family < LEVEL for _, chance in ranked),
+    }
+
+
+def _samples(rows: Sequence[Row], after: str) -> Iterator[str]:
+    yield "## Texts"
+    told = [row for row in rows if after in row.texts and "clean_text" in row.texts]
+    if not told:
+        yield missing(COMPARED)
+        return
+    yield "Of the strongest row of each study, the texts whose emotion words changed the most."
+    for study, members in studies(told).items():
+        row = strongest(members, "logit_diff", 1)[0]
+        texts = list(zip(row.texts["clean_text"], row.texts[after], strict=False))
+        size = row.vectors.get("keyword_rate", [])
+        size = [abs(value) for value in size] if len(size) == len(texts) else [0.0] * len(texts)
+        changed = [i for i, (clean, other) in enumerate(texts) if clean != other]
+        yield heading(study, f"{row.dims.get('ablation', 'ablation')} of {subject(row)}")
+        if not changed:
+            yield "No text changed."
+        prompts = row.texts.get("prompt", [])
+        samples = []
+        for i in sorted(changed, key=lambda i: (-size[i], i))[:_SAMPLES]:
+            samples.append(f"- {escape(prompts[i]) if i < len(prompts) else f'prompt {i}'}")
+            samples += [f"  - clean: {escape(texts[i][0])}", f"  - ablated: {escape(texts[i][1])}"]
+        if samples:
+            yield "\n".join(samples)
+
+
+def _figures(results: Path, folder: Path) -> Iterator[str]:
+    yield "## Figures"
+    files = [path for pattern in _FIGURES for path in sorted(results.glob(pattern))]
+    if not files:
+        yield "None yet: `python -m emolib plots`, then this report again."
+    for path in files:
+        link = Path(os.path.relpath(path, folder)).as_posix()
+        yield f"![{escape(path.stem)}]({quote(link)})"

@@ -1,0 +1,107 @@
+"""Sections of the report on MLP units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from emolib.reporting.markdown import Lines, cell, escape, table
+from emolib.reporting.report_heads import _LAYERS, CONFIRMED, _each, heading, missing, named
+from emolib.results.chances import of_rows
+from emolib.results.records import Row
+from emolib.results.selection import mean, strongest, studies, subject
+
+
+def units(experiments: Mapping[str, Sequence[Row]], top_n: int) -> Iterator[str]:
+    """Yield what MLP units do: the strongest, layers, held-out confirmation, ablation, patching."""
+    yield "## Units"
+    if not experiments:
+        yield missing("unit_screening", "unit_ablation")
+        return
+    others = {k: v for k, v in experiments.items() if k not in (*_UNIT_TABLES, CONFIRMED)}
+    for name, made in _UNIT_TABLES.items():
+        yield from made(experiments.get(name, ()), top_n)
+    yield from _confirmed(experiments.get(CONFIRMED, ()))
+    yield from _each(others, top_n)
+
+
+def _unit_scores(rows: Sequence[Row], top_n: int) -> Iterator[str]:
+    if rows:
+        yield (
+            "Units by |atp| (logits), the gradient averaged over both sides. zero, mean: exact "
+            "ablation of the unit alone (Δ logit_diff); held out: the same over the pairs that "
+            "took no part in selecting it. The strongest of so many are chosen on these prompts, "
+            "so their intervals are no test and there is no q."
+        )
+    for study, members in studies(rows).items():
+        doubt = next((row.labels["ranking"] for row in members if "ranking" in row.labels), None)
+        yield heading(study)
+        yield (
+            f"No ranking: {escape(doubt)}."
+            if doubt
+            else f"Split-half reliability {cell(mean(members[0], 'reliability'))}."
+        )
+        yield table(
+            [
+                {"unit": row.labels.get("unit", subject(row)), "atp": row.values.get("atp")}
+                | {
+                    title: row.values.get(name)
+                    for name, title in (("zero_effect", "zero"), ("mean_effect", "mean"))
+                }
+                | {
+                    title: mean(row, name)
+                    for name, title in (
+                        ("held_out_zero", "held out: zero"),
+                        ("held_out_mean", "held out: mean"),
+                        ("dla", "dla"),
+                        ("delta_act", "Δ activation"),
+                        ("act_d_z", "its d_z"),
+                    )
+                }
+                for row in strongest(members, "atp", top_n)
+            ]
+        )
+
+
+def _unit_layers(rows: Sequence[Row], _: int) -> Iterator[str]:
+    lines: Lines = []
+    for study, members in studies(rows).items():
+        total = sum(mean(row, "sum_abs_atp") or 0.0 for row in members)
+        ranked = strongest(members, "sum_abs_atp", _LAYERS)
+        if not total:
+            continue
+        shares = (
+            f"{row.labels.get('layer', '')} {100 * (mean(row, 'sum_abs_atp') or 0.0) / total:.0f} %"
+            for row in ranked
+        )
+        lines.append(
+            named(study)
+            | {"Σ\u2009|atp|": total, "layers": ", ".join(shares)}
+            | {"units for half of the first": mean(ranked[0], "units_for_half")}
+        )
+    if lines:
+        yield "### Layers"
+        yield "How much of all units' |atp| (logits) the strongest layers hold."
+        yield table(lines)
+
+
+def _confirmed(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the confirmation: a test, since the pairs took no part in the selection."""
+    lines = [
+        named(study)
+        | {"ablation": row.labels.get("kind", ""), "units": mean(row, "n_units")}
+        | {"in both halves": mean(row, "in_both_halves"), "top": row.values.get("top_effect")}
+        | {"random": row.values.get("random_effect"), "difference": row.values.get("difference")}
+        | {"p": of_rows([row], "difference").get((row.item, row.row), (None, None))[0]}
+        for study, members in studies(rows).items()
+        for row in members
+    ]
+    if lines:
+        yield "### Confirmation on held-out templates"
+        yield (
+            "The top units of one half of the templates ablated together on the pairs of the "
+            "other, beside random units of the same layers about as active (Δ logit_diff)."
+        )
+        yield table(lines)
+
+
+_UNIT_TABLES = {"unit_screening": _unit_scores, "unit_layers": _unit_layers}

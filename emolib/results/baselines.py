@@ -1,0 +1,317 @@
+"""The baseline file of the regression check: per declared head the effect on every pair.
+
+``results/<profile>/effects/<name>.json`` has a line an effect and a line a study (a model on an
+emotion), with the hashes by which a run is known to be comparable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from emolib.errors import InputError
+from emolib.files import to_json, write_text
+from emolib.results.records import Row
+from emolib.stats.regression import Role, tolerance
+
+VERSION = 1
+SETTINGS = ("dtype", "position", "seed", "draws", "max_new_tokens", "patch_generated")
+"""Settings without which the numbers of two runs are not of the same quantity."""
+_LABELS = ("direction", "position")
+_DIGITS = 9
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What an experiment and a profile declare of an item: which effect of it is checked.
+
+    Attributes:
+        metric: Recorded per pair, in logits.
+        role: ``gated``, or ``control`` of a head that has to have no effect.
+        where: Labels that a record must have to count, ``{"position": "last"}``.
+    """
+
+    metric: str
+    role: Role
+    where: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One effect on every pair.
+
+    Attributes:
+        experiment: Its experiment.
+        dims: What it is of: model, emotion, heads, kind of ablation, direction, position.
+        metric: The metric, in logits.
+        role: ``gated`` or ``control``.
+        values: Per pair, in order of the study's ids.
+    """
+
+    experiment: str
+    dims: dict[str, str]
+    metric: str
+    role: Role
+    values: tuple[float, ...]
+
+    @property
+    def study(self) -> tuple[str, str]:
+        """(model, emotion)."""
+        return self.dims["model"], self.dims["emotion"]
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports: ``head_ablation[tiny-gpt2-gratitude-L0H2-mean]``."""
+        return f"{self.experiment}[{'-'.join(self.dims.values())}]"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the effects of a study stand on.
+
+    Attributes:
+        model: The model's name.
+        emotion: The emotion.
+        type: The model's architecture.
+        weights: Hash of its weights and configuration.
+        tokenizer: Hash of its tokenizer.
+        prompts: Hash of prompts and lexicons.
+        settings: Those of `SETTINGS`.
+        device: Where it ran.
+        gap: Clean gap of ``logit_diff`` between the sides, logits; None of free prompts.
+        ids: Ids of the pairs.
+        versions: Of python and the libraries.
+        commit: Of the project, ``+`` behind it where the tree was changed.
+        time: When, ISO 8601 in UTC.
+    """
+
+    model: str
+    emotion: str
+    type: str
+    weights: str
+    tokenizer: str
+    prompts: str
+    settings: dict[str, Any]
+    device: str
+    gap: float | None = None
+    ids: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    time: str = ""
+
+    @property
+    def study(self) -> tuple[str, str]:
+        """(model, emotion)."""
+        return self.model, self.emotion
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Effects by name and what they stand on by study."""
+
+    effects: dict[str, Effect] = field(default_factory=dict)
+    grounds: dict[tuple[str, str], Ground] = field(default_factory=dict)
+
+    def merged(self, other: Baseline) -> Baseline:
+        """Return this baseline with the effects of another over it.
+
+        Raises:
+            InputError: When effects that stay would lose the ground that they stand on.
+        """
+        for effect in self.effects.values():
+            new = other.grounds.get(effect.study)
+            old = self.grounds[effect.study]
+            if new and effect.name not in other.effects and (differs(old, new) or _moved(old, new)):
+                study = " on ".join(old.study)
+                raise InputError(
+                    f"{effect.name} is in the baseline and did not run, and {study} has changed "
+                    "since; run all that is declared (-m gated) and save again"
+                )
+        return Baseline(self.effects | other.effects, self.grounds | other.grounds)
+
+
+def effects_of(rows: Sequence[Row], declared: Declared) -> Baseline:
+    """Return the effects in the rows of one item and what they stand on.
+
+    Raises:
+        InputError: When the item did not record what it declares.
+    """
+    effects: dict[str, Effect] = {}
+    grounds: dict[tuple[str, str], Ground] = {}
+    for row in rows:
+        told = row.dims | {name: row.labels[name] for name in _LABELS if name in row.labels}
+        if any((row.labels | row.dims).get(name) != want for name, want in declared.where.items()):
+            continue
+        values = row.vectors.get(declared.metric)
+        if values is None:
+            known = ", ".join(row.vectors) or "none"
+            raise InputError(
+                f"{row.item}: effects marker: expected {declared.metric!r} with a value per pair "
+                f"among what it records, got {known}"
+            )
+        effect = Effect(row.experiment, told, declared.metric, declared.role, tuple(values))
+        if effect.name in effects:
+            effect = replace(effect, dims=told | {"record": str(row.row)})
+        effects[effect.name] = effect
+        grounds[effect.study] = _ground(row, len(values))
+    if not effects:
+        wanted = ", ".join(f"{name}={want}" for name, want in declared.where.items())
+        raise InputError(f"{rows[0].item}: effects marker: none of its records has {wanted}")
+    return Baseline(effects, grounds)
+
+
+def _ground(row: Row, count: int) -> Ground:
+    told = row.provenance
+    ids = tuple(row.pairs.get("ids", ()))
+    return Ground(
+        row.dims["model"],
+        row.dims["emotion"],
+        told["model"]["type"],
+        f"{told['model']['weights']}-{told['model']['config']}",
+        told["model"]["tokenizer"],
+        told["prompts"],
+        {name: told[name] for name in SETTINGS},
+        told["device"],
+        told["clean_gap"],
+        ids if len(ids) == count else tuple(map(str, range(count))),
+        told.get("versions", {}),
+        told.get("commit"),
+        row.time,
+    )
+
+
+def differs(old: Ground, new: Ground) -> list[str]:
+    """Return what makes two runs incomparable, each as ``what: before -> now``."""
+    found = [
+        f"{name}: {before} -> {now}"
+        for name, before, now in (
+            ("model type", old.type, new.type),
+            ("tokenizer", old.tokenizer, new.tokenizer),
+            ("prompt set", old.prompts, new.prompts),
+        )
+        if before != now
+    ]
+    found += [
+        f"{name}: {old.settings.get(name)} -> {now}"
+        for name, now in new.settings.items()
+        if old.settings.get(name) != now
+    ]
+    if old.ids and new.ids and old.ids != new.ids:
+        found.append(f"pairs: {len(old.ids)} -> {len(new.ids)}, of other ids")
+    return found
+
+
+def _moved(old: Ground, new: Ground) -> bool:
+    return (old.weights, old.device) != (new.weights, new.device)
+
+
+def replayable(old: Ground, new: Ground) -> bool:
+    """Tell whether two runs must give equal numbers: weights and device too are the same."""
+    return not _moved(old, new) and old.settings["dtype"] in ("float32", "float64")
+
+
+def save(baseline: Baseline, path: Path) -> None:
+    """Write a baseline.
+
+    Raises:
+        InputError: When a null control has an effect, or the file cannot be written.
+    """
+    for effect in baseline.effects.values():
+        size = abs(sum(effect.values) / len(effect.values))
+        least = tolerance(0.0, baseline.grounds[effect.study].gap)
+        if effect.role == "control" and size >= least:
+            raise InputError(
+                f"{effect.name}: declared as a null control, but its mean effect is {size:.3f} "
+                f"(δ = {least:.3f}); gate it, or declare another control. Nothing was saved"
+            )
+    order = sorted(baseline.effects.values(), key=lambda effect: effect.name)
+    content = {
+        "version": VERSION,
+        "studies": [_plain(asdict(baseline.grounds[key])) for key in sorted(baseline.grounds)],
+        "effects": [_plain(asdict(effect)) for effect in order],
+    }
+    write_text(path, to_json(content) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    if isinstance(value, (list, tuple)):
+        return [_plain(member) for member in value]
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    return value
+
+
+def load(path: Path) -> Baseline:
+    """Return a baseline from its file.
+
+    Raises:
+        InputError: When there is none or it is not one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] != VERSION:
+            raise ValueError(f"version {content['version']}")
+        effects = [Effect(**_members(entry, Effect)) for entry in content["effects"]]
+        grounds = [Ground(**_members(entry, Ground)) for entry in content["studies"]]
+        made = Baseline({e.name: e for e in effects}, {g.study: g for g in grounds})
+        for effect in effects:
+            if len(effect.values) != len(made.grounds[effect.study].ids):
+                raise ValueError(f"{effect.name} has another number of values than pairs")
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such baseline; make it with the same command and --effects-save in place "
+            "of --effects-compare"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: not a baseline of version {VERSION} ({error!r}); restore it, or make it anew "
+            "with --effects-save"
+        ) from None
+    return made
+
+
+def _members(entry: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    names = {f.name for f in fields(kind)}
+    if entry.keys() != names:
+        raise ValueError(f"expected the keys {sorted(names)}, got {sorted(entry)}")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+
+
+def check_grounds(
+    path: Path, baseline: Baseline, grounds: Iterable[Ground], *, new_weights: bool
+) -> None:
+    """Check that a run can be compared with a baseline.
+
+    Args:
+        path: The baseline's file, for messages.
+        baseline: The baseline.
+        grounds: What the run stands on, its pairs not known yet.
+        new_weights: Whether changed weights are to be compared all the same.
+
+    Raises:
+        InputError: When it cannot: another prompt set, model, setting, or changed weights.
+    """
+    for now in grounds:
+        before = baseline.grounds.get(now.study)
+        where = f"{path}: {now.model} on {now.emotion}"
+        if before is None:
+            known = ", ".join(
+                sorted({f"{model} on {emotion}" for model, emotion in baseline.grounds})
+            )
+            raise InputError(
+                f"{where}: not in the baseline, which has {known}; add it with --effects-save"
+            )
+        accept = "run as then, or accept the new state with --effects-save"
+        if found := differs(before, now):
+            raise InputError(f"{where}: not comparable, {'; '.join(found)}; {accept}")
+        if before.weights != now.weights and not new_weights:
+            raise InputError(
+                f"{where}: the weights have changed, {before.weights[:16]} -> {now.weights[:16]}; "
+                "to ask whether the effects are still there, add --effects-new-weights; or accept "
+                "the new state with --effects-save"
+            )

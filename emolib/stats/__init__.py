@@ -1,0 +1,1 @@
+"""Statistics on plain arrays: summaries with intervals, significance, the regression rule."""

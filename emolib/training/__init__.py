@@ -1,0 +1,1 @@
+"""How the embedded models came to be: corpus, designs, training, model cards."""

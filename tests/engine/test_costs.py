@@ -1,0 +1,82 @@
+"""What runs will cost: the products that are then computed, no more and no less."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import HEADS, profile, tiny_emotion, tiny_model
+
+from emolib.engine import costs, kernels, layers, sweeps
+from emolib.engine.costs import Cost, Runs, Shape, forward_flops, kept, rate, shape_of
+from emolib.interventions import zero
+from emolib.methods.study import Study
+
+GPT2_SMALL = Shape(12, 12, 12, 64, 768, 3072, 2, 50257, 4)
+
+
+def counted(monkeypatch):
+    """Note the FLOPs of every matrix product with weights."""
+    seen = []
+    linear = kernels.linear
+
+    def spy(values, weight, bias, activation=kernels.PLAIN):
+        seen.append(2 * values.numel() * weight.shape[0])
+        return linear(values, weight, bias, activation)
+
+    monkeypatch.setattr(layers.kernels, "linear", spy)
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "falcon", "phi3"])
+@pytest.mark.parametrize("position", ["last", "all"])
+@pytest.mark.parametrize("head", [HEADS[1], HEADS[6]], ids=str)
+def test_a_run_costs_the_products_that_it_computes(monkeypatch, kind, position, head):
+    model = tiny_model(kind)
+    study = Study(model, tiny_emotion(), profile())
+    prompts, cleans = study.prompts(), study.batches._of("emotion")
+    list(sweeps.sweep(model, prompts, [()], cleans=cleans))
+    seen = counted(monkeypatch)
+    list(sweeps.sweep(model, prompts, [(zero(head),)], position=position, cleans=cleans))
+    shape = shape_of(model.hf.config, model.n_units, "float32")
+    cost = Runs(prompts, position, (head.layer,)).cost(shape)
+    batches = prompts.buckets(128, 0, "cpu")
+    looked = 0
+    if head.layer == 0:
+        # The last layer's last tokens look at every column: products without weights.
+        looked = sum(4 * 4 * shape.d_head * len(b.rows) * b.width for b in batches)
+    extra = 0
+    if kind == "falcon" and position == "all" and head.layer == 0:
+        # Its queries lie between keys and values: those of all tokens are made with them.
+        extra = sum(2 * len(b.rows) * (b.width - 1) * 32 * 32 for b in batches)
+    assert (cost.rows, cost.batches) == (1, len(batches))
+    assert cost.flops == sum(seen) + looked - extra
+
+
+def test_the_figures_of_gpt2_small():
+    """By hand: 24 d² a token and layer, 64 prompts of 24 tokens, the head of layer 0 ablated."""
+    tokens, d = 64 * 24, 768
+    mlp, whole = 16 * d * d * tokens, 24 * d * d * tokens + 4 * d * 24 * tokens
+    final = 4 * d * d * tokens + 64 * (20 * d * d + 4 * d * 24)
+    expected = 2 * 64 * d * d + mlp + 10 * whole + final + 2 * 64 * d * 50257
+    expected += 2 * d * d * tokens - 2 * 64 * d * d
+    assert GPT2_SMALL.run_flops(64, 24, 24, 0) == expected
+    assert GPT2_SMALL.weights == pytest.approx(4 * (124_439_808 - 1024 * 768), rel=1e-3)
+
+
+def test_generation_costs_more_with_every_token():
+    prompts = Study(tiny_model("gpt2"), tiny_emotion(), profile()).prompts()
+    shape = shape_of(tiny_model("gpt2").hf.config, 40, "float32")
+    flops = [Runs(prompts, "last", (0, 1), new).cost(shape).flops for new in (0, 1, 5)]
+    assert flops[0] < flops[1] < flops[2]
+    backward = Runs(prompts, "last", (0, 1), backward=True).cost(shape)
+    assert backward.flops == 2 * flops[0]
+    assert kept(shape, prompts) == sum(map(len, prompts.ids)) * 4 * 32 * 2 * 4
+    assert forward_flops(shape, prompts) > flops[0] / 2
+
+
+def test_costs_add_up():
+    total = Cost(1, 2, 3, 4, 5) + Cost(10, 20, 30, 40, 2)
+    assert total == Cost(11, 22, 33, 44, 5)
+    assert total.seconds(44.0) == pytest.approx(1.15 + 33e-3)
+    assert rate(GPT2_SMALL) > 1e8 and torch.is_grad_enabled()
+    assert costs.shape_of(tiny_model("falcon").hf.config, 40, "bfloat16").size == 2

@@ -1,0 +1,201 @@
+"""Profiles: read, overridden, and refused with one message that says where and what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from emolib.errors import InputError
+from emolib.files import data_root, hash_files
+from emolib.inputs.emotions import load_emotion
+from emolib.inputs.profiles import load_profile
+from emolib.inputs.prompts import load_pairs
+
+BASE = 'models = ["tiny-gpt2"]\nemotions = ["joy"]\n'
+SET = (
+    "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
+    "patch_generated, dtype, device, batch_size, files, effects"
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with a profile ``mine`` and the data of one emotion."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/profiles", "data/pairs", "data/lexicons"):
+        (tmp_path / name).mkdir(parents=True)
+    pair = {"id": "p", "template": "t", "prompt": "A {slot} b", "emotion": "x", "neutral": "y"}
+    write("data/pairs/joy.json", {"emotion": "joy", "version": 1, "pairs": [pair]})
+    write("data/lexicons/joy.json", lexicon("joy", "glad"))
+    write("data/joy_prompts.json", {"prompts": ["one", "two"]})
+    return tmp_path
+
+
+def lexicon(name, *words):
+    return {"name": name, "version": 1, "words": words, "targets": words}
+
+
+def write(path, content):
+    Path(path).write_text(json.dumps(content), encoding="utf-8")
+
+
+def mine(text="", base=BASE):
+    Path("data/profiles/mine.toml").write_text(base + text, encoding="utf-8")
+    return load_profile("mine")
+
+
+def said(call, *args, **kwargs):
+    with pytest.raises(InputError) as error:
+        call(*args, **kwargs)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["demo", "baseline", "extended"])
+def test_the_project_s_profiles_are_valid_and_found_from_anywhere(folder, name):
+    profile = load_profile(name)
+    assert profile.name == name and profile.root == data_root()
+    assert all(load_emotion(profile, emotion).pairs for emotion in profile.emotions)
+
+
+def test_a_profile_is_its_file_over_the_defaults(folder):
+    profile = mine('heads = ["3:5", "top:2"]\nseed = 7\nbatch_size = 4\n')
+    assert (profile.name, profile.root) == ("mine", folder / "data")
+    assert (profile.models, profile.emotions) == (("tiny-gpt2",), ("joy",))
+    assert (profile.heads, profile.seed, profile.batch_size) == (("3:5", "top:2"), 7, 4)
+    assert (profile.ablations, profile.position, profile.device) == (("zero",), "last", "cpu")
+
+
+@pytest.mark.parametrize("cwd", [".", "data", "data/profiles"])
+def test_a_path_means_the_same_from_every_directory(folder, monkeypatch, cwd):
+    expected = mine()
+    monkeypatch.chdir(folder / cwd)
+    path = (folder / "data/profiles/mine.toml").relative_to(Path.cwd())
+    assert load_profile(str(path)) == expected
+
+
+def test_a_file_outside_a_profiles_folder_looks_beside_itself(folder):
+    Path("own.toml").write_text(BASE, encoding="utf-8")
+    assert load_profile("./own.toml").root == folder
+
+
+def test_files_of_the_profile_come_before_those_of_its_root_and_the_project(folder):
+    plain = mine()
+    assert plain.path("pairs", "joy") == folder / "data/pairs/joy.json"
+    assert plain.path("lexicon", "neutral") == data_root() / "lexicons/neutral.json"
+    write("data/lexicons/neutral.json", lexicon("neutral", "calm"))
+    assert plain.path("lexicon", "neutral") == folder / "data/lexicons/neutral.json"
+    named = mine('[files.joy]\npairs = "other/joy.json"\n[files.neutral]\nprompts = "n.json"\n')
+    assert named.path("pairs", "joy") == folder / "data/other/joy.json"
+    assert named.path("prompts", "neutral") == folder / "data/n.json"
+    assert named.path("prompts", "joy") == folder / "data/joy_prompts.json"
+
+
+def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
+    assert said(mine().path, "pairs", "fear") == (
+        f"emotion 'fear' has no pairs file: expected {folder}/data/pairs/fear.json or "
+        f"{data_root()}/pairs/fear.json; write one or take 'fear' out of the profile"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("layers = 3", f"unknown key 'layers'; the keys are {SET}"),
+        ("name = 'x'", f"unknown key 'name'; the keys are {SET}"),
+        ("heads = 'all'", "heads: expected a list of names, got 'all'"),
+        ("heads = []", "heads: expected a list of names, got ()"),
+        ("heads = [3]", "heads: expected a list of names, got (3,)"),
+        ("heads = ['3:5', '3:5']", "heads: '3:5' is named twice; name it once"),
+        ("heads = ['top:0']", "heads: head spec 'top:0': expected a count of at least 1, got 0"),
+        ("ablations = ['median']", "ablations: expected one of zero, mean, resample, got 'median'"),
+        ("position = 'first'", "position: expected one of last, slot, after_slot, all, got "
+         "'first'"),
+        ("dtype = 32", "dtype: expected one of float32, float64, bfloat16, float16, got 32"),
+        ("device = 0", "device: expected a name, got 0"),
+        ("seed = -1", "seed: expected a whole number from 0, got -1"),
+        ("draws = 9", "draws: expected a whole number from 10, got 9"),
+        ("verify = 1.5", "verify: expected a whole number from 0, got 1.5"),
+        ("max_new_tokens = true", "max_new_tokens: expected a whole number from 1, got True"),
+        ("batch_size = 'auto'", "batch_size: expected a whole number from 1, got 'auto'"),
+        ("files = 3", "files: expected a table [files.EMOTION], got 3"),
+        ("files = {joy = 'x'}", "files.joy: expected a table, got 'x'"),
+        ("files.joy.pair = 'x'", "files.joy.pair: unknown key; the keys are pairs, prompts, "
+         "lexicon, lexical"),
+        ("files.joy.pairs = 3", "files.joy.pairs: expected a path, got 3"),
+        ("files.joy.pairs = '../x'", "files.joy.pairs: '../x' lies outside {root}; keep it inside"),
+        ("files.joy.pairs = '/x'", "files.joy.pairs: '/x' lies outside {root}; keep it inside"),
+        ("files.jy.pairs = 'x'", "files.jy: expected one of joy, neutral, got 'jy'"),
+    ],
+)  # fmt: skip
+def test_wrong_profiles(folder, text, expected):
+    assert said(mine, text) == "data/profiles/mine.toml: " + expected.format(root=folder / "data")
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        ("models = ['a'", "not TOML (Unclosed array (at end of document))"),
+        ("emotions = ['joy']", "the key 'models' is missing; expected a list of names"),
+        ("models = ['a']", "the key 'emotions' is missing; expected a list of names"),
+        ("models = ['a']\nemotions = ['neutral']", "emotions: expected a name of letters, digits "
+         "and _ other than neutral, got 'neutral'"),
+        ("models = ['a']\nemotions = ['../x']", "emotions: expected a name of letters, digits "
+         "and _ other than neutral, got '../x'"),
+    ],
+)  # fmt: skip
+def test_wrong_profiles_from_the_start(folder, base, expected):
+    assert said(mine, base=base) == f"data/profiles/mine.toml: {expected}"
+
+
+def test_unknown_profiles(folder):
+    mine()
+    assert said(load_profile, "yours") == (
+        "--profile yours: unknown; expected one of baseline, demo, extended, mine, or the path "
+        "of a .toml file"
+    )
+    assert said(load_profile, "a/b") == ("--profile a/b: no such file; expected a profile in TOML")
+
+
+def test_override_changes_what_is_given_and_checks_it(folder):
+    profile = mine("seed = 3")
+    changed = profile.override(models=("gpt2",), seed=None, position="all")
+    assert (changed.models, changed.seed, changed.position) == (("gpt2",), 3, "all")
+    assert profile.models == ("tiny-gpt2",)
+    assert said(profile.override, models=("a", "a")) == "--model: 'a' is named twice; name it once"
+    assert said(profile.override, max_new_tokens=0) == (
+        "--max-new-tokens: expected a whole number from 1, got 0"
+    )
+    assert said(profile.override, heads=("x",)).startswith("--head-spec: head spec 'x': expected ")
+    assert said(profile.override, ablations=("x",)) == (
+        "--ablation: expected one of zero, mean, resample, got 'x'"
+    )
+
+
+def test_an_emotion_has_pairs_or_free_lists(folder):
+    write("data/neutral_prompts.json", {"prompts": ["three"]})
+    profile = mine()
+    emotion, free = load_emotion(profile, "joy"), load_emotion(profile, "joy", free=True)
+    assert emotion.pairs == load_pairs(folder / "data/pairs/joy.json") and emotion.free is None
+    assert free.pairs is None
+    assert free.free == (("one", "two"), ("three",))
+
+
+def test_the_hash_is_that_of_the_files_read(folder):
+    profile = mine()
+    before = load_emotion(profile, "joy").hash, load_emotion(profile, "joy", free=True).hash
+    names = [("lexicon", "joy"), ("lexicon", "neutral"), ("pairs", "joy")]
+    assert before[0] == hash_files(profile.path(*name) for name in names)
+    write("data/joy_prompts.json", {"prompts": ["other"]})
+    after = load_emotion(profile, "joy").hash, load_emotion(profile, "joy", free=True).hash
+    assert after[0] == before[0] and after[1] != before[1]
+
+
+def test_a_target_on_both_sides_is_refused(folder):
+    write("data/lexicons/neutral.json", lexicon("neutral", "calm", "glad"))
+    data = folder / "data"
+    assert said(load_emotion, mine(), "joy") == (
+        f"{data}/lexicons/joy.json: targets: 'glad' is a target of neutral too "
+        f"({data}/lexicons/neutral.json); their difference would cancel it: keep it in one"
+    )

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made import HOSTILE, PAIRS, make_results
+
+import emolib
+from emolib.errors import InputError
+from emolib.reporting.export import FORMATS, _latex, _writer, export
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return make_results(tmp_path_factory.mktemp("results"), models=("one",), text=HOSTILE)
+
+
+def test_csv_has_a_line_a_record_and_a_line_a_prompt(results, tmp_path):
+    files = {path.stem: path for path in export(results, "csv", tmp_path)}
+    assert set(files) == {
+        name + end
+        for name in ("attention_patterns", "head_ablation", "head_patching", "head_screening")
+        for end in ("", "_prompts")
+    }
+    with files["head_ablation"].open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 2 * 4 * 3 and {line["heads"] for line in lines} >= {"L0H0", "L1H1"}
+    with files["head_patching_prompts"].open(encoding="utf-8", newline="") as file:
+        prompts = list(csv.DictReader(file))
+    assert len(prompts) == 2 * 4 * 4 * PAIRS
+    assert {line["direction"] for line in prompts} == {"denoise", "noise"}
+    assert {line["patched_text"] for line in prompts} == {HOSTILE, ""}
+    second = prompts[1]
+    assert (second["record"], second["prompt_index"], second["id"]) == ("0", "1", "p1")
+
+
+@pytest.mark.parametrize(
+    ("fmt", "read"), [("parquet", pd.read_parquet), ("pickle", pd.read_pickle)]
+)
+def test_frames_hold_what_csv_holds(results, tmp_path, fmt, read):
+    (path, long) = export(results, fmt, tmp_path, experiment="head_ablation")
+    assert (path.name, long.suffix) == (f"head_ablation{FORMATS[fmt]}", FORMATS[fmt])
+    plain, _ = export(results, "csv", tmp_path, experiment="head_ablation")
+    expected = pd.read_csv(plain)
+    frame = read(path)
+    assert list(frame.columns) == list(expected.columns)
+    assert frame["logit_diff"].tolist() == pytest.approx(expected["logit_diff"].tolist())
+    assert read(long)["ablated_text"][0] == f"{HOSTILE} 0"
+
+
+@pytest.mark.parametrize("experiment", ["head_ablation", "attention_patterns"])
+def test_latex_escapes_texts_and_lists(results, tmp_path, experiment):
+    (_, path) = export(results, "latex", tmp_path, experiment=experiment)
+    lines = path.read_text("utf-8").splitlines()
+    head, body = lines[2], lines[5:-2]
+    assert len(body) == 2 * 4 * PAIRS * (3 if experiment == "head_ablation" else 1)
+    assert not head.startswith("[") and "prompt\\_index" in head
+    for line in body:
+        assert len(re.findall(r"(?<!\\)&", line)) == len(re.findall(r"(?<!\\)&", head))
+        assert not re.search(r"(?<!\\)[$#%_]", line) and line.endswith(r" \\")
+    shown = r"\$z\$ \textbackslash{}n *d* \# e 1. f \& \textbackslash{}frac\{\}\_\{\}"
+    assert (shown if experiment == "head_ablation" else r"\$x\_1\$") in body[0]
+
+
+def test_latex_keeps_numbers_and_leaves_gaps():
+    assert _latex([{"a[": 0.12345678, "b": None}, {"b": "x\n\ny\x1b"}]).splitlines()[2:-2] == [
+        r"a{[} & b \\", r"\hline", r"\endhead", r"0.123457 &  \\", " & x y\ufffd \\\\"
+    ]  # fmt: skip
+
+
+def test_lists_are_json_in_every_format(results, tmp_path):
+    for fmt, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
+        (_, path) = export(results, fmt, tmp_path, experiment="attention_patterns")
+        frame = read(path)
+        assert json.loads(frame["emotion_tokens"][0]) == ["<s>", "$x_1$", "a\nb", "end"]
+        assert json.loads(frame["slot"][0]) == [1, 3]
+
+
+def test_parquet_takes_a_column_of_texts_and_numbers(tmp_path):
+    path = tmp_path / "x.parquet"
+    _writer("parquet")([{"a": "none", "b": 1}, {"a": 1.5, "b": None}, {"a": None}], path)
+    frame = pd.read_parquet(path)
+    assert frame["a"].tolist()[:2] == ["none", "1.5"] and pd.isna(frame["a"][2])
+    assert frame["b"][0] == 1
+
+
+@pytest.mark.parametrize("fmt", list(FORMATS))
+def test_an_unwritable_folder_is_one_line_and_leaves_nothing(results, tmp_path, fmt):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/x/attention_patterns\..*: cannot be written"):
+        export(results, fmt, tmp_path / "file/x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_folder_is_beside_the_results(tmp_path):
+    made = make_results(tmp_path, models=("one",), emotions=("joy",))
+    assert export(made, "csv", experiment="head_screening")[0].parent == made / "export"
+
+
+def test_nothing_of_it_is_one_line(results, tmp_path):
+    with pytest.raises(InputError, match=r"records\.jsonl: no rows; run"):
+        export(tmp_path, "csv")
+    with pytest.raises(InputError, match=r"^--experiment other: no rows in .*; expected one of "):
+        export(results, "csv", experiment="other")
+
+
+@pytest.mark.parametrize(
+    ("fmt", "package"), [("parquet", "pyarrow"), ("parquet", "pandas"), ("pickle", "pandas")]
+)
+def test_a_missing_package_names_the_extra(results, tmp_path, monkeypatch, fmt, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError) as error:
+        export(results, fmt, tmp_path)
+    assert str(error.value) == (
+        f"--format {fmt} needs {package}; install emolib's extra: pip install 'emolib[export]'"
+    )
+
+
+def test_csv_and_latex_need_no_extra(results, tmp_path, monkeypatch):
+    for package in ("pandas", "pyarrow"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert export(results, "csv", tmp_path) and export(results, "latex", tmp_path)
+
+
+def test_nothing_in_the_library_unpickles():
+    """Pickle is written for others. torch.load would unpickle too."""
+    forbidden = {"read_pickle", "pickle", "dill", "joblib", "Unpickler"}
+    for path in Path(emolib.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = {
+                *([node.attr] if isinstance(node, ast.Attribute) else []),
+                *([node.id] if isinstance(node, ast.Name) else []),
+                *([a.name for a in node.names] if isinstance(node, ast.Import) else []),
+                *([node.module] if isinstance(node, ast.ImportFrom) else []),
+            }
+            assert not names & forbidden, path
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert called != "torch.load", path

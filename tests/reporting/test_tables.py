@@ -1,0 +1,142 @@
+"""Tables: every number in CSV and Markdown, the strongest rows in the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tabulate import tabulate, tabulate_formats
+
+from emolib.errors import InputError
+from emolib.reporting import tables
+from emolib.reporting.tables import check_format, number, summary_table, to_csv, write_tables
+from emolib.results.records import Row
+
+
+def mean(value, n=8, d_z=0.5, ci=True):
+    interval = [value - 1, value + 1] if ci else None
+    return {"mean": value, "ci": interval, "n": n, "sd": 1.0, "d_z": d_z, "g_z": d_z}
+
+
+def row(heads, model="tiny", experiment="x", labels=None, **values):
+    dims = {"model": model, "heads": heads}
+    return Row(f"x[{model}-{heads}]", experiment, heads, 0, 1, dims, "", labels or {}, values)
+
+
+def shown(rows, **options):
+    """Return headers, cells and the note of a terminal table."""
+    text = summary_table(rows, fmt="tsv", **{"width": 10_000} | options)
+    table, _, note = text.partition("\n(")
+    lines = [[cell.strip() for cell in line.split("\t")] for line in table.splitlines()]
+    return lines[0], lines[1:], note.removesuffix(")")
+
+
+@given(st.floats(-1e12, 1e12) | st.integers(-(10**9), 10**9))
+def test_numbers_are_right_to_three_digits_or_decimals(value):
+    assert float(number(value)) == pytest.approx(value, abs=max(5e-4, 5e-3 * abs(value)))
+    assert float(number(value)) != 0 or value == 0
+    assert len(number(value)) <= 11
+
+
+def test_csv_has_every_number_in_full():
+    rows = [
+        row("L0H0", logit_diff=mean(1 / 3), note=None, labels={"split": 'a,"b"\nc'}),
+        row("L0H1", logit_diff=mean(-2.0, d_z=None, ci=False), extra=5e-300),
+    ]
+    found = list(csv.DictReader(io.StringIO(to_csv(rows), newline="")))
+    assert found[0] == {
+        "item": "x[tiny-L0H0]", "model": "tiny", "heads": "L0H0", "split": 'a,"b"\nc',
+        "logit_diff": repr(1 / 3), "logit_diff_ci_low": repr(1 / 3 - 1),
+        "logit_diff_ci_high": repr(1 / 3 + 1), "logit_diff_n": "8", "logit_diff_d_z": "0.5",
+        "note": "", "extra": "",
+    }  # fmt: skip
+    assert found[1]["extra"] == "5e-300"
+    assert found[1]["logit_diff_ci_low"] == found[1]["logit_diff_d_z"] == ""
+
+
+def test_markdown_and_csv_come_per_experiment(tmp_path):
+    rows = [
+        row("003", labels={"id": "1e5", "cue": "a|b\nc"}, kl=mean(0.3)),
+        row("L1", experiment="y", n=1.0),
+    ]
+    write_tables(tmp_path, rows)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.csv", "x.md", "y.csv", "y.md"}
+    line = (tmp_path / "x.md").read_text("utf-8").splitlines()[2]
+    # What looks like a number stays as it is written; a bar or a line break ends no cell.
+    cells = [cell.strip() for cell in line.replace("\\|", "¦").split("|")]
+    assert cells[1:7] == ["tiny", "003", "1e5", "a¦b c", "8", "0.300 [-0.700, 1.300]"]
+    assert (tmp_path / "y.csv").read_text("utf-8") == to_csv(rows[1:])
+
+
+def test_a_terminal_table_has_dims_n_and_metrics():
+    rows = [row("L0H0", ld=mean(1.5), kl=0.25), row("L0H1", ld=mean(-1.0, n=6, d_z=None), kl=None)]
+    headers, lines, _ = shown(rows)
+    assert headers == ["model", "heads", "n", "ld", "d_z", "kl"]
+    assert lines == [
+        ["tiny", "L0H0", "8", "1.500 [0.500, 2.500]", "0.500", "0.250"],
+        ["tiny", "L0H1", "6", "-1 [-2, 0]", "–", "–"],
+    ]
+
+
+def test_without_dims_the_item_is_named():
+    bare = Row("a.py::exp_a", "a", "k", 0, 1, {}, values={"x": 2.0})
+    headers, lines, note = shown([bare])
+    assert (headers, lines, note) == (["item", "x"], [["a.py::exp_a", "2"]], "")
+
+
+def test_the_strongest_of_each_combination_are_shown_by_the_size_of_the_first_metric():
+    rows = [
+        row(f"L0H{i}", model, ld=mean(sign * i), kl=float(-i))
+        for model, sign in (("m", 1), ("n", -1))
+        for i in range(20)
+    ]
+    headers, lines, note = shown(rows, shown=6)
+    at = headers.index("heads")
+    assert [(line[0], line[at]) for line in lines] == [
+        (model, f"L0H{i}") for model in "mn" for i in (19, 18, 17)
+    ]
+    assert note == "the strongest 6 of 40 rows; all in tables/x.csv"
+    assert len(shown(rows, shown=40)[1]) == 40
+
+
+def test_a_row_without_its_first_metric_counts_by_the_next():
+    rows = [row(f"L0H{i}", ld=None, kl=float(i)) for i in range(4)]
+    assert [line[1] for line in shown(rows, shown=2)[1]] == ["L0H3", "L0H2"]
+
+
+@pytest.mark.parametrize("width", [10, 60, 90])
+def test_columns_that_do_not_fit_are_counted(width):
+    rows = [row("L0H0", **{f"metric_number_{i}": float(i) for i in range(9)})]
+    headers, _, note = shown(rows, width=width)
+    left = len(headers) - 2
+    assert 1 <= left < 9
+    assert note == f"{9 - left} more columns; all in tables/x.csv"
+    text = summary_table(rows, width=width)
+    assert width == 10 or max(map(len, text.splitlines()[:-1])) <= width
+
+
+def test_formats():
+    for name in tabulate_formats:
+        check_format(name)
+    with pytest.raises(InputError) as error:
+        check_format("word")
+    assert str(error.value) == (
+        f"--table-format word: unknown; expected one of {', '.join(tabulate_formats)}"
+    )
+
+
+TEXTS = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=12)
+
+
+@given(st.sampled_from(["simple", "github"]), st.integers(1, 4), st.data())
+def test_the_formats_written_here_are_tabulate_s(fmt, width, data):
+    def cells(texts):
+        return data.draw(st.lists(texts, min_size=width, max_size=width))
+
+    headers = cells(st.text("abc_d", min_size=1, max_size=9))
+    lines = [cells(TEXTS.map(tables._escaped)) for _ in range(data.draw(st.integers(1, 4)))]
+    expected = tabulate(lines, headers, tablefmt=fmt, disable_numparse=True)
+    assert tables._render(lines, headers, fmt) == expected

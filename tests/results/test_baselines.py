@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from emolib.errors import InputError
+from emolib.reporting.regression_check import changes, check_table, compare, counts, weak
+from emolib.results.baselines import (
+    SETTINGS,
+    Baseline,
+    Declared,
+    Effect,
+    Ground,
+    check_grounds,
+    differs,
+    effects_of,
+    load,
+    replayable,
+    save,
+)
+from emolib.results.records import Row
+
+GROUND = Ground(
+    *("m", "joy", "gpt2", "w", "t", "p"),
+    settings={"dtype": "float32", "position": "last"},
+    device="cpu",
+    gap=10.0,
+    ids=("a", "b"),
+    versions={"torch": "2"},
+)
+
+
+def effect(heads="L0H0", values=(-5.0, -4.0), role="gated"):
+    return Effect("e", {"model": "m", "emotion": "joy", "heads": heads}, "ld", role, values)
+
+
+def baseline(*effects, ground=GROUND):
+    return Baseline({e.name: e for e in effects}, {ground.study: ground})
+
+
+def row(number=0, labels=None, vectors=None, of=2):
+    told = {name: None for name in SETTINGS} | {"dtype": "float32"}
+    told |= {"model": {"type": "gpt2", "weights": "w", "config": "c", "tokenizer": "t"},
+             "prompts": "p", "device": "cpu", "clean_gap": 3.0}  # fmt: skip
+    return Row("x.py::exp_e[m]", "e", "k", number, of, {"model": "m", "emotion": "joy",
+               "heads": "L0H0"}, labels=labels or {}, vectors=vectors or {"ld": [1.0, 2.0]},
+               pairs={"ids": ["a", "b"], "templates": ["t", "u"]}, provenance=told)  # fmt: skip
+
+
+def test_a_baseline_comes_back_from_its_file(tmp_path):
+    made = baseline(effect(), effect("L0H1", (0.01, -0.02), "control"))
+    save(made, tmp_path / "effects/b.json")
+    assert load(tmp_path / "effects/b.json") == made
+
+
+def test_its_file_has_a_line_an_effect(tmp_path):
+    save(baseline(effect(), effect("L0H1")), tmp_path / "b.json")
+    lines = (tmp_path / "b.json").read_text("utf-8").splitlines()
+    assert sum('"values"' in line for line in lines) == 2
+
+
+def test_effects_are_what_the_marker_declares():
+    rows = [row(i, {"direction": way, "position": "last"}) for i, way in enumerate("ab")]
+    rows.append(row(2, {"direction": "a", "position": "all"}))
+    found = effects_of(rows, Declared("ld", "gated", {"position": "last"}))
+    assert list(found.effects) == ["e[m-joy-L0H0-a-last]", "e[m-joy-L0H0-b-last]"]
+    ground = found.grounds["m", "joy"]
+    assert (ground.gap, ground.ids, ground.weights) == (3.0, ("a", "b"), "w-c")
+
+
+def test_records_that_nothing_tells_apart_are_numbered():
+    found = effects_of([row(0), row(1)], Declared("ld", "gated"))
+    assert list(found.effects) == ["e[m-joy-L0H0]", "e[m-joy-L0H0-1]"]
+
+
+def test_what_is_declared_must_be_recorded():
+    with pytest.raises(InputError, match="none of its records has position=slot"):
+        effects_of([row()], Declared("ld", "gated", {"position": "slot"}))
+    with pytest.raises(InputError, match=r"expected 'kl' with a value per pair .* got ld"):
+        effects_of([row()], Declared("kl", "gated"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"type": "llama"}, "model type: gpt2 -> llama"),
+        ({"tokenizer": "u"}, "tokenizer: t -> u"),
+        ({"prompts": "q"}, "prompt set: p -> q"),
+        ({"settings": {"dtype": "float64"}}, "dtype: float32 -> float64"),
+        ({"ids": ("a", "c")}, "pairs: 2 -> 2, of other ids"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(tmp_path, change, told):
+    now = replace(GROUND, **change)
+    assert differs(GROUND, now) == [told]
+    with pytest.raises(InputError, match=f"m on joy: not comparable, {told}"):
+        compare(tmp_path, baseline(effect()), baseline(effect(), ground=now))
+
+
+def test_changed_weights_have_to_be_asked_for(tmp_path):
+    now = replace(GROUND, weights="v", device="cuda")
+    check_grounds(tmp_path, baseline(effect()), [now], new_weights=True)
+    with pytest.raises(InputError, match=r"weights have changed, w -> v; .* --effects-new-weights"):
+        check_grounds(tmp_path, baseline(effect()), [now], new_weights=False)
+    assert differs(GROUND, now) == [] and not replayable(GROUND, now)
+    found = changes(baseline(effect()), baseline(effect(), ground=now))
+    assert found == ["weights of m: w -> v", "device: cpu -> cuda"]
+    newer = replace(GROUND, versions={"torch": "3"})
+    assert changes(baseline(effect()), baseline(ground=newer)) == ["torch: 2 -> 3"]
+
+
+def test_replay_needs_single_precision():
+    half = replace(GROUND, settings={"dtype": "bfloat16"})
+    assert replayable(GROUND, GROUND) and not replayable(half, half)
+
+
+def test_checks_are_told_worst_first(tmp_path):
+    now = baseline(effect("L0H0", (-5.0, -4.0)), effect("L0H1", (-2.5, -2.0)), effect("L0H2"))
+    before = baseline(effect("L0H0"), effect("L0H1"))
+    checks = compare(tmp_path, before, now)
+    assert [check.outcome for check in checks] == ["inconclusive", "inconclusive", "replayed"]
+    assert counts(checks) == {"inconclusive": 2, "replayed": 1}
+    assert checks[0].effect.dims["heads"] == "L0H1" and "was -4.500, is -2.250" in str(checks[0])
+    assert "not in the baseline" in check_table(checks) and "not in the" in str(checks[1])
+
+
+def test_many_good_ones_are_counted_in_place_of_shown(tmp_path):
+    many = baseline(*(effect(f"L0H{i}") for i in range(40)))
+    text = check_table(compare(tmp_path, many, many))
+    assert text.count("L0H") == 6 and text.endswith("(and 34 replayed)")
+
+
+def test_an_effect_too_small_to_guard_is_named():
+    weakest = effect("L0H1", (-0.1, -0.2))
+    null = effect("L0H2", (0.0, 0.0), "control")
+    assert weak(baseline(effect(), weakest, null)) == [weakest.name]
+
+
+def test_a_control_with_an_effect_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"mean effect is 4.500 \(δ = 0.200\).* Nothing was"):
+        save(baseline(effect(role="control")), tmp_path / "b.json")
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_what_did_not_run_is_kept_where_it_still_stands():
+    old, new = baseline(effect(), effect("L0H1")), baseline(effect(values=(-9.0, -8.0)))
+    kept = old.merged(new)
+    assert kept.effects[effect().name].values == (-9.0, -8.0) and len(kept.effects) == 2
+    moved = replace(GROUND, weights="v")
+    with pytest.raises(InputError, match=r"L0H1\] is in the baseline and did not run, and m on"):
+        old.merged(baseline(effect(), ground=moved))
+
+
+@pytest.mark.parametrize("part", ["effects", "studies"])
+def test_a_file_that_lacks_something_is_refused(tmp_path, part):
+    save(baseline(effect()), tmp_path / "b.json")
+    content = json.loads((tmp_path / "b.json").read_text("utf-8"))
+    for damage in ([], [{"model": "m"}]):
+        (tmp_path / "b.json").write_text(json.dumps(content | {part: damage}), "utf-8")
+        if part == "studies" or damage:
+            with pytest.raises(InputError, match="not a baseline of version 1"):
+                load(tmp_path / "b.json")
+    content["effects"][0]["values"] = [1.0]
+    (tmp_path / "b.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(InputError, match="another number of values than pairs"):
+        load(tmp_path / "b.json")

@@ -1,0 +1,58 @@
+"""Hashes: equal for equal content alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emolib.files import hash_files, hash_json
+
+names = st.text('abé"', max_size=3)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | names,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(names, values, max_size=4))
+def test_key_order_does_not_count(value):
+    assert hash_json(value) == hash_json(dict(reversed(value.items())))
+
+
+@given(values, values)
+def test_other_values_have_other_hashes(one, two):
+    same = json.dumps(one, sort_keys=True) == json.dumps(two, sort_keys=True)
+    assert (hash_json(one) == hash_json(two)) == same
+
+
+def test_json_hash_is_sha256_of_the_text_in_utf_8():
+    expected = hashlib.sha256('{"a": "é", "b": 1}'.encode()).hexdigest()[:16]
+    assert hash_json({"b": 1, "a": "é"}) == expected
+
+
+def files(tmp_path, **contents):
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return [tmp_path / name for name in contents]
+
+
+def test_order_and_folder_of_files_do_not_count(tmp_path):
+    paths = files(tmp_path, a=b"1", b=b"2")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    assert hash_files(paths) == hash_files(reversed(files(moved, b=b"2", a=b"1")))
+
+
+def test_names_contents_and_their_borders_count(tmp_path):
+    sets = [{"a": b"1"}, {"a": b"2"}, {"b": b"1"}, {"a": b"12", "b": b""}, {"a": b"1", "b": b"2"}]
+    found = []
+    for i, contents in enumerate(sets):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        found.append(hash_files(files(folder, **contents)))
+    assert len({*found, hash_files([])}) == len(sets) + 1
+    assert all(len(value) == 16 and int(value, 16) >= 0 for value in found)
