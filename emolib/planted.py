@@ -1,4 +1,4 @@
-"""A GPT-2 whose answers are known in closed form: one planted head, one decoy (SCIENCE §8).
+"""A GPT-2 whose answers are known in closed form: one planted head, one decoy (docs/science.md).
 
 Head L0H1 reads the emotion word from the last token and writes its target; L0H2 attends just as
 it does and writes along all-ones, which LayerNorm erases. Every score and effect of the method
@@ -89,7 +89,7 @@ def planted_model(
 
     Args:
         dtype: Its floating point type; the closed forms hold to 1e-6 in float64.
-        plan: Where heads are planted; those of SCIENCE §8 by default.
+        plan: Where heads are planted; one, with one decoy, by default.
         name: The model's name.
     """
     plan = plan or Plan()
@@ -136,7 +136,7 @@ def save_planted(folder: Path, plan: Plan | None = None) -> Path:
 
     Args:
         folder: Where to; its name is not that of a profile folder.
-        plan: Where heads are planted; those of SCIENCE §8 by default.
+        plan: Where heads are planted; one, with one decoy, by default.
     """
     model = planted_model(plan=plan)
     model.hf.save_pretrained(folder / "planted")

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 
 class StopForward(Exception):
@@ -156,14 +157,19 @@ class OwnTrace(_Hooks):
                 raise StopForward
             return output
 
-        self._handle = target.register_forward_hook(hook)
+        self._handles = self._put_on(target, hook)
+
+    def _put_on(self, target: nn.Module, hook: Callable[..., Any]) -> list[RemovableHandle]:
+        """Put the hook, a function of (module, inputs, output), on the module."""
+        return [target.register_forward_hook(hook)]
 
     def _stops_after(self) -> OwnTrace | None:
         return self if self.stop else None
 
     def close(self) -> None:
         """Remove the hook; a second time does nothing."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
 
 
 class OwnTraceDict(_Hooks, OrderedDict[str, OwnTrace]):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import edited
 from transformers import masking_utils
 from worlds import KINDS, Exact, pick, read, some, worlds
 
@@ -164,17 +165,13 @@ def test_zeroing_a_set_is_zeroing_its_rows_of_the_weight(model_type, data):
         model.w_o(target) if isinstance(target, Head) else model.w_out(target.layer)[target.index]
         for target in targets
     ]
-    kept = [row.clone() for row in rows]
     with Exact():
         zeroed = logits_of(world, model, [zero(targets)], position="all")
         made = made_by(world, model, [zero(targets)], position="all")
-        try:
+        with edited(model, rows):
             for row in rows:
                 row.zero_()
             expected, ours = logits_of(world, model), made_by(world, model)
-        finally:
-            for row, before in zip(rows, kept, strict=True):
-                row.copy_(before)
     torch.testing.assert_close(zeroed, expected, **EXACT)
     assert made.ids == ours.ids
     assert made.margins == pytest.approx(ours.margins, abs=1e-8)

@@ -6,6 +6,7 @@ own, grouped-query attention and d_head != d_model / n_heads wherever the family
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
+from emolib.engine.clean_runs import CleanRuns
+from emolib.engine.layers import LayerwiseModel
 from emolib.inputs.emotions import Emotion
 from emolib.inputs.heads import all_heads
 from emolib.inputs.profiles import Profile
 from emolib.inputs.prompts import Lexicon, Pair
 from emolib.methods.study import Study
 from emolib.models.language_model import LanguageModel
+from emolib.models.snapshot import Snapshot
 
 N_LAYERS, N_HEADS, D_MODEL, WORDS = 2, 4, 32, 48
 HEADS = all_heads(N_LAYERS, N_HEADS)
@@ -148,3 +152,23 @@ def profile(**fields: Any) -> Profile:
 def study_of(model_type: str, **fields: Any) -> Study:
     """Give a study of one architecture in float64."""
     return Study(tiny_model(model_type, torch.float64), tiny_emotion(), profile(**fields))
+
+
+def clean_runs(model, prompts, size=None, more=0):
+    """Give the clean runs of prompts that sweeps and decodes resume from."""
+    return CleanRuns(LayerwiseModel(model), prompts, size, more)
+
+
+@contextmanager
+def edited(model, rows):
+    """Put rows of weights back when the context closes, and take the model as it is then.
+
+    These models are shared: left as edited, their later runs would be those of somebody's edit.
+    """
+    kept = [row.clone() for row in rows]
+    try:
+        yield
+    finally:
+        for row, before in zip(rows, kept, strict=True):
+            row.copy_(before)
+        model.as_loaded = Snapshot(model.hf)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
-from emolib.engine.edits import Branch, _tokenwise
+from emolib.engine.edits import Branch, is_tokenwise
+from emolib.engine.shapes import Shape
 from emolib.errors import InputError
 from emolib.inputs.prompts import Position
 from emolib.models.encoding import Batch, Prompts
@@ -15,10 +16,15 @@ from emolib.models.language_model import LanguageModel
 
 BATCH = 128
 """Most prompts of one batch."""
-
-
 KEPT = 256 * 2**20
 """Bytes up to which the clean run of some prompts is kept whole."""
+ROOM = 512 * 2**20
+"""Bytes that the rows of one batch may take while they run."""
+TOKENS = (1024, 65536)
+"""Tokens of a batch from which a CPU's, or a GPU's, matrix products run no faster."""
+FEW_TOKENS = 512
+"""Tokens of a batch below which calling its layers is what takes time."""
+_log = logging.getLogger("emolib")
 
 
 def batches_of(
@@ -27,29 +33,15 @@ def batches_of(
     """Return prompts in batches of at most `size`, or `BATCH`, for some runs."""
     columns = size or BATCH, model.pad, model.device
     # An edit that sees whole prompts sees their padding too, which is of one width for all.
-    return prompts.buckets(*columns) if _tokenwise(runs) else list(prompts.batches(*columns))
+    return prompts.buckets(*columns) if is_tokenwise(runs) else list(prompts.batches(*columns))
 
 
 def columns_of(batch: Batch, runs: Sequence[Branch], position: Position) -> int:
     """Return how many of a batch's last columns the runs change: what comes before is clean."""
-    if not _tokenwise(runs):
+    if not is_tokenwise(runs):
         return batch.width
     changed = batch.at(position).any(0).nonzero()
     return batch.width - int(changed[0])
-
-
-ROOM = 512 * 2**20
-"""Bytes that the rows of one batch may take while they run."""
-
-
-TOKENS = (1024, 65536)
-"""Tokens of a batch from which a CPU's, or a GPU's, matrix products run no faster."""
-
-
-FEW_TOKENS = 512
-
-
-_log = logging.getLogger("emolib")
 
 
 def fit(tokens: int, size: int, same: int, left: int, *, gpu: bool) -> int:
@@ -69,56 +61,48 @@ def fit(tokens: int, size: int, same: int, left: int, *, gpu: bool) -> int:
     return max(1, min(ROOM // size, enough, alike, left))
 
 
-def run_floats(d_model: int, n_units: int, vocab: int, tokens: int) -> int:
-    """Return how many numbers a run of one prompt takes while it runs, weights not counted.
+def passes_at_once(tokens: int, *, gpu: bool) -> int:
+    """Return how many passes of so many tokens go into one batch."""
+    return max(1, TOKENS[gpu] // tokens)
 
-    Args:
-        d_model: Width of the residual stream.
-        n_units: MLP units per layer.
-        vocab: Size of the vocabulary.
-        tokens: How many of the prompt's columns are computed.
-    """
-    return tokens * (6 * d_model + 2 * n_units) + 2 * vocab
+
+def texts_at_once(tokens: int, vocab: int) -> int:
+    """Return how many texts of so many tokens have room for the logits of each."""
+    return max(1, ROOM // (tokens * vocab * 16))
 
 
 class BatchSize:
     """How many runs go into one batch: as many as fit, and half of that after one that did not."""
 
-    def __init__(self) -> None:
-        """Begin without a limit."""
+    def __init__(self, shape: Shape, position: Position, *, gpu: bool) -> None:
+        """Begin without a limit.
+
+        Args:
+            shape: The model's sizes.
+            position: Where the runs edit.
+            gpu: Whether they run on a GPU.
+        """
+        self._shape, self._position, self._gpu = shape, position, gpu
         self._most: int | None = None
         self._count = 1
 
-    def fitting(
-        self,
-        model: LanguageModel,
-        vocab: int,
-        batches: Sequence[Batch],
-        todo: Sequence[Branch],
-        position: Position,
-    ) -> int:
-        """Return how many of the next branches go into one batch.
-
-        Args:
-            model: The model.
-            vocab: Size of its vocabulary.
-            batches: The prompts.
-            todo: The runs that are left.
-            position: Where they edit.
-        """
-        size = torch.finfo(model.hf.dtype).bits // 8
-        shapes = [(len(b.rows), columns_of(b, todo, position)) for b in batches]
-        most = max(
-            rows * run_floats(model.hf.config.hidden_size, model.n_units, vocab, tokens) * size
-            for rows, tokens in shapes
-        )
+    def of_runs(self, batches: Sequence[Batch], todo: Sequence[Branch]) -> int:
+        """Return how many of the next branches go into one batch, on these prompts."""
+        shapes = [(len(b.rows), columns_of(b, todo, self._position)) for b in batches]
+        most = max(rows * self._shape.run_floats(tokens) for rows, tokens in shapes)
         tokens = max(rows * tokens for rows, tokens in shapes)
         same = sum(branch.first == todo[0].first for branch in todo)
-        count = fit(tokens, most, same, len(todo), gpu=model.device.type == "cuda")
-        return self.limit(count)
+        return self._limit(fit(tokens, most * self._shape.size, same, len(todo), gpu=self._gpu))
 
-    def limit(self, count: int) -> int:
-        """Return how many runs to put into a batch that has room for `count`, at least one."""
+    def of_texts(self, batches: Sequence[Batch], todo: Sequence[Branch], new: int) -> int:
+        """Return how many of the next branches decode `new` tokens each in one batch."""
+        most = max(
+            len(b.rows) * self._shape.decode_floats(columns_of(b, todo, self._position) + new)
+            for b in batches
+        )
+        return self._limit(min(ROOM // (most * self._shape.size), len(todo)))
+
+    def _limit(self, count: int) -> int:
         self._count = max(1, count if self._most is None else min(count, self._most))
         return self._count
 

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from emolib.engine.batch_sizes import KEPT, batches_of, columns_of
-from emolib.engine.edits import Branch, _tokenwise
-from emolib.engine.layers import Blocks, Frame, Stem
+from emolib.engine.edits import Branch, is_tokenwise
+from emolib.engine.layers import KeysValues, LayerInputs, LayerwiseModel, Stem
 from emolib.inputs.prompts import Position
 from emolib.models.encoding import Batch, Prompts
-
-KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,16 +30,16 @@ class State:
     kept: KeysValues
 
 
-class Clean:
+class CleanRun:
     """The clean run of one batch, made layer by layer as far as it is asked for."""
 
     def __init__(
-        self, blocks: Blocks, batch: Batch, tokens: int, *, keep: bool, more: int = 0
+        self, model: LayerwiseModel, batch: Batch, tokens: int, *, keep: bool, more: int = 0
     ) -> None:
         """Run what comes before the layers.
 
         Args:
-            blocks: The model.
+            model: The model.
             batch: The prompts, T columns of them.
             tokens: How many of the last columns runs compute at most, S.
             keep: Whether layers that are behind stay; else runs that compute all columns must
@@ -49,21 +47,21 @@ class Clean:
             more: Columns that will be generated after the prompts.
         """
         self.batch, self.tokens = batch, tokens
-        self._blocks, self._keep = blocks, keep or tokens < batch.width
+        self._model, self._keep = model, keep or tokens < batch.width
         stem = self._stem(more)
-        self.frames: tuple[Frame, ...] = stem.frames
+        self.inputs: tuple[LayerInputs, ...] = stem.inputs
         self._resid = stem.hidden[:, None, : batch.width]
         self._states: list[State | None] = []
 
     def _stem(self, more: int) -> Stem:
         batch = self.batch
-        ids, mask, places = batch.input_ids, batch.attention_mask, batch.position_ids
+        ids, mask, positions = batch.input_ids, batch.attention_mask, batch.position_ids
         if more:
             steps = torch.arange(1, more + 1, device=ids.device)
             ids = torch.cat([ids, ids.new_full((len(ids), more), batch.pad)], dim=1)
             mask = torch.cat([mask, mask.new_ones(len(mask), more)], dim=1)
-            places = torch.cat([places, places[:, -1:] + steps], dim=1)
-        return self._blocks.stem(ids, mask, places)
+            positions = torch.cat([positions, positions[:, -1:] + steps], dim=1)
+        return self._model.stem(ids, mask, positions)
 
     def state(self, layer: int, tokens: int) -> State:
         """Return the clean run at a layer, of the last `tokens` columns."""
@@ -83,47 +81,58 @@ class Clean:
 
     def final(self) -> Tensor:
         """Return the residual stream after the last layer at the last column, ``[B, d_model]``."""
-        while len(self._states) < len(self._blocks.layers):
+        while len(self._states) < len(self._model.layers):
             self._advance()
         return self._resid[:, 0, -1]
 
     @torch.no_grad()
     def _advance(self) -> None:
         index = len(self._states)
-        layer, frame = self._blocks.layers[index], self.frames[index]
+        layer, inputs = self._model.layers[index], self.inputs[index]
         width, resid = self.batch.width, self._resid
-        query, key, value = layer.qkv(layer.normed(resid), frame.turns_of(slice(width)))
-        z = layer.attend(query, (key, value), None, frame.bias_of(slice(width), width))
+        made: list[KeysValues] = []
+
+        def keep(key: Tensor, value: Tensor) -> KeysValues:
+            made.append((key, value))
+            return made[-1]
+
+        z = layer.z(resid, inputs, slice(0, width), keep=keep)
         if self._states and not self._keep:
             self._states[-1] = None
         columns = width if self._keep else 0
-        kept = tuple(part[:, 0, :, :columns].contiguous() for part in (key, value))
+        kept = tuple(part[:, 0, :, :columns].contiguous() for part in made[0])
         tail = slice(width - self.tokens, None)
         self._states.append(State(resid[:, 0, tail], z[:, 0, tail], (kept[0], kept[1])))
-        if index == len(self._blocks.layers) - 1:
+        if index == len(self._model.layers) - 1:
             resid, z = resid[:, :, -1:], z[:, :, -1:]
         self._resid = layer.finish(resid, z)
 
 
-class Cleans:
-    """The clean runs of some prompts, kept whole for all runs on them where they take little."""
+class CleanRuns:
+    """The clean runs of some prompts, kept whole for all runs on them where they take little.
 
-    def __init__(self, blocks: Blocks, prompts: Prompts, size: int | None, more: int = 0) -> None:
+    Attributes:
+        model: The model.
+    """
+
+    def __init__(
+        self, model: LayerwiseModel, prompts: Prompts, size: int | None, more: int = 0
+    ) -> None:
         """Hold what to run.
 
         Args:
-            blocks: The model.
+            model: The model.
             prompts: The prompts.
             size: Prompts per batch; None for as many as fit.
             more: Columns that will be generated after the prompts.
         """
-        self._blocks, self._prompts, self._size, self._more = blocks, prompts, size, more
-        model = blocks.model
-        floats = sum(map(len, prompts.ids)) * model.n_layers * 4 * model.hf.config.hidden_size
-        self._kept: list[Clean] | None = None
-        self._fits = floats * torch.finfo(model.hf.dtype).bits // 8 <= KEPT
+        self.model = model
+        self._prompts, self._size, self._more = prompts, size, more
+        floats = model.shape.clean_floats(sum(map(len, prompts.ids)))
+        self._kept: list[CleanRun] | None = None
+        self._fits = floats * model.shape.size <= KEPT
 
-    def of(self, runs: Sequence[Branch], position: Position, *, more: bool) -> list[Clean]:
+    def of(self, runs: Sequence[Branch], position: Position, *, more: bool) -> list[CleanRun]:
         """Return the clean runs that some runs resume from.
 
         Args:
@@ -131,8 +140,8 @@ class Cleans:
             position: Where they edit.
             more: Whether tokens will be generated after the prompts.
         """
-        model = self._blocks.model
-        if self._fits and _tokenwise(runs):
+        model = self.model.model
+        if self._fits and is_tokenwise(runs):
             if self._kept is None:
                 batches = batches_of(model, self._prompts, (), self._size)
                 self._kept = self.started(batches, runs, position, keep=True)
@@ -142,11 +151,11 @@ class Cleans:
 
     def started(
         self, batches: Sequence[Batch], runs: Sequence[Branch], position: Position, *, keep: bool
-    ) -> list[Clean]:
+    ) -> list[CleanRun]:
         """Return new clean runs of batches."""
         return [
-            Clean(
-                self._blocks,
+            CleanRun(
+                self.model,
                 batch,
                 batch.width if keep else columns_of(batch, runs, position),
                 keep=keep,
@@ -156,7 +165,7 @@ class Cleans:
         ]
 
 
-class Memory:
+class KVCache:
     """Keys and values of the runs' own columns, with room for the tokens to come."""
 
     def __init__(self, layers: int, more: int) -> None:
@@ -170,7 +179,7 @@ class Memory:
         self._kept: list[KeysValues | None] = [None] * layers
         self._filled = [0] * layers
 
-    def add(self, layer: int, key: Tensor, value: Tensor) -> KeysValues:
+    def append(self, layer: int, key: Tensor, value: Tensor) -> KeysValues:
         """Keep keys and values, ``[B, k, H_kv, columns, d_head]``; return all kept so far."""
         kept = self._kept[layer]
         start, stop = self._filled[layer], self._filled[layer] + key.shape[3]
@@ -180,4 +189,7 @@ class Memory:
         kept[0][:, :, :, start:stop] = key
         kept[1][:, :, :, start:stop] = value
         self._filled[layer] = stop
+        if not start:
+            # Without the gaps that the room to come makes.
+            return key, value
         return kept[0][:, :, :, :stop], kept[1][:, :, :, :stop]

@@ -10,14 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from emolib.engine import kernels
-from emolib.engine.batch_sizes import BATCH, columns_of, fit, run_floats
+from emolib.engine.batch_sizes import BATCH, columns_of, fit
+from emolib.engine.shapes import Shape
 from emolib.inputs.prompts import Position
-from emolib.models.architectures import BLOCKS
 from emolib.models.encoding import Batch, Prompts
 
 _CALL = 1e-3
@@ -26,101 +25,6 @@ _BESIDE = 1.15
 """What norms, softmax and copies add to the matrix products."""
 _BACKWARD = 2
 """A backward pass through the activations alone costs what the forward does."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a model.
-
-    Attributes:
-        n_layers: Number of layers.
-        n_heads: Query heads per layer.
-        n_key_heads: Key and value heads per layer.
-        d_head: Width of a head.
-        d_model: Width of the residual stream.
-        n_units: MLP units per layer.
-        maps: Projections of the MLP: 2, or 3 where units are gated.
-        vocab: Size of the vocabulary.
-        size: Bytes of a number.
-    """
-
-    n_layers: int
-    n_heads: int
-    n_key_heads: int
-    d_head: int
-    d_model: int
-    n_units: int
-    maps: int
-    vocab: int
-    size: int
-
-    @property
-    def weights(self) -> int:
-        """Bytes of the weights, embeddings once."""
-        heads = self.d_model * self.d_head * 2 * (self.n_heads + self.n_key_heads)
-        layer = heads + self.maps * self.d_model * self.n_units
-        return (self.n_layers * layer + self.vocab * self.d_model) * self.size
-
-    def run_floats(self, tokens: int) -> int:
-        """Return how many numbers a run of one prompt takes; see `batch_sizes.run_floats`."""
-        return run_floats(self.d_model, self.n_units, self.vocab, tokens)
-
-    def heads_flops(self, tokens: int, queries: int, width: int) -> int:
-        """Return the FLOPs of attention and its projections.
-
-        Args:
-            tokens: Tokens that keys and values are made of.
-            queries: Tokens that look.
-            width: Columns that each looks at.
-        """
-        made = 2 * self.n_key_heads * tokens + 2 * self.n_heads * queries
-        looked = 2 * self.n_heads * queries * width
-        return 2 * self.d_head * (self.d_model * made + looked)
-
-    def mlp_flops(self, tokens: int) -> int:
-        """Return the FLOPs of the MLP on some tokens."""
-        return 2 * tokens * self.maps * self.d_model * self.n_units
-
-    def run_flops(self, rows: int, width: int, tokens: int, first: int) -> int:
-        """Return the FLOPs of one run, from the edit to the logits at the last position.
-
-        Args:
-            rows: Prompts.
-            width: Columns of them.
-            tokens: How many of the last columns are computed.
-            first: The first layer that is edited, −1 for a clean run.
-        """
-        many, total = rows * tokens, 2 * rows * self.d_model * self.vocab
-        for layer in range(max(first, 0), self.n_layers):
-            last = layer == self.n_layers - 1
-            out = rows if last else many
-            if layer == first:
-                total += 2 * out * self.n_heads * self.d_head * self.d_model
-            else:
-                total += self.heads_flops(many, out, width)
-            total += self.mlp_flops(out)
-        return total
-
-
-def shape_of(config: Any, n_units: int, dtype: str) -> Shape:
-    """Return the sizes from a transformers config."""
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    keys = getattr(config, "num_key_value_heads", None) or heads
-    if config.model_type == "falcon":
-        of_old = 1 if config.multi_query else heads
-        keys = config.num_kv_heads if config.new_decoder_architecture else of_old
-    return Shape(
-        n_layers=config.num_hidden_layers,
-        n_heads=heads,
-        n_key_heads=keys,
-        d_head=width,
-        d_model=config.hidden_size,
-        n_units=n_units,
-        maps=3 if BLOCKS[config.model_type].gated else 2,
-        vocab=config.vocab_size,
-        size=torch.finfo(getattr(torch, dtype)).bits // 8,
-    )
 
 
 @dataclass(frozen=True)
@@ -209,23 +113,20 @@ class Runs:
         peak = count * rows * shape.run_floats(tokens) * shape.size
         if self.backward:
             flops, calls = _BACKWARD * flops, _BACKWARD * calls
-            kept = shape.run_floats(tokens) - shape.run_floats(0)
-            peak += count * rows * shape.n_layers * 2 * kept * shape.size
+            peak += count * rows * shape.n_layers * 2 * shape.layer_floats(tokens) * shape.size
         if self.new:
             # Each token goes through all layers and looks at what is before it.
             step = shape.heads_flops(rows, rows, width + self.new // 2) + shape.mlp_flops(rows)
             unembed = 2 * rows * shape.d_model * shape.vocab
             flops += count * self.new * (shape.n_layers * step + unembed)
             calls += self.new * shape.n_layers
-            own = 2 * shape.n_key_heads * shape.d_head * (tokens + self.new) * shape.n_layers
-            peak = count * rows * (own + 3 * shape.vocab) * shape.size
+            peak = count * rows * shape.decode_floats(tokens + self.new) * shape.size
         return Cost(0, 1, calls, flops, peak)
 
 
 def kept(shape: Shape, prompts: Prompts) -> int:
     """Return the bytes of a clean run that is kept whole."""
-    per_token = 2 * shape.d_model + 2 * shape.n_key_heads * shape.d_head
-    return sum(map(len, prompts.ids)) * per_token * shape.n_layers * shape.size
+    return shape.clean_floats(sum(map(len, prompts.ids))) * shape.size
 
 
 def forward_flops(shape: Shape, prompts: Prompts) -> int:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from emolib.engine.batch_sizes import ROOM, BatchSize, columns_of
-from emolib.engine.clean_runs import Clean, Cleans, Memory
-from emolib.engine.edits import Branch, Edits, branches, stages_of
-from emolib.engine.layers import Blocks
+from emolib.engine.batch_sizes import BatchSize, columns_of, texts_at_once
+from emolib.engine.clean_runs import CleanRun, CleanRuns, KVCache
+from emolib.engine.edits import Branch, LayerEdits, branches, edits_of
+from emolib.engine.layers import LayerwiseModel
 from emolib.engine.sweeps import carry
 from emolib.inputs.prompts import Position
 from emolib.interventions import Intervention
-from emolib.models.encoding import Prompts
 from emolib.models.language_model import LanguageModel
 
 Generated = tuple[tuple[int, ...], float]
@@ -88,25 +88,19 @@ def _end_ids(model: LanguageModel) -> set[int]:
 
 @torch.no_grad()
 def generate(
-    model: LanguageModel,
-    prompts: Prompts,
+    clean_runs: CleanRuns,
     runs: Sequence[Sequence[Intervention]],
     *,
     max_new_tokens: int,
     position: Position = "last",
-    batch_size: int | None = None,
-    cleans: Cleans | None = None,
 ) -> Iterator[tuple[int, Continuations]]:
     """Yield greedy continuations of each run, under its interventions' first draw.
 
     Args:
-        model: The model; see `emolib.engine.support.why_not`.
-        prompts: What to run.
+        clean_runs: The clean runs of the prompts, with as many columns to come.
         runs: Per run the interventions that apply together; none for the clean run.
         max_new_tokens: Most tokens of a continuation.
         position: Where z is edited; see `emolib.engine.hooked.generate`.
-        batch_size: Prompts per batch; None for as many as fit.
-        cleans: The clean runs of the prompts, with as many columns to come.
 
     Yields:
         (Number of the run, its continuations).
@@ -115,96 +109,86 @@ def generate(
         InputError: When a head or unit is not one of the model's, or not even one run of one
             prompt fits into memory.
     """
-    blocks = Blocks(model)
-    todo = branches(model, runs, all_draws=False)
-    decoder = Decoder(blocks, position, max_new_tokens)
-    cleans = cleans or Cleans(blocks, prompts, batch_size, max_new_tokens - 1)
-    resumed = cleans.of(todo, position, more=True)
+    model = clean_runs.model
+    todo = branches(model.model, runs, all_draws=False)
+    size = BatchSize(model.shape, position, gpu=model.model.device.type == "cuda")
+    resumed = clean_runs.of(todo, position, more=True)
     while todo:
-        chunk = todo[: decoder.fitting(resumed, todo)]
+        batches = [clean.batch for clean in resumed]
+        chunk = todo[: size.of_texts(batches, todo, max_new_tokens)]
         try:
-            found = [decoder.decode(clean, chunk) for clean in resumed]
+            found = [decode(model, clean, chunk, position, max_new_tokens) for clean in resumed]
         except (MemoryError, RuntimeError) as error:
-            batches = decoder.size.smaller(error, [clean.batch for clean in resumed])
-            resumed = cleans.started(batches, todo, position, keep=True)
+            batches = size.smaller(error, batches)
+            resumed = clean_runs.started(batches, todo, position, keep=True)
             continue
         del todo[: len(chunk)]
         for place, branch in enumerate(chunk):
             rows: dict[int, Generated] = {}
             for clean, made in zip(resumed, found, strict=True):
                 rows |= dict(zip(clean.batch.rows, made[place :: len(chunk)], strict=True))
-            ordered = [rows[prompt] for prompt in range(len(prompts))]
-            yield (
-                branch.run,
-                continuations(model, [ids for ids, _ in ordered], [gap for _, gap in ordered]),
-            )
+            ordered = [rows[prompt] for prompt in range(len(rows))]
+            ids, margins = [ids for ids, _ in ordered], [gap for _, gap in ordered]
+            yield branch.run, continuations(model.model, ids, margins)
 
 
-class Decoder:
-    """Decodes the runs of one batch of prompts together."""
+def decode(
+    model: LayerwiseModel,
+    clean: CleanRun,
+    chunk: Sequence[Branch],
+    position: Position,
+    max_new_tokens: int,
+) -> list[Generated]:
+    """Return what each row generates, the runs of a prompt side by side.
 
-    def __init__(self, blocks: Blocks, position: Position, max_new_tokens: int) -> None:
-        """Hold the settings."""
-        self.size = BatchSize()
-        self._blocks, self._position, self._new = blocks, position, max_new_tokens
-
-    def fitting(self, cleans: Sequence[Clean], todo: Sequence[Branch]) -> int:
-        """Return how many of the next branches go into one batch."""
-        most = 0
-        for clean in cleans:
-            tokens = columns_of(clean.batch, todo, self._position)
-            key, _ = clean.state(0, 1).kept
-            own = 2 * key.shape[1] * key.shape[3] * (tokens + self._new)
-            per_row = own * len(self._blocks.layers) + 3 * self._blocks.vocab
-            most = max(most, per_row * len(clean.batch.rows) * key.element_size())
-        return self.size.limit(min(ROOM // most, len(todo)))
-
-    def decode(self, clean: Clean, chunk: Sequence[Branch]) -> list[Generated]:
-        """Return what each row generates, the runs of a prompt side by side."""
-        batch, blocks, more = clean.batch, self._blocks, self._new - 1
-        first = min(branch.first for branch in chunk)
-        memory = Memory(len(blocks.layers), more)
-        resid = carry(blocks, clean, chunk, self._position, memory)
-        prompts, rows = resid.shape[:2]
-        before = batch.width - columns_of(batch, chunk, self._position)
-        # Up to the first layer that is edited a prompt is the same for all runs.
-        shared = [
-            clean.shared(index, batch.width if index <= first else before)
-            for index in range(len(blocks.layers))
-        ]
-        stages = stages_of(blocks.model, chunk, batch, self._position)
-        for stage in stages:
-            stage.generated = True
-        edits = [Edits(blocks.model, index, stages) for index in range(len(blocks.layers))]
-        places = batch.position_ids[:, -1:].expand(-1, rows)
-        greedy = Greedy(blocks.model, prompts * rows)
-        for step in range(self._new):
-            token = greedy.take(blocks.logits(resid.reshape(prompts * rows, -1)))
-            if greedy.done or step == more:
-                break
-            places = places + 1
-            resid = blocks.embed(token, places.flatten()).view(prompts, rows, 1, -1)
-            column = slice(batch.width + step, batch.width + step + 1)
-            for index, layer in enumerate(blocks.layers):
-                frame = clean.frames[index]
-                query, key, value = layer.qkv(layer.normed(resid), frame.turns_of(column))
-                own = memory.add(index, key, value)
-                bias = frame.bias_of(column, column.stop)
-                z = layer.attend(query, own, shared[index], bias)
-                edits[index].heads(z)
-                resid = layer.finish(resid, z, edits[index].units)
-            resid = resid[:, :, 0]
-        return greedy.rows
+    Args:
+        model: The model.
+        clean: The clean run of the prompts, with room for the tokens to come.
+        chunk: The runs.
+        position: Where z is edited.
+        max_new_tokens: Most tokens of a continuation.
+    """
+    batch, layers, more = clean.batch, model.layers, max_new_tokens - 1
+    first = min(branch.first for branch in chunk)
+    cache = KVCache(len(layers), more)
+    resid = carry(model, clean, chunk, position, cache)
+    prompts, rows = resid.shape[:2]
+    before = batch.width - columns_of(batch, chunk, position)
+    # Up to the first layer that is edited a prompt is the same for all runs.
+    shared = [
+        clean.shared(index, batch.width if index <= first else before)
+        for index in range(len(layers))
+    ]
+    runs = edits_of(model.model, chunk, batch, position)
+    for run in runs:
+        run.generated = True
+    edits = [LayerEdits(model.model, index, runs) for index in range(len(layers))]
+    position_ids = batch.position_ids[:, -1:].expand(-1, rows)
+    greedy = Greedy(model.model, prompts * rows)
+    for step in range(max_new_tokens):
+        token = greedy.take(model.logits(resid.reshape(prompts * rows, -1)))
+        if greedy.done or step == more:
+            break
+        position_ids = position_ids + 1
+        resid = model.embed(token, position_ids.flatten()).view(prompts, rows, 1, -1)
+        column = slice(batch.width + step, batch.width + step + 1)
+        for index, layer in enumerate(layers):
+            keep = partial(cache.append, index)
+            z = layer.z(resid, clean.inputs[index], column, shared[index], keep=keep)
+            edits[index].heads(z)
+            resid = layer.finish(resid, z, edits[index].units)
+        resid = resid[:, :, 0]
+    return greedy.rows
 
 
 @torch.no_grad()
 def log_probs(
-    blocks: Blocks, clean: Clean, rows: Sequence[int], chosen: Sequence[Sequence[int]]
+    model: LayerwiseModel, clean: CleanRun, rows: Sequence[int], chosen: Sequence[Sequence[int]]
 ) -> list[float]:
     """Return the mean log-probability (nats per token) of continuations under the clean model.
 
     Args:
-        blocks: The model.
+        model: The model.
         clean: The clean run of the prompts, kept whole, with room for the continuations.
         rows: Per continuation the row of the batch that it continues.
         chosen: The continuations, of at least one token each.
@@ -215,31 +199,40 @@ def log_probs(
     if not all(chosen):
         raise ValueError("expected continuations of at least one token, got an empty one")
     found: list[float] = []
-    most = max(1, ROOM // (max(map(len, chosen)) * blocks.vocab * 16))
+    most = texts_at_once(max(map(len, chosen)), model.shape.vocab)
     for start in range(0, len(rows), most):
         part = slice(start, start + most)
-        found += _log_probs(blocks, clean, list(rows[part]), chosen[part])
+        found += _log_probs(model, clean, list(rows[part]), chosen[part])
     return found
 
 
 def _log_probs(
-    blocks: Blocks, clean: Clean, rows: list[int], chosen: Sequence[Sequence[int]]
+    model: LayerwiseModel, clean: CleanRun, rows: list[int], chosen: Sequence[Sequence[int]]
 ) -> list[float]:
     batch, width = clean.batch, max(map(len, chosen))
     # Padded on the right, where no token before it looks.
     padded = [[*ids, *[batch.pad] * (width - len(ids))] for ids in chosen]
-    ids = torch.tensor(padded, device=blocks.model.device)
+    ids = torch.tensor(padded, device=model.model.device)
     inputs = torch.cat([batch.input_ids[rows, -1:], ids[:, :-1]], dim=1)
-    places = batch.position_ids[rows, -1:] + torch.arange(width, device=ids.device)
-    resid = blocks.embed(inputs.flatten(), places.flatten()).view(len(rows), 1, width, -1)
+    position_ids = batch.position_ids[rows, -1:] + torch.arange(width, device=ids.device)
+    resid = model.embed(inputs.flatten(), position_ids.flatten()).view(len(rows), 1, width, -1)
     columns = slice(batch.width - 1, batch.width - 1 + width)
-    for index, layer in enumerate(blocks.layers):
-        frame = clean.frames[index].of(rows)
-        query, key, value = layer.qkv(layer.normed(resid), frame.turns_of(columns))
+    for index, layer in enumerate(model.layers):
         shared = clean.shared(index, columns.start)
         before = None if shared is None else (shared[0][rows], shared[1][rows])
-        z = layer.attend(query, (key, value), before, frame.bias_of(columns, columns.stop))
+        z = layer.z(resid, clean.inputs[index].of(rows), columns, before)
         resid = layer.finish(resid, z)
-    logits = blocks.logits(resid[:, 0]).float()
+    return mean_log_probs(model.logits(resid[:, 0]), ids, list(map(len, chosen)))
+
+
+def mean_log_probs(logits: Tensor, ids: Tensor, lengths: Sequence[int]) -> list[float]:
+    """Return the mean log-probability of each row's first tokens, in nats per token.
+
+    Args:
+        logits: Shape ``[n, width, vocab]``, at the tokens before.
+        ids: The tokens, ``[n, width]``, padded on the right.
+        lengths: Per row how many of them count.
+    """
+    logits = logits.float()
     scores = torch.gather(logits, 2, ids[:, :, None])[..., 0] - logits.logsumexp(-1)
-    return [float(scores[i, : len(row)].mean()) for i, row in enumerate(chosen)]
+    return [float(scores[i, :length].mean()) for i, length in enumerate(lengths)]

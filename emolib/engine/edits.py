@@ -35,7 +35,7 @@ def weight_of(model: LanguageModel, part: Part) -> Tensor:
     return model.w_out(part.layer)[list(part.indices)]
 
 
-class Stage:
+class RunEdits:
     """The edits of one run on one batch of prompts."""
 
     def __init__(
@@ -176,25 +176,26 @@ def branches(
     return sorted(made, key=lambda branch: branch.first)
 
 
-def _tokenwise(runs: Sequence[Branch]) -> bool:
+def is_tokenwise(runs: Sequence[Branch]) -> bool:
+    """Tell whether no run has an edit that needs whole prompts."""
     return all(one.tokenwise for branch in runs for one in branch.interventions)
 
 
-def stages_of(
+def edits_of(
     model: LanguageModel, chunk: Sequence[Branch], batch: Batch, position: Position
-) -> list[Stage]:
+) -> list[RunEdits]:
     """Return the edits of each branch on a batch."""
-    return [Stage(model, branch.interventions, batch, position, branch.draw) for branch in chunk]
+    return [RunEdits(model, branch.interventions, batch, position, branch.draw) for branch in chunk]
 
 
-class Edits:
+class LayerEdits:
     """What the runs of a chunk edit in one layer."""
 
-    def __init__(self, model: LanguageModel, layer: int, stages: Sequence[Stage]) -> None:
+    def __init__(self, model: LanguageModel, layer: int, runs: Sequence[RunEdits]) -> None:
         """Find the runs that edit anything there."""
         heads, units = model.attn_out(layer), model.mlp_out(layer)
-        self._heads = [(j, s, heads) for j, s in enumerate(stages) if heads in s.plan]
-        self._units = [(j, s, units) for j, s in enumerate(stages) if units in s.plan]
+        self._heads = [(j, s, heads) for j, s in enumerate(runs) if heads in s.plan]
+        self._units = [(j, s, units) for j, s in enumerate(runs) if units in s.plan]
         both = [*self._heads, *self._units]
         self.whole = any(stage.whole(path) for _, stage, path in both)
         self.units: Callable[[Tensor], None] | None = self._edit_units if self._units else None

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from transformers import masking_utils
 
+from emolib.engine.batch_sizes import BATCH
 from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
-
-DEFAULT_BATCH = 128
 
 
 def forward(model: LanguageModel, batch: Batch, *, keep: int = 1, **options: Any) -> Any:
@@ -34,16 +33,22 @@ def forward(model: LanguageModel, batch: Batch, *, keep: int = 1, **options: Any
     return _call(model, *columns, keep=keep, **options)
 
 
-def run_columns(model: LanguageModel, ids: Tensor, mask: Tensor, places: Tensor) -> Any:
-    """Run tokens, masked and placed as given, each ``[batch, seq]``; no cache."""
-    return _call(model, ids, mask, places, keep=1, use_cache=False)
+def run_columns(model: LanguageModel, ids: Tensor, mask: Tensor, position_ids: Tensor) -> Any:
+    """Run tokens, masked and at the positions given, each ``[batch, seq]``; no cache."""
+    return _call(model, ids, mask, position_ids, keep=1, use_cache=False)
 
 
 def _call(
-    model: LanguageModel, ids: Tensor, mask: Tensor, places: Tensor, *, keep: int, **options: Any
+    model: LanguageModel,
+    ids: Tensor,
+    mask: Tensor,
+    position_ids: Tensor,
+    *,
+    keep: int,
+    **options: Any,
 ) -> Any:
     if "position_ids" in model.accepts:
-        options["position_ids"] = places
+        options["position_ids"] = position_ids
     if "logits_to_keep" in model.accepts:
         options["logits_to_keep"] = keep
     with _finite_masks(model.hf.dtype):
@@ -74,11 +79,17 @@ def _finite_masks(dtype: torch.dtype) -> Iterator[None]:
 
 
 def next_token(
-    model: LanguageModel, tokens: Tensor, mask: Tensor, places: Tensor, cache: Any
+    model: LanguageModel, tokens: Tensor, mask: Tensor, position_ids: Tensor, cache: Any
 ) -> Any:
     """Run one more token of each row on what a cache holds, and add it to the cache."""
     return _call(
-        model, tokens[:, None], mask, places[:, -1:], keep=1, past_key_values=cache, use_cache=True
+        model,
+        tokens[:, None],
+        mask,
+        position_ids[:, -1:],
+        keep=1,
+        past_key_values=cache,
+        use_cache=True,
     )
 
 
@@ -91,7 +102,7 @@ class Prefix:
         """Run the prompts, of two tokens or more each."""
         self._model = model
         self._caches: dict[tuple[int, ...], Any] = {}
-        for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+        for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):
             columns = batch.input_ids, batch.attention_mask, batch.position_ids
             with torch.no_grad():
                 out = _call(model, *(c[:, :-1] for c in columns), keep=1, use_cache=True)
@@ -106,8 +117,8 @@ class Prefix:
         steps = torch.arange(tokens.shape[1], device=tokens.device)
         mask = batch.attention_mask
         mask = torch.cat([mask, mask.new_ones(len(mask), len(steps) - 1)], dim=1)
-        places = batch.position_ids[:, -1:] + steps
+        position_ids = batch.position_ids[:, -1:] + steps
         # A forward writes into the cache it is given.
         cache = copy.deepcopy(self._caches[tuple(batch.rows)])
         options = {"past_key_values": cache, "use_cache": True}
-        return _call(self._model, tokens, mask, places, keep=keep, **options)
+        return _call(self._model, tokens, mask, position_ids, keep=keep, **options)

@@ -1,18 +1,23 @@
-"""Forwards and greedy generation, clean or under interventions. The one user of hooks on z."""
+"""The whole model under hooks: forwards, greedy generation, gradients. The one user of hooks on z.
+
+The slow path that every model has, and the one that is right while others have hooks on it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from emolib.engine.decoding import Continuations, Greedy, continuations
-from emolib.engine.edits import Stage, apart, is_normed, path_of, weight_of
-from emolib.engine.forwards import DEFAULT_BATCH, Prefix, forward, next_token
-from emolib.inputs.prompts import Position
+from emolib.engine.batch_sizes import BATCH
+from emolib.engine.decoding import Continuations, Greedy, continuations, mean_log_probs
+from emolib.engine.edits import RunEdits, apart, is_normed, path_of, weight_of
+from emolib.engine.forwards import Prefix, forward, next_token
+from emolib.engine.gradients import Objective, Points, Values, replaced
+from emolib.inputs.prompts import Position, Side
 from emolib.inputs.units import LayerUnits, Unit, UnitSet, parts
 from emolib.interventions import Activations, Intervention
 from emolib.models.encoding import Batch, Prompts
@@ -27,7 +32,7 @@ def intervened(
     batch: Batch,
     position: Position,
     draw: int = 0,
-) -> Iterator[Stage]:
+) -> Iterator[RunEdits]:
     """Edit z of heads or units while the context is open, at every forward on `batch` and after.
 
     Interventions on the same head or unit apply in the order given. The hooks are gone when the
@@ -48,7 +53,7 @@ def intervened(
         InputError: When a head or unit is not one of the model's.
         RuntimeError: When an edit returns another shape than it got, or never ran.
     """
-    stage = Stage(model, interventions, batch, position, draw)
+    stage = RunEdits(model, interventions, batch, position, draw)
     if not stage.plan:
         yield stage
         return
@@ -118,7 +123,7 @@ def last_logits(
     if prefix is None and draws > 1 and may_share(prompts, interventions, position):
         prefix = Prefix(model, prompts, batch_size)
     rows = []
-    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+    for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):
         runs = []
         for draw in range(draws):
             with intervened(model, interventions, batch, position, draw):
@@ -135,6 +140,35 @@ def may_share(prompts: Prompts, interventions: Sequence[Intervention], position:
 
 
 @torch.no_grad()
+def read(
+    model: LanguageModel,
+    prompts: Prompts,
+    paths: Sequence[str],
+    *,
+    what: Literal["input", "output"] = "input",
+    batch_size: int | None = None,
+) -> Iterator[tuple[Batch, dict[str, Any]]]:
+    """Yield batches of prompts with what goes into modules, or comes out, in a clean run.
+
+    Args:
+        model: The model.
+        prompts: What to run.
+        paths: The modules, the one that runs last at the end: the forward goes no further.
+        what: ``input``: the tensor that goes in; ``output``: whatever comes out.
+        batch_size: Prompts per forward.
+
+    Yields:
+        (The batch, by path what was read.)
+    """
+    outputs = what == "output"
+    for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):
+        with OwnTraceDict(
+            model.hf, paths, retain_output=outputs, retain_input=not outputs, stop=True
+        ) as traced:
+            forward(model, batch)
+        yield batch, {path: getattr(trace, what) for path, trace in traced.items()}
+
+
 def activations(
     model: LanguageModel,
     prompts: Prompts,
@@ -148,13 +182,9 @@ def activations(
         return Activations(prompts, whole, (), _read_units(model, prompts, units, batch_size))
     paths = [model.attn_out(layer) for layer in range(model.n_layers)]
     layers: list[list[Tensor]] = [[] for _ in paths]
-    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
-        with OwnTraceDict(
-            model.hf, paths, retain_output=False, retain_input=True, stop=True
-        ) as traced:
-            forward(model, batch)
+    for _, found in read(model, prompts, paths, batch_size=batch_size):
         for layer, path in enumerate(paths):
-            layers[layer].append(split_heads(traced[path].input, model.n_heads))
+            layers[layer].append(split_heads(found[path], model.n_heads))
     return Activations(prompts, whole, tuple(torch.cat(layer) for layer in layers))
 
 
@@ -162,17 +192,13 @@ def _read_units(
     model: LanguageModel, prompts: Prompts, units: UnitSet, batch_size: int | None
 ) -> dict[Unit, Tensor]:
     wanted = {path_of(model, part): part for part in parts(units) if isinstance(part, LayerUnits)}
-    read: dict[Unit, list[Tensor]] = {unit: [] for unit in units}
-    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
-        with OwnTraceDict(
-            model.hf, list(wanted), retain_output=False, retain_input=True, stop=True
-        ) as traced:
-            forward(model, batch)
+    rows: dict[Unit, list[Tensor]] = {unit: [] for unit in units}
+    for batch, found in read(model, prompts, list(wanted), batch_size=batch_size):
         for path, part in wanted.items():
-            z = by_prompt(traced[path].input, batch)
+            z = by_prompt(found[path], batch)
             for unit in part:
-                read[unit].append(z[..., unit.index].clone())
-    return {unit: torch.cat(rows) for unit, rows in read.items()}
+                rows[unit].append(z[..., unit.index].clone())
+    return {unit: torch.cat(parts_) for unit, parts_ in rows.items()}
 
 
 @torch.no_grad()
@@ -192,7 +218,7 @@ def generate(
     by interventions for every step, at every generated token too.
     """
     rows: list[tuple[tuple[int, ...], float]] = []
-    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+    for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):
         with intervened(model, interventions, batch, position) as stage:
             out = prefix.last(batch) if prefix else forward(model, batch, use_cache=True)
             rows += _decode(model, batch, stage, out, max_new_tokens)
@@ -200,9 +226,9 @@ def generate(
 
 
 def _decode(
-    model: LanguageModel, batch: Batch, stage: Stage, out: Any, max_new_tokens: int
+    model: LanguageModel, batch: Batch, stage: RunEdits, out: Any, max_new_tokens: int
 ) -> list[tuple[tuple[int, ...], float]]:
-    mask, places = batch.attention_mask, batch.position_ids[:, -1:]
+    mask, position_ids = batch.attention_mask, batch.position_ids[:, -1:]
     stage.generated = True
     greedy = Greedy(model, len(batch.rows))
     for step in range(max_new_tokens):
@@ -210,8 +236,8 @@ def _decode(
         if greedy.done or step == max_new_tokens - 1:
             break
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        places = places + 1
-        out = next_token(model, token, mask, places, out.past_key_values)
+        position_ids = position_ids + 1
+        out = next_token(model, token, mask, position_ids, out.past_key_values)
     return greedy.rows
 
 
@@ -239,7 +265,7 @@ def log_probs(
         tuple((*ids, *more) for ids, more in zip(prompts.ids, continuations, strict=True)),
     )
     means = []
-    for batch in joined.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+    for batch in joined.batches(batch_size or BATCH, model.pad, model.device):
         logits = forward(model, batch, keep=keep).logits[:, -keep:-1].float()
         chosen = torch.gather(logits, 2, batch.input_ids[:, 1 - keep :, None])[..., 0]
         scores = chosen - logits.logsumexp(-1)
@@ -256,14 +282,190 @@ def _log_probs_after(
     prefix: Prefix,
 ) -> list[float]:
     means = []
-    for batch in prompts.batches(batch_size or DEFAULT_BATCH, model.pad, model.device):
+    for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):
         chosen = [continuations[row] for row in batch.rows]
         width = max(map(len, chosen))
         # Padded on the right, where no token before it looks.
         padded = [[*ids, *[model.pad] * (width - len(ids))] for ids in chosen]
         ids = torch.tensor(padded, device=model.device)
         inputs = torch.cat([batch.input_ids[:, -1:], ids[:, :-1]], dim=1)
-        logits = prefix.after(batch, inputs, keep=width).logits[:, -width:].float()
-        scores = torch.gather(logits, 2, ids[:, :, None])[..., 0] - logits.logsumexp(-1)
-        means += [float(scores[i, : len(row)].mean()) for i, row in enumerate(chosen)]
+        logits = prefix.after(batch, inputs, keep=width).logits[:, -width:]
+        means += mean_log_probs(logits, ids, list(map(len, chosen)))
     return means
+
+
+Probe = Callable[[Tensor, str, tuple[Tensor, ...]], tuple[Tensor, Tensor]]
+"""From a module's output, path and inputs to a leaf and the output made anew with the leaf in it.
+
+Weights are frozen, so a zero that is added somewhere is the leaf that a gradient lands on.
+"""
+
+
+def slopes(
+    model: LanguageModel,
+    batch: Batch,
+    objective: Objective,
+    paths: Sequence[str],
+    probe: Probe,
+    also: Sequence[str] = (),
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Return the gradient of a metric, summed over prompts, at leaves put into the model.
+
+    Args:
+        model: The model.
+        batch: What to run.
+        objective: The metric, from logits at the last token.
+        paths: The modules with a leaf.
+        probe: Puts it there.
+        also: Modules whose input is wanted too.
+
+    Returns:
+        (Per path the gradient at its leaf; per module of `also` what went in.)
+    """
+    leaves: dict[str, Tensor] = {}
+
+    def edit_output(output: Tensor, layer: str, inputs: tuple[Tensor, ...]) -> Tensor:
+        leaves[layer], output = probe(output, layer, inputs)
+        return output
+
+    traces = OwnTraceDict(
+        model.hf,
+        [*paths, *also],
+        retain_output=False,
+        retain_input=dict.fromkeys(also, True),
+        edit_output=dict.fromkeys(paths, edit_output),
+    )
+    with torch.enable_grad(), traces as traced:
+        logits = forward(model, batch).logits[:, -1]
+        found = torch.autograd.grad(objective(logits).sum(), [leaves[path] for path in paths])
+    return list(found), {path: traced[path].input.detach() for path in also}
+
+
+def gradients(
+    model: LanguageModel,
+    batch: Batch,
+    position: Position,
+    objective: Objective,
+    values: Values,
+) -> list[list[Tensor]]:
+    """Return the gradient of the metric, summed over prompts, at z of every head.
+
+    Returns:
+        Per pass, per layer the gradient, ``[B, seq, H * d_head]``, as those of
+        `emolib.engine.gradients.gradients` of all columns.
+    """
+    paths = [model.attn_out(layer) for layer in range(model.n_layers)]
+    mask = batch.at(position)[..., None]
+    found = []
+    for given in values:
+
+        def probe(
+            output: Tensor,
+            path: str,
+            inputs: tuple[Tensor, ...],
+            given: Sequence[Tensor] | None = given,
+        ) -> tuple[Tensor, Tensor]:
+            value = None if given is None else given[paths.index(path)]
+            z = replaced(inputs[0], value, mask)
+            leaf = torch.zeros_like(z, requires_grad=True)
+            return leaf, model.module(path).forward(z + leaf)
+
+        found.append(slopes(model, batch, objective, paths, probe)[0])
+    return found
+
+
+class Hooked:
+    """Runs through the whole model, one by one."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        prompts: Callable[[Side], Prompts],
+        *,
+        batch_size: int | None,
+        max_new_tokens: int,
+        share: bool,
+    ) -> None:
+        """Hold what to run.
+
+        Args:
+            model: The model.
+            prompts: From a side to its prompts.
+            batch_size: Prompts per forward.
+            max_new_tokens: Tokens of a continuation.
+            share: Whether runs that edit the last token alone share what comes before it: not
+                while hooks of others may edit it.
+        """
+        self._model, self._prompts = model, prompts
+        self._size, self._new, self._share = batch_size, max_new_tokens, share
+        self._prefixes: dict[Side, Prefix] = {}
+
+    def _prefix(
+        self, side: Side, interventions: Sequence[Intervention] = (), position: Position = "last"
+    ) -> Prefix | None:
+        prompts = self._prompts(side)
+        if not self._share or not may_share(prompts, interventions, position):
+            return None
+        if side not in self._prefixes:
+            self._prefixes[side] = Prefix(self._model, prompts, self._size)
+        return self._prefixes[side]
+
+    def logits(
+        self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield the logits at the last prompt token of each run, in the order given."""
+        for index, interventions in enumerate(runs):
+            yield (
+                index,
+                last_logits(
+                    self._model,
+                    self._prompts(side),
+                    interventions,
+                    position=position,
+                    batch_size=self._size,
+                    prefix=self._prefix(side, interventions, position),
+                ),
+            )
+
+    def texts(
+        self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
+    ) -> Iterator[tuple[int, Continuations]]:
+        """Yield greedy continuations of each run, in the order given."""
+        for index, interventions in enumerate(runs):
+            yield (
+                index,
+                generate(
+                    self._model,
+                    self._prompts(side),
+                    interventions,
+                    max_new_tokens=self._new,
+                    position=position,
+                    batch_size=self._size,
+                    prefix=self._prefix(side, interventions, position),
+                ),
+            )
+
+    def log_probs(self, side: Side, texts: Sequence[tuple[int, tuple[int, ...]]]) -> list[float]:
+        """Return the mean log-probability, nats per token, of continuations of some prompts."""
+        prompts, size, prefix = self._prompts(side), self._size, self._prefix(side)
+        if [row for row, _ in texts] == list(range(len(prompts))):
+            ids = [ids for _, ids in texts]
+            return log_probs(self._model, prompts, ids, batch_size=size, prefix=prefix)
+        rows, ids = [row for row, _ in texts], [ids for _, ids in texts]
+        some = Prompts(
+            tuple(prompts.texts[row] for row in rows), tuple(prompts.ids[row] for row in rows)
+        )
+        return log_probs(self._model, some, ids, batch_size=size)
+
+    def activations(self, side: Side) -> Activations:
+        """Return z of every head on one side's prompts."""
+        return activations(self._model, self._prompts(side), batch_size=self._size)
+
+    def gradients(
+        self, side: Side, position: Position, objective: Objective, points: Points
+    ) -> Iterator[tuple[Batch, list[list[Tensor]]]]:
+        """Yield batches of prompts with the gradient of a metric at z of every head."""
+        model = self._model
+        for batch in self._prompts(side).batches(self._size or BATCH, model.pad, model.device):
+            values = points(batch, batch.width)
+            yield batch, gradients(model, batch, position, objective, values)

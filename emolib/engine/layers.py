@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,41 +19,42 @@ from torch import Tensor, nn
 from emolib.engine import kernels
 from emolib.engine.forwards import run_columns
 from emolib.engine.kernels import Activation
+from emolib.engine.shapes import shape_of
 from emolib.models.architectures import BLOCKS, Block
 from emolib.models.language_model import LanguageModel
 from emolib.tracing import StopForward
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What a layer sees of the tokens' places, for W columns of B prompts.
+class LayerInputs:
+    """What a layer is given beside the residual stream, for W columns of B prompts.
 
     Attributes:
         bias: Added to the scores, ``[B, 1 or H, W, W]``; None where attention is plain causal.
-        turns: Cosines and sines of the positions, each ``[B or 1, W, …]``, or None.
+        rotary: Cosines and sines of the positions, each ``[B or 1, W, …]``, or None.
     """
 
     bias: Tensor | None
-    turns: tuple[Tensor, Tensor] | None
+    rotary: tuple[Tensor, Tensor] | None
 
     def bias_of(self, tokens: slice, columns: int) -> Tensor | None:
         """Return the bias of some tokens over the first columns."""
         return None if self.bias is None else self.bias[:, :, tokens, :columns]
 
-    def of(self, rows: list[int]) -> Frame:
-        """Return the frame of some of the prompts."""
+    def of(self, rows: list[int]) -> LayerInputs:
+        """Return what the layer is given of some of the prompts."""
 
         def some(part: Tensor) -> Tensor:
             return part if part.shape[0] == 1 else part[rows]
 
-        turns = self.turns and (some(self.turns[0]), some(self.turns[1]))
-        return Frame(None if self.bias is None else some(self.bias), turns)
+        rotary = self.rotary and (some(self.rotary[0]), some(self.rotary[1]))
+        return LayerInputs(None if self.bias is None else some(self.bias), rotary)
 
-    def turns_of(self, tokens: slice) -> tuple[Tensor, Tensor] | None:
-        """Return the turns of some tokens."""
-        if self.turns is None:
+    def rotary_of(self, tokens: slice) -> tuple[Tensor, Tensor] | None:
+        """Return cosines and sines of some tokens."""
+        if self.rotary is None:
             return None
-        cos, sin = self.turns
+        cos, sin = self.rotary
         return cos[:, tokens], sin[:, tokens]
 
 
@@ -63,11 +64,14 @@ class Stem:
 
     Attributes:
         hidden: The residual stream, ``[B, W, d_model]``.
-        frames: Per layer what it sees of places.
+        inputs: Per layer what it is given beside that.
     """
 
     hidden: Tensor
-    frames: tuple[Frame, ...]
+    inputs: tuple[LayerInputs, ...]
+
+
+KeysValues = tuple[Tensor, Tensor]
 
 
 class Layer:
@@ -107,28 +111,56 @@ class Layer:
                 return self.root.get_submodule(path)
         return None
 
-    def normed(self, resid: Tensor) -> Tensor:
-        """Return what attention reads of the residual stream."""
+    def z(
+        self,
+        resid: Tensor,
+        inputs: LayerInputs,
+        columns: slice,
+        shared: KeysValues | None = None,
+        *,
+        last: bool = False,
+        keep: Callable[[Tensor, Tensor], KeysValues] | None = None,
+    ) -> Tensor:
+        """Return z of all heads, ``[B, k, S, H * d_head]``, of k rows of each of B prompts.
+
+        Args:
+            resid: The residual stream before the layer, ``[B, k, S, d_model]``.
+            inputs: What else the layer is given.
+            columns: Which columns of the prompts the S tokens are.
+            shared: Keys and values of the columns before them, which the rows of a prompt share,
+                each ``[B, H_kv, P, d_head]``; None where there are none.
+            last: z of the last of the tokens alone is wanted: S is 1 there.
+            keep: From the keys and values of the tokens, ``[B, k, H_kv, S, d_head]``, to those of
+                the row that they look at; None for these themselves.
+        """
+        rotary = inputs.rotary_of(columns)
+        query, key, value = self.qkv(self._normed(resid), rotary, last=last)
+        own = (key, value) if keep is None else keep(key, value)
+        looking = slice(columns.stop - 1, columns.stop) if last else columns
+        bias = inputs.bias_of(looking, columns.stop)
+        return kernels.attend(query, own, shared, bias, scale=self.scale, cap=self.cap)
+
+    def _normed(self, resid: Tensor) -> Tensor:
         return _norm(self._attn_norm, resid)
 
     def qkv(
-        self, normed: Tensor, turns: tuple[Tensor, Tensor] | None, *, last: bool = False
+        self, normed: Tensor, rotary: tuple[Tensor, Tensor] | None, *, last: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries ``[B, k, S, H, d_head]``, keys and values ``[B, k, H_kv, S, d_head]``.
 
         Args:
             normed: Shape ``[B, k, S, d_model]``.
-            turns: Cosines and sines of the S positions.
+            rotary: Cosines and sines of the S positions.
             last: Whether the query of the last token alone is wanted: S is 1 there.
         """
         query, key, value = self._apart(self._made(normed, last=last))
         query = query[:, :, -1:] if last else query
         if self._row.qk_norm == "head":
             query, key = self.attention.q_norm(query), self.attention.k_norm(key)
-        if turns is not None and self._row.rotary is not None:
+        if rotary is not None and self._row.rotary is not None:
             halves = self._row.rotary == "halves"
             turn = kernels.rotate_halves if halves else kernels.rotate_pairs
-            cos, sin = turns
+            cos, sin = rotary
             key = turn(key, cos, sin)
             query = turn(query, cos[:, -1:], sin[:, -1:]) if last else turn(query, cos, sin)
         return query, key.transpose(2, 3), value.transpose(2, 3)
@@ -175,16 +207,6 @@ class Layer:
         query = cut[..., :-2, :].flatten(-3, -2)
         return query, cut[..., -2, :], cut[..., -1, :]
 
-    def attend(
-        self,
-        query: Tensor,
-        own: tuple[Tensor, Tensor],
-        shared: tuple[Tensor, Tensor] | None,
-        bias: Tensor | None,
-    ) -> Tensor:
-        """Return z, shape ``[B, k, S, H * d_head]``; see `emolib.engine.kernels.attend`."""
-        return kernels.attend(query, own, shared, bias, scale=self.scale, cap=self.cap)
-
     def finish(
         self,
         resid: Tensor,
@@ -208,7 +230,7 @@ class Layer:
 
     def _mlp_input(self, resid: Tensor, middle: Tensor) -> Tensor:
         if self._mlp_norm is None and self.parallel:
-            return self.normed(resid)
+            return self._normed(resid)
         return _norm(self._mlp_norm, middle)
 
     def _units(self, normed: Tensor) -> Tensor:
@@ -281,8 +303,14 @@ def _is_parallel(config: Any) -> bool:
     return config.model_type == "gptj" or bool(getattr(config, "use_parallel_residual", False))
 
 
-class Blocks:
-    """A model as a stem, layers and an unembedding."""
+class LayerwiseModel:
+    """A model as a stem, layers and an unembedding.
+
+    Attributes:
+        model: The model.
+        layers: Its layers.
+        shape: Its sizes.
+    """
 
     def __init__(self, model: LanguageModel) -> None:
         """Take the model apart.
@@ -295,35 +323,39 @@ class Blocks:
         self.layers = [Layer(model, index, row) for index in range(model.n_layers)]
         self._final_norm = model.module(model.arch.final_norm)
         self._cap: float | None = getattr(model.hf.config, "final_logit_softcapping", None)
-        self.vocab = int(model.hf.get_output_embeddings().weight.shape[0])
+        vocab = int(model.hf.get_output_embeddings().weight.shape[0])
+        dtype = str(model.hf.dtype).removeprefix("torch.")
+        self.shape = replace(shape_of(model.hf.config, model.n_units, dtype), vocab=vocab)
 
-    def stem(self, ids: Tensor, mask: Tensor, places: Tensor) -> Stem:
+    def stem(self, ids: Tensor, mask: Tensor, position_ids: Tensor) -> Stem:
         """Return what the layers are given of tokens.
 
         Args:
             ids: Token ids, ``[B, W]``.
             mask: 1 at tokens and 0 at padding, ``[B, W]``.
-            places: Positions, ``[B, W]``.
+            position_ids: Positions, ``[B, W]``.
         """
         seen: list[dict[str, Any]] = []
         with _bypassed([layer.root for layer in self.layers], seen):
-            run_columns(self.model, ids, mask, places)
+            run_columns(self.model, ids, mask, position_ids)
         hidden: Tensor = seen[0]["hidden_states"]
         plain = _is_plain(mask)
-        frames = tuple(
-            self._frame(layer, given, plain, places)
+        inputs = tuple(
+            self._inputs(layer, given, plain, position_ids)
             for layer, given in zip(self.layers, seen, strict=True)
         )
-        return Stem(hidden, frames)
+        return Stem(hidden, inputs)
 
-    def _frame(self, layer: Layer, given: dict[str, Any], plain: bool, places: Tensor) -> Frame:
+    def _inputs(
+        self, layer: Layer, given: dict[str, Any], plain: bool, position_ids: Tensor
+    ) -> LayerInputs:
         attention, kind = layer.attention, self.model.arch.model_type
         bias: Tensor | None = given["attention_mask"]
         if (alibi := given.get("alibi")) is not None:
             assert bias is not None
             # Falcon's is scaled with the scores, Bloom's is not.
             factor = layer.scale if kind == "falcon" else 1.0
-            bias = bias + factor * alibi.view(len(places), self.model.n_heads, 1, -1)
+            bias = bias + factor * alibi.view(len(position_ids), self.model.n_heads, 1, -1)
         elif kind == "gpt_neo":
             assert bias is not None
             width = bias.shape[-1]
@@ -333,20 +365,22 @@ class Blocks:
                 ~allowed, torch.finfo(bias.dtype).min
             )
         # Falcon with alibi is given both, and uses alibi.
-        turns = given.get("position_embeddings") if alibi is None else None
+        rotary = given.get("position_embeddings") if alibi is None else None
         if kind == "gptj":
-            table = attention.embed_positions.to(places.device)[places]
+            table = attention.embed_positions.to(position_ids.device)[position_ids]
             sin, cos = table.to(self.model.hf.dtype).chunk(2, dim=-1)
-            turns = cos, sin
+            rotary = cos, sin
         if plain and bias is not None and _is_causal(bias):
             bias = None
-        return Frame(bias, turns)
+        return LayerInputs(bias, rotary)
 
-    def embed(self, ids: Tensor, places: Tensor) -> Tensor:
+    def embed(self, ids: Tensor, position_ids: Tensor) -> Tensor:
         """Return the residual stream of single tokens before the first layer, ``[n, d_model]``."""
         seen: list[dict[str, Any]] = []
         with _bypassed([self.layers[0].root], seen):
-            run_columns(self.model, ids[:, None], torch.ones_like(ids[:, None]), places[:, None])
+            run_columns(
+                self.model, ids[:, None], torch.ones_like(ids[:, None]), position_ids[:, None]
+            )
         hidden: Tensor = seen[0]["hidden_states"]
         return hidden[:, 0]
 

@@ -110,7 +110,7 @@ def check_spec(spec: str) -> None:
     """Check the form of a head spec without a model.
 
     Raises:
-        InputError: When `spec` is none of the forms of DESIGN (`FORMS`).
+        InputError: When `spec` is none of `FORMS`.
     """
     if spec.strip() == "all":
         return

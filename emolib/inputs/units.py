@@ -1,7 +1,7 @@
 """MLP units, sets of units, and the specs that name them on a command line.
 
 A unit is one coordinate of the input of the MLP down-projection: after the activation, and in
-gated MLPs after the product (SCIENCE §1).
+gated MLPs after the product (docs/science.md, "Objects").
 """
 
 from __future__ import annotations

@@ -10,19 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.engine.forwards import forward
+from emolib.engine.hooked import read
 from emolib.inputs.heads import Head, all_heads
 from emolib.inputs.prompts import Side
 from emolib.methods.scores import Table, Vector, to_numpy
 from emolib.methods.study import Study
 from emolib.models.encoding import Batch, Prompts
-from emolib.tracing import OwnTraceDict
 
 SIDES: tuple[Side, Side] = ("emotion", "neutral")
 _DIGITS = 5
 
 
-@torch.no_grad()
 def patterns(study: Study, prompts: Prompts) -> Iterator[tuple[Batch, list[Tensor]]]:
     """Yield batches of prompts with the clean attention patterns of every layer.
 
@@ -32,10 +30,9 @@ def patterns(study: Study, prompts: Prompts) -> Iterator[tuple[Batch, list[Tenso
     model = study.model
     # Traced: asking transformers for output_attentions leaves its hooks on the model for good.
     paths = [model.arch.attn_path(layer) for layer in range(model.n_layers)]
-    for batch in prompts.batches(study.batch_size, model.pad, model.device):
-        with OwnTraceDict(model.hf, paths, stop=True) as traced:
-            forward(model, batch)
-        yield batch, [traced[path].output[1] for path in paths]
+    found = read(model, prompts, paths, what="output", batch_size=study.batch_size)
+    for batch, outputs in found:
+        yield batch, [outputs[path][1] for path in paths]
 
 
 @dataclass(frozen=True)

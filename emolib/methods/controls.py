@@ -1,7 +1,7 @@
 """Controls of a sweep: what heads that should not matter, and pairs that should not, come to.
 
-Three of them, each beside the exact patch effect of a head (SCIENCE §6): random heads of the same
-layer; labels shuffled within pairs; a rare but unemotional word in the slot.
+Three of them, each beside the exact patch effect of a head (docs/science.md, "Controls"): random
+heads of the same layer; labels shuffled within pairs; a rare but unemotional word in the slot.
 """
 
 from __future__ import annotations

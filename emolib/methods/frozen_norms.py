@@ -1,6 +1,7 @@
 """Norms with their scale frozen: the linear maps between what a part writes and the unembedding.
 
-Direct effects are read through them (SCIENCE §3), as in Wang et al. (2211.00593).
+Direct effects are read through them (docs/science.md, "Frozen norms"), as in Wang et
+al. (2211.00593).
 """
 
 from __future__ import annotations

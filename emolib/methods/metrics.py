@@ -1,7 +1,7 @@
 """Metrics on the next-token logits: logit_diff, log_odds, kl, prob_mass.
 
 All take logits of shape ``[…, vocab]`` and return float64 of shape ``[…]``, in logits or nats.
-Definitions: SCIENCE §1; logit differences as in Wang et al. (2211.00593).
+Definitions: docs/science.md, "Metrics on logits"; logit differences as in Wang et al. (2211.00593).
 """
 
 from __future__ import annotations

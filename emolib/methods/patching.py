@@ -1,6 +1,7 @@
 """Patching between the two sides of pairs: what is carried over, and how much of the gap it is.
 
-Definitions: SCIENCE §2, after Zhang & Nanda (2309.16042) and Heimersheim & Nanda (2404.15255).
+Definitions: docs/science.md, "Patching and recovery", after Zhang & Nanda (2309.16042) and
+Heimersheim & Nanda (2404.15255).
 """
 
 from __future__ import annotations

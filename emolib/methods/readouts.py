@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from emolib.engine import hooked
 from emolib.engine.batching import Request
 from emolib.engine.decoding import Continuations
-from emolib.engine.forwards import Prefix
-from emolib.inputs.prompts import Lexicon
+from emolib.engine.runner import Runner
+from emolib.inputs.prompts import Lexicon, Side
 from emolib.methods import metrics, text_metrics
 from emolib.methods.scores import Scores, Vector, mean_draws, to_numpy
 
-if TYPE_CHECKING:
-    from emolib.methods.study import Study
+
+@dataclass(frozen=True)
+class Reading:
+    """What the readouts of a study are read with.
+
+    Attributes:
+        runner: What runs the model.
+        score: From a run's logits and the clean run's to its scores.
+        lexicon: Of the emotion.
+        lexicons: By emotion the lexicons that texts are read with.
+        lexicon_ids: Token ids of the lexicon's words; raises where none is one token.
+        clean: From a side to its clean run.
+    """
+
+    runner: Runner[Scores]
+    score: Callable[[Tensor, Tensor | None], Scores]
+    lexicon: Lexicon
+    lexicons: Mapping[str, Lexicon]
+    lexicon_ids: Callable[[], Tensor]
+    clean: Callable[[Side], Readout]
 
 
 class Readout:
@@ -27,47 +45,39 @@ class Readout:
     text metrics come from greedy continuations under the first draw. Every vector has shape
     ``[n_prompts]``.
 
+    While a model carries hooks, forwards or weights of somebody's own, a run that is asked for
+    belongs to them: it goes through the model as it is then, at once. Its texts have to be read
+    before they are gone; its fluency, which is under the model as it was loaded, may be read at
+    any time after that.
+
     Attributes:
         prompts: The prompts run, as text.
     """
 
-    def __init__(self, study: Study, request: Request) -> None:
-        """Hold what to run; `Study.run` makes these."""
-        self._study, self._request = study, request
-        self._prompts = study.prompts(request.side)
-        self.prompts = list(self._prompts.texts)
+    def __init__(self, reading: Reading, request: Request, prompts: Sequence[str]) -> None:
+        """Hold what to run; `emolib.methods.study.Study.run` makes these."""
+        self._reading, self._request = reading, request
+        self.prompts = list(prompts)
+        if request.under:
+            # It belongs to what is on the model now, which may be gone when it is read.
+            assert self.logits is not None
 
     @cached_property
     def logits(self) -> Tensor:
         """Logits at the last prompt token, shape ``[draws, n_prompts, vocab]``."""
-        study, request = self._study, self._request
-        if study.batches.usable():
-            return study.batches.logits(request)
-        return hooked.last_logits(
-            study.model,
-            self._prompts,
-            request.interventions,
-            position=request.position,
-            batch_size=study.profile.batch_size,
-            prefix=self._prefix,
-        )
-
-    @property
-    def _prefix(self) -> Prefix | None:
-        study = self._study
-        # Where edits are elsewhere the clean run is made as they are, whole.
-        if study.profile.position == "last" and hooked.may_share(
-            self._prompts, self._request.interventions, self._request.position
-        ):
-            return study.prefix(self._prompts)
-        return None
+        return self._reading.runner.logits(self._request)
 
     @cached_property
     def _scores(self) -> Scores:
-        study, known = self._study, "logits" in self.__dict__
-        if self._request.interventions and not known and study.batches.usable():
-            return study.batches.scores(self._request)
-        return study.score(self.logits, study.run(on=self._request.side).logits)
+        if "logits" in self.__dict__:
+            clean = None if self._request.under else self._clean.logits
+            return self._reading.score(self.logits, clean)
+        return self._reading.runner.scores(self._request)
+
+    @property
+    def _clean(self) -> Readout:
+        """The clean run on the same prompts, of the model as it was loaded."""
+        return self._reading.clean(self._request.side)
 
     @property
     def logit_diff(self) -> Vector:
@@ -94,29 +104,18 @@ class Readout:
 
     def _of_lexicon(self, values: Vector | None) -> Vector:
         # Where there are none, asking for the ids says why.
-        return to_numpy(self._study.lexicon_ids) if values is None else values
+        return to_numpy(self._reading.lexicon_ids()) if values is None else values
 
     def kl(self, clean: Readout) -> Vector:
         """Return ``KL(clean ‖ this)`` of the next-token distributions, in nats."""
-        if clean is self._study.run(on=self._request.side):
+        if clean is self._clean and self._scores.kl is not None:
             return self._scores.kl
         return mean_draws(metrics.kl(clean.logits.mean(0), self.logits))
 
     @cached_property
     def continuations(self) -> Continuations:
         """Greedy continuations."""
-        study, request = self._study, self._request
-        if study.batches.usable():
-            return study.batches.continuations(request)
-        return hooked.generate(
-            study.model,
-            self._prompts,
-            request.interventions,
-            max_new_tokens=study.profile.max_new_tokens,
-            position=request.position,
-            batch_size=study.profile.batch_size,
-            prefix=self._prefix,
-        )
+        return self._reading.runner.texts(self._request)
 
     @property
     def texts(self) -> list[str]:
@@ -145,7 +144,7 @@ class Readout:
 
     @cached_property
     def _keyword_rates(self) -> tuple[Vector, Vector]:
-        words = self._study.emotion.lexicon.words
+        words = self._reading.lexicon.words
         plain, negated = np.array(
             [text_metrics.keyword_rates(text, words) for text in self.texts]
         ).T
@@ -155,7 +154,7 @@ class Readout:
         """Return how far the rate of every emotion's words moves, ``keyword_rate_<emotion>``."""
         return {
             f"keyword_rate_{name}": self._rates(lexicon) - clean._rates(lexicon)
-            for name, lexicon in self._study.lexicons.items()
+            for name, lexicon in self._reading.lexicons.items()
         }
 
     def _rates(self, lexicon: Lexicon) -> Vector:
@@ -169,17 +168,7 @@ class Readout:
     @cached_property
     def fluency(self) -> Vector:
         """Mean log-probability of the continuations under the clean model, in nats per token."""
-        study = self._study
-        if study.batches.usable():
-            return np.array(study.batches.fluency(self._request.side, self.continuations.ids))
-        values = hooked.log_probs(
-            study.model,
-            self._prompts,
-            self.continuations.ids,
-            batch_size=study.profile.batch_size,
-            prefix=study.prefix(self._prompts) if study.profile.position == "last" else None,
-        )
-        return np.array(values)
+        return np.array(self._reading.runner.log_probs(self._request.side, self.continuations.ids))
 
     def changed(self, clean: Readout) -> Vector:
         """Return 1 for each prompt whose text differs from the clean one, else 0."""

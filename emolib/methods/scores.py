@@ -23,15 +23,20 @@ class Scores:
         log_odds: See `emolib.methods.metrics.log_odds`, in nats; None where the lexicon
             has no word of one token.
         prob_mass: See `emolib.methods.metrics.prob_mass`; None likewise.
-        kl: ``KL(clean ‖ this)``, in nats, 0 of the clean run itself.
+        kl: ``KL(clean ‖ this)``, in nats, 0 of the clean run itself; None where that is not known.
         dtype: The type that it was computed in.
     """
 
     logit_diff: Vector
     log_odds: Vector | None
     prob_mass: Vector | None
-    kl: Vector
+    kl: Vector | None
     dtype: str = "float32"
+
+    @property
+    def effect(self) -> Vector:
+        """The values by which runs are told to be strong: ``logit_diff``."""
+        return self.logit_diff
 
     def moved(self, old: Scores, new: Scores) -> Scores:
         """Return these scores moved by as much as `new` is from `old`, in the type of `new`.
@@ -50,13 +55,14 @@ class Scores:
 
 
 def score(
-    logits: Tensor, clean: Tensor, targets: tuple[Tensor, Tensor], words: Tensor | None
+    logits: Tensor, clean: Tensor | None, targets: tuple[Tensor, Tensor], words: Tensor | None
 ) -> Scores:
     """Return the scores of a run.
 
     Args:
         logits: At the last prompt token, ``[draws, n_prompts, vocab]``.
-        clean: Those of the clean run on the same prompts, ``[1, n_prompts, vocab]``.
+        clean: Those of the clean run on the same prompts, ``[1, n_prompts, vocab]``; None where
+            they are not known.
         targets: Token ids T_emo and T_neu.
         words: Token ids of the lexicon, None where it has none.
     """
@@ -67,7 +73,7 @@ def score(
         mean_draws(diff),
         None if words is None else mean_draws(metrics.log_odds(logits, words)),
         None if words is None else mean_draws(metrics.prob_mass(logits, words)),
-        mean_draws(metrics.kl(clean.mean(0), logits)),
+        None if clean is None else mean_draws(metrics.kl(clean.mean(0), logits)),
         dtype,
     )
 

@@ -1,7 +1,7 @@
 """Screening scores of every head on aligned pairs: where it looks, what it writes, what it moves.
 
-Formulas: SCIENCE §3; direct logit attribution as in Wang et al. (2211.00593). What a head moves is
-in `emolib.methods.attribution`.
+Formulas: docs/science.md, "Screening scores"; direct logit attribution as in Wang et al.
+(2211.00593). What a head moves is in `emolib.methods.attribution`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.engine.forwards import forward
+from emolib.engine.hooked import read
 from emolib.inputs.heads import Head, all_heads
 from emolib.methods.attention import patterns
 from emolib.methods.attribution import attribution_scores, rank, verify
@@ -24,7 +24,6 @@ from emolib.methods.scores import Table, Vector, to_numpy
 from emolib.methods.study import Study
 from emolib.models.encoding import Prompts
 from emolib.stats.summary import rank_correlation, split_half, two_halves, unreliable
-from emolib.tracing import OwnTraceDict
 
 # Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
 _TIE = 1e-6
@@ -198,7 +197,6 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
     )
 
 
-@torch.no_grad()
 def _inputs_at_last(study: Study, prompts: Prompts, paths: Sequence[str]) -> dict[str, Tensor]:
     """Return what goes into modules at the last token, shape ``[n, d_model]`` each.
 
@@ -207,15 +205,10 @@ def _inputs_at_last(study: Study, prompts: Prompts, paths: Sequence[str]) -> dic
         prompts: What to run.
         paths: The modules, the one that runs last at the end.
     """
-    model = study.model
     rows: dict[str, list[Tensor]] = {path: [] for path in paths}
-    for batch in prompts.batches(study.batch_size, model.pad, model.device):
-        with OwnTraceDict(
-            model.hf, paths, retain_output=False, retain_input=True, stop=True
-        ) as traced:
-            forward(model, batch)
-        for path, trace in traced.items():
-            rows[path].append(trace.input[:, -1])
+    for _, inputs in read(study.model, prompts, paths, batch_size=study.batch_size):
+        for path in paths:
+            rows[path].append(inputs[path][:, -1])
     return {path: torch.cat(parts).double() for path, parts in rows.items()}
 
 

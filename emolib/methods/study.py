@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from emolib.engine import hooked
-from emolib.engine.batching import Batches, Request
-from emolib.engine.forwards import DEFAULT_BATCH, Prefix
+from emolib.engine.batch_sizes import BATCH
+from emolib.engine.batching import Request
+from emolib.engine.runner import Runner
+from emolib.engine.traced import PlacedTrace, traced
 from emolib.errors import InputError
-from emolib.inputs.emotions import Emotion
-from emolib.inputs.profiles import Ablation, Profile
-from emolib.inputs.prompts import Lexicon, Position, Side
+from emolib.inputs.emotions import Emotion, load_emotion
+from emolib.inputs.profiles import Ablation, Profile, load_profile
+from emolib.inputs.prompts import Lexicon, Position, Side, load_lexicon
 from emolib.inputs.units import Targets, UnitSet, target_set
 from emolib.interventions import Activations, Intervention, mean, resample, zero
-from emolib.methods.readouts import Readout
+from emolib.methods import metrics
+from emolib.methods.readouts import Reading, Readout
 from emolib.methods.scores import Scores, score
 from emolib.models.encoding import AlignedPairs, Batch, Prompts
-from emolib.models.language_model import LanguageModel
+from emolib.models.language_model import LanguageModel, load
+from emolib.models.sources import find
 
 
 class Study:
@@ -70,10 +75,7 @@ class Study:
         words = dict.fromkeys((*emotion.lexicon.words, *emotion.lexicon.targets))
         self.in_pieces = model.in_pieces([*words, *emotion.neutral.targets])
         self._clean: dict[Side, Readout] = {}
-        self._activations: dict[tuple[Side, UnitSet | None], Activations] = {}
-        self._unit_references: dict[UnitSet, Activations] = {}
-        # By identity: the study holds its prompts as long as these.
-        self._prefixes: dict[int, Prefix] = {}
+        self._references: dict[UnitSet | None, Activations] = {}
 
     @property
     def pairs(self) -> AlignedPairs:
@@ -104,7 +106,7 @@ class Study:
     @property
     def batch_size(self) -> int:
         """Prompts per forward."""
-        return self.profile.batch_size or DEFAULT_BATCH
+        return self.profile.batch_size or BATCH
 
     @cached_property
     def lexicon_ids(self) -> Tensor:
@@ -136,103 +138,103 @@ class Study:
             on: Which side's prompts.
             position: Where in the prompt z is edited; None takes the profile's.
         """
-        where = position or self.profile.position
-        if interventions:
-            return Readout(self, Request(interventions, on, where))
-        if on not in self._clean:
-            self._clean[on] = Readout(self, Request((), on, where))
-        return self._clean[on]
+        request = self.runner.request(interventions, on, position or self.profile.position)
+        if not (interventions or request.under):
+            return self.clean(on)
+        return Readout(self._reading, request, self.prompts(on).texts)
+
+    def clean(self, side: Side = "emotion") -> Readout:
+        """Return the readout of the clean run, of the model as it was loaded, made once."""
+        if side not in self._clean:
+            request = Request((), side, self.profile.position)
+            self._clean[side] = Readout(self._reading, request, self.prompts(side).texts)
+        return self._clean[side]
 
     @cached_property
-    def batches(self) -> Batches:
-        """The runs that are computed together."""
-        return Batches(
+    def runner(self) -> Runner[Scores]:
+        """What runs the model."""
+        return Runner(
             self.model,
             self.prompts,
             self.score,
             batch_size=self.profile.batch_size,
             max_new_tokens=self.profile.max_new_tokens,
+            # Where edits are elsewhere the clean run is made as they are, whole.
+            share=self.profile.position == "last",
             half=self.half,
             seed=self.profile.seed,
         )
 
-    def score(self, logits: Tensor, clean: Tensor) -> Scores:
+    @cached_property
+    def _reading(self) -> Reading:
+        return Reading(
+            self.runner,
+            self.score,
+            self.emotion.lexicon,
+            self.lexicons,
+            lambda: self.lexicon_ids,
+            self.clean,
+        )
+
+    def traced(self, place: str, **options: Any) -> PlacedTrace:
+        """Return a trace on the model, to be used in a ``with``; see `emolib.engine.traced`."""
+        return traced(self.model, place, **options)
+
+    def score(self, logits: Tensor, clean: Tensor | None) -> Scores:
         """Return what logits ``[draws, n_prompts, vocab]`` say, beside the clean run's."""
         return score(logits, clean, self.targets, self._lexicon_ids)
+
+    def logit_diff(self, logits: Tensor) -> Tensor:
+        """Return the metric of logits, ``[…, vocab]``: what gradients are of."""
+        return metrics.logit_diff(logits, *self.targets)
 
     @cached_property
     def clean_gap(self) -> float | None:
         """``M_emo − M_neu`` of clean ``logit_diff``, logits; None of free prompts."""
         if self._pairs is None:
             return None
-        return float((self.run().logit_diff - self.run(on="neutral").logit_diff).mean())
-
-    def prefix(self, prompts: Prompts) -> Prefix | None:
-        """Return what runs on one side's prompts share, made once; None for one-token prompts."""
-        if not hooked.may_share(prompts, (), "last"):
-            return None
-        if id(prompts) not in self._prefixes:
-            made = Prefix(self.model, prompts, self.profile.batch_size)
-            self._prefixes[id(prompts)] = made
-        return self._prefixes[id(prompts)]
+        return float((self.clean().logit_diff - self.clean("neutral").logit_diff).mean())
 
     def activations(self, side: Side, targets: Targets | None = None) -> Activations:
-        """Return the clean z of every head on one side's prompts, read once and shared.
+        """Return z of every head on one side's prompts, without interventions, read once.
 
         Args:
             side: Whose prompts.
             targets: Of units, their activations come in place of the heads' z.
         """
-        units = _units_of(targets)
-        if (side, units) not in self._activations:
-            if units is None and self.batches.usable():
-                self._activations[side, None] = self._clean_z(side)
-                return self._activations[side, None]
-            self._activations[side, units] = hooked.activations(
-                self.model, self.prompts(side), units, batch_size=self.profile.batch_size
-            )
-        return self._activations[side, units]
+        return self.runner.activations(side, _units_of(targets))
 
-    def _clean_z(self, side: Side) -> Activations:
-        model, prompts = self.model, self.prompts(side)
-        whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
-        _, cleans = self.batches.clean(side, "all")
-        layers = []
-        for layer in range(model.n_layers):
-            parts = [clean.state(layer, clean.batch.width).z for clean in cleans]
-            z = parts[0].new_zeros(len(prompts), prompts.width, parts[0].shape[-1])
-            for clean, part in zip(cleans, parts, strict=True):
-                z[list(clean.batch.rows), -part.shape[1] :] = part
-            layers.append(hooked.split_heads(z, model.n_heads))
-        return Activations(prompts, whole, tuple(layers))
-
-    @cached_property
+    @property
     def reference(self) -> Activations:
         """Clean z on as many emotion as neutral prompts, for `mean` and `resample`."""
-        return self._read_reference(None)
+        return self._reference(None)
 
     def reference_of(self, targets: Targets) -> Activations:
         """Return the reference of heads, which all share, or of units, read once for a set."""
-        units = _units_of(targets)
-        if units is None:
-            return self.reference
-        if units not in self._unit_references:
-            self._unit_references[units] = self._read_reference(units)
-        return self._unit_references[units]
+        return self._reference(_units_of(targets))
+
+    def _reference(self, units: UnitSet | None) -> Activations:
+        if self.runner.under:
+            return self._read_reference(units)
+        if units not in self._references:
+            self._references[units] = self._read_reference(units)
+        return self._references[units]
 
     def _read_reference(self, units: UnitSet | None) -> Activations:
-        emotion, neutral = self.prompts("emotion"), self.prompts("neutral")
-        count = min(len(emotion), len(neutral))
-        joined = _joined(emotion, neutral, count)
-        if units is None and self.batches.usable():
-            batch = Batch(joined, range(len(joined)), self.model.pad, self.model.device)
-            sides = [self.activations(side).z for side in ("emotion", "neutral")]
-            z = tuple(
-                torch.cat([_widened(part[:count], joined.width) for part in layer])
-                for layer in zip(*sides, strict=True)
-            )
-            return Activations(joined, batch, z)
-        return hooked.activations(self.model, joined, units, batch_size=self.profile.batch_size)
+        sides = [self.runner.activations(side, units) for side in get_args(Side)]
+        count = min(len(side.prompts) for side in sides)
+        joined = _joined(sides[0].prompts, sides[1].prompts, count)
+        batch = Batch(joined, range(len(joined)), self.model.pad, self.model.device)
+
+        def both(parts: Sequence[Tensor]) -> Tensor:
+            return torch.cat([_widened(part[:count], joined.width) for part in parts])
+
+        return Activations(
+            joined,
+            batch,
+            tuple(both(layer) for layer in zip(*(side.z for side in sides), strict=True)),
+            {unit: both([side.units[unit] for side in sides]) for unit in units or ()},
+        )
 
     def ablation(self, kind: Ablation) -> Callable[[Targets], Intervention]:
         """Return the function from heads or units to their ablation of one kind."""
@@ -248,6 +250,50 @@ class Study:
             return resample(chosen, reference, draws=profile.draws, seed=profile.seed)
 
         return ablate
+
+
+def study(
+    model: str | LanguageModel,
+    emotion: str | Emotion,
+    *,
+    profile: str | Profile = "demo",
+    **settings: Any,
+) -> Study:
+    """Return a study of a model on an emotion's prompts, without pytest.
+
+    >>> import emolib
+    >>> from emolib.interventions import zero
+    >>> from emolib.inputs.heads import Head
+    >>> study = emolib.study("tiny-gpt2", "gratitude", max_new_tokens=8)
+    >>> effect = study.run(zero(Head(0, 2))).logit_diff - study.run().logit_diff
+    >>> effect.shape, bool(effect.mean() < -5)
+    ((90,), True)
+
+    Args:
+        model: An embedded name, a folder, a ``.gguf`` file or a Hub id; or a model in memory.
+        emotion: Its name, with files where the profile has them; or its data.
+        profile: The name of the settings, or the path of a ``.toml`` file, or the settings.
+        **settings: Fields of the profile to change, as ``position="slot"`` or ``seed=1``.
+
+    Raises:
+        InputError: When the model, the emotion's files or a setting is wrong.
+    """
+    chosen = load_profile(profile) if isinstance(profile, str) else profile
+    fields = {field.name for field in dataclasses.fields(Profile)}
+    if unknown := settings.keys() - fields:
+        known = ", ".join(sorted(fields))
+        raise InputError(f"study({min(unknown)}=…): unknown setting; the settings are {known}")
+    chosen = chosen.override(**settings)
+    if isinstance(model, str):
+        model = load(find(model), device=chosen.device, dtype=chosen.dtype)
+    if isinstance(emotion, str):
+        emotion = load_emotion(chosen, emotion)
+    lexicons = {
+        name: load_lexicon(chosen.path("lexicon", name), name)
+        for name in chosen.emotions
+        if name != emotion.name
+    }
+    return Study(model, emotion, chosen, lexicons | {emotion.name: emotion.lexicon})
 
 
 def _widened(z: Tensor, width: int) -> Tensor:

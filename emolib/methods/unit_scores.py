@@ -1,7 +1,7 @@
-"""Scores of every MLP unit on aligned pairs, from one forward and backward per side of a batch.
+"""UnitTable of every MLP unit on aligned pairs, from one forward and backward per side of a batch.
 
-Formulas: SCIENCE §5; attribution patching after Kramár et al. (2403.00745), direct logit
-attribution as in Wang et al. (2211.00593).
+Formulas: docs/science.md, "Units"; attribution patching after Kramár et al.
+(2403.00745), direct logit attribution as in Wang et al. (2211.00593).
 """
 
 from __future__ import annotations
@@ -17,20 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emolib.engine import hooked
-from emolib.engine.forwards import forward
+from emolib.engine.hooked import by_prompt, read, slopes
 from emolib.errors import InputError
 from emolib.inputs.prompts import Side
 from emolib.inputs.units import Unit, UnitSet
-from emolib.methods.attribution import slopes
 from emolib.methods.frozen_norms import frozen_norms, norm_paths
 from emolib.methods.screening import target_direction
 from emolib.methods.study import Study
 from emolib.models.encoding import Batch
 from emolib.stats.summary import split_half
-from emolib.tracing import OwnTraceDict
 
-Scores = NDArray[np.float32]
+UnitTable = NDArray[np.float32]
+"""A score of every unit on every pair, ``[n_pairs, U]``."""
 NAMES = ("delta_act", "dla", "atp_denoise", "atp_noise")
 
 
@@ -59,7 +57,7 @@ class UnitRanking:
 
 @dataclass(frozen=True)
 class UnitScores:
-    """Scores of every unit, U in all: layer by layer, `n_units` each.
+    """UnitTable of every unit, U in all: layer by layer, `n_units` each.
 
     Attributes:
         n_units: Units per layer.
@@ -70,11 +68,11 @@ class UnitScores:
     """
 
     n_units: int
-    pairs: dict[str, Scores]
+    pairs: dict[str, UnitTable]
     seed: int = 0
 
     @cached_property
-    def atp(self) -> Scores:
+    def atp(self) -> UnitTable:
         """``(a_emo − a_neu) · ∂LD/∂a``, the gradient averaged over both runs, ``[n_pairs, U]``.
 
         That is attribution patching along the straight path by the trapezoid rule.
@@ -124,13 +122,13 @@ def _scores_of_layers(study: Study, emotion: Batch, neutral: Batch) -> Iterator[
     posts = [model.arch.post_mlp_norm_path(layer) for layer in range(model.n_layers)]
     norms = norm_paths(model, posts)
     slope_emo, read = _slopes(study, emotion, paths, norms)
-    a_emo = [_wide(hooked.by_prompt(read[path], emotion)[:, columns]) for path in paths]
-    last = [_wide(hooked.by_prompt(read[path], emotion)[:, -1]) for path in paths]
+    a_emo = [_wide(by_prompt(read[path], emotion)[:, columns]) for path in paths]
+    last = [_wide(by_prompt(read[path], emotion)[:, -1]) for path in paths]
     through = frozen_norms(
-        model, posts, {path: hooked.by_prompt(read[path], emotion)[:, -1] for path in norms}
+        model, posts, {path: by_prompt(read[path], emotion)[:, -1] for path in norms}
     )
     slope_neu, read = _slopes(study, neutral, paths, ())
-    a_neu = [_wide(hooked.by_prompt(read[path], neutral)[:, columns]) for path in paths]
+    a_neu = [_wide(by_prompt(read[path], neutral)[:, columns]) for path in paths]
     unembed = target_direction(study)
     counted = _wide(mask[:, columns].to(model.hf.dtype))
     for layer in range(model.n_layers):
@@ -158,8 +156,8 @@ def _slopes(
         leaf = torch.zeros_like(output, requires_grad=True)
         return leaf, output + leaf
 
-    gradients, read = slopes(study, batch, paths, probe, [*paths, *norms])
-    return [_wide(hooked.by_prompt(gradient, batch)) for gradient in gradients], read
+    gradients, read = slopes(study.model, batch, study.logit_diff, paths, probe, [*paths, *norms])
+    return [_wide(by_prompt(gradient, batch)) for gradient in gradients], read
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -174,15 +172,11 @@ def activity(study: Study) -> NDArray[np.float64]:
     paths = [model.mlp_out(layer) for layer in range(model.n_layers)]
     total, count = torch.zeros(model.n_layers, model.n_units, dtype=torch.float64), 0
     sides = [study.prompts(side) for side in get_args(Side)]
-    batches = (side.batches(study.batch_size, model.pad, model.device) for side in sides)
-    for batch in chain.from_iterable(batches):
-        with OwnTraceDict(
-            model.hf, paths, retain_output=False, retain_input=True, stop=True
-        ) as traced:
-            forward(model, batch)
+    found = (read(model, side, paths, batch_size=study.batch_size) for side in sides)
+    for batch, inputs in chain.from_iterable(found):
         mask = batch.at(study.profile.position)
         for layer, path in enumerate(paths):
-            a = hooked.by_prompt(traced[path].input, batch)[mask]
+            a = by_prompt(inputs[path], batch)[mask]
             total[layer] += a.abs().double().sum(0).cpu()
         count += int(mask.sum())
     return (total / count).numpy()

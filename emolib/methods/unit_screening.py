@@ -1,7 +1,8 @@
 """Screening of MLP units: the strongest by attribution, confirmed by exact ablation.
 
 With tens of thousands of units the strongest of a ranking are partly the luckiest. So each half of
-the templates selects units whose ablation is then measured on the other half (SCIENCE §5).
+the templates selects units whose ablation is then measured on the other half (docs/science.md,
+"Units").
 """
 
 from __future__ import annotations

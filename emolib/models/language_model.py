@@ -22,6 +22,7 @@ from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Lexicon, Pair
 from emolib.models.architectures import Architecture, architecture, shape_from_config
 from emolib.models.encoding import AlignedPairs, Prompts, align, encode
+from emolib.models.snapshot import Change, Snapshot
 from emolib.models.sources import Source
 from emolib.tracing import get_module
 
@@ -39,6 +40,7 @@ class LanguageModel:
         arch: Its row of the architecture table.
         n_layers: Number of layers.
         n_heads: Query heads per layer.
+        as_loaded: What the model was when it was loaded: hooks, forwards and weights.
     """
 
     def __init__(self, hf: Any, tokenizer: Any, name: str) -> None:
@@ -54,12 +56,21 @@ class LanguageModel:
         self.name = name
         self.arch: Architecture = architecture(hf.config.model_type)
         self.n_layers, self.n_heads = shape_from_config(hf.config.to_dict())
+        self.as_loaded = Snapshot(self.hf)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         device: torch.device = self.hf.device
         return device
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What others have put on the model since it was loaded; see `emolib.models.snapshot`."""
+        changes = self.as_loaded.changes()
+        if self.hf.training:
+            changes += (Change("training mode", 1, lifts=False),)
+        return changes
 
     @property
     def pad(self) -> int:

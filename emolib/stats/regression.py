@@ -1,4 +1,6 @@
-"""The regression rule: has the effect of a head drifted from its baseline? (SCIENCE §7).
+"""The regression rule: has the effect of a head drifted from its baseline?
+
+See docs/science.md, "Regression rule".
 
 Two intervals that overlap are no test: on paired data they overlap far past a drift of a quarter.
 So the test is on the paired differences ``D_i = e_new − e_ref``, both ways: equivalence by two

@@ -97,7 +97,7 @@ class Lab:
         """Return the study of an item, which computes the item's runs with its companions'."""
         study = self.bench.study(source, emotion)
         if self.companions is not None:
-            study.batches.beside = self.companions.beside(item, study)
+            study.runner.companions = self.companions.beside(item, study)
         return study
 
     @cached_property
@@ -256,7 +256,7 @@ class Lab:
 
         if study and study.half is not None:
             # Of scores alone: what is read of texts and clean runs is in full precision.
-            values = values | {"precision": study.batches.precision or "float32"}
+            values = values | {"precision": study.runner.precision or "float32"}
         row = sort_values(values, summary)
         columns = [*row["vectors"].values(), *row["texts"].values(), *row["lists"].values()]
         if study and clusters and any(len(column) == len(clusters) for column in columns):

@@ -82,7 +82,8 @@ def plan(lab: Lab, items: Iterable[pytest.Item], workers: int) -> Iterator[str]:
 
 
 def _of_model(lab: Lab, name: str, items: Group) -> tuple[list[Any], float]:
-    from emolib.engine.costs import Cost, forward_flops, kept, rate, shape_of
+    from emolib.engine.costs import Cost, forward_flops, kept, rate
+    from emolib.engine.shapes import shape_of
     from emolib.models.language_model import describe
 
     profile = lab.profile

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import HEADS, profile, study_of, tiny_emotion, tiny_model
 
-from emolib.engine import batching
+from emolib.engine import layerwise, runner
 from emolib.errors import InputError
 from emolib.inputs.heads import Head, HeadSet
 from emolib.inputs.units import Unit, UnitSet
@@ -30,13 +30,13 @@ def sweeps(monkeypatch):
     seen = []
 
     def spy(name):
-        made = getattr(batching, name)
+        made = getattr(layerwise, name)
 
-        def noted(model, prompts, runs, **options):
+        def noted(clean_runs, runs, **options):
             seen.append((name, ["+".join(map(str, run)) for run in runs]))
-            return made(model, prompts, runs, **options)
+            return made(clean_runs, runs, **options)
 
-        monkeypatch.setattr(batching, name, noted)
+        monkeypatch.setattr(layerwise, name, noted)
 
     spy("sweep"), spy("generate")
     return seen
@@ -48,7 +48,7 @@ def read(*readouts, text=False):
 
 def together(study):
     read(study.run(), study.run(on="neutral"))
-    study.batches.beside = lambda targets: SETS
+    study.runner.companions = lambda targets: SETS
 
 
 def test_the_first_that_is_asked_for_brings_the_others(study, sweeps):
@@ -94,7 +94,7 @@ def test_a_companion_that_cannot_run_harms_no_other(study):
     """Asked for itself it says what is wrong with it."""
     expected = study.run(zero(HEADS[0])).logit_diff
     other = study_of("gpt2")
-    other.batches.beside = lambda targets: [*SETS, HeadSet((Head(9, 9),))]
+    other.runner.companions = lambda targets: [*SETS, HeadSet((Head(9, 9),))]
     assert other.run(zero(HEADS[0])).logit_diff == pytest.approx(expected, abs=1e-10)
     with pytest.raises(InputError, match="L9H9 does not exist"):
         read(other.run(zero(Head(9, 9))))
@@ -133,11 +133,11 @@ def test_edits_of_units_from_activations_of_their_own_have_no_recipe(study):
 def halved(monkeypatch, **sizes):
     """Give a study in float32 with its twin in bfloat16, on few runs, and one without."""
     for name, value in sizes.items():
-        monkeypatch.setattr(batching, name, value)
+        monkeypatch.setattr(runner, name, value)
     model = tiny_model("gpt2")
     twin = in_half(model)
     half, full = (Study(model, tiny_emotion(), profile(), half=h) for h in (twin, None))
-    half.batches.beside = full.batches.beside = lambda targets: SETS
+    half.runner.companions = full.runner.companions = lambda targets: SETS
     return half, full
 
 
@@ -148,18 +148,18 @@ def test_half_precision_says_the_strongest_in_full_and_how_far_off_it_is(monkeyp
         exact = full.run(zero(head)).logit_diff - clean.logit_diff
         effects[head] = float(np.mean(exact))
         low = half.run(zero(head)).logit_diff - half.run().logit_diff
-        types[head] = half.batches.precision
+        types[head] = half.runner.precision
         if types[head] == "float32":
             assert low == pytest.approx(exact, abs=1e-5)
         else:
             # Of other bits, but no further off than some times the error that is told.
-            assert 0 < np.abs(low - exact).max() < 5 * max(half.batches.errors)
+            assert 0 < np.abs(low - exact).max() < 5 * max(half.runner.errors)
     order = sorted(HEADS, key=lambda head: -abs(effects[head]))
     assert {types[head] for head in order[:2]} == {"float32"}
     lows = [kind for kind in types.values() if kind != "float32"]
-    assert len(half.batches.errors) == 3 and len(lows) == len(HEADS) - 5
-    assert set(lows) == {f"bfloat16 ±{max(half.batches.errors):.2g}"}
-    assert 1e-4 < max(half.batches.errors) < 0.5
+    assert len(half.runner.errors) == 3 and len(lows) == len(HEADS) - 5
+    assert set(lows) == {f"bfloat16 ±{max(half.runner.errors):.2g}"}
+    assert 1e-4 < max(half.runner.errors) < 0.5
 
 
 def test_the_error_is_measured_and_not_assumed(monkeypatch):
@@ -167,14 +167,14 @@ def test_the_error_is_measured_and_not_assumed(monkeypatch):
     with torch.no_grad():
         half.half.hf.transformer.h[1].mlp.c_proj.weight.mul_(1.5)
     read(half.run(zero(HEADS[0])))
-    assert max(half.batches.errors) > 0.05
+    assert max(half.runner.errors) > 0.05
 
 
 def test_few_runs_texts_and_clean_runs_are_in_full_precision(monkeypatch):
     half, full = halved(monkeypatch)
     assert half.run().logits.dtype == torch.float32
     assert half.run(zero(HEADS[0])).logit_diff == pytest.approx(full.run(zero(HEADS[0])).logit_diff)
-    assert half.batches.precision == "float32" and not half.batches.errors
+    assert half.runner.precision == "float32" and not half.runner.errors
     assert half.run(zero(HEADS[0])).texts == full.run(zero(HEADS[0])).texts
     one = half.run(edit(HEADS[0], lambda z: z * 0))
     assert one.logit_diff == pytest.approx(half.run(zero(HEADS[0])).logit_diff, abs=1e-5)

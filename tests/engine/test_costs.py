@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import HEADS, profile, tiny_emotion, tiny_model
+from tiny import HEADS, clean_runs, profile, tiny_emotion, tiny_model
 
-from emolib.engine import costs, kernels, layers, sweeps
-from emolib.engine.costs import Cost, Runs, Shape, forward_flops, kept, rate, shape_of
+from emolib.engine import kernels, layers, sweeps
+from emolib.engine.costs import Cost, Runs, forward_flops, kept, rate
+from emolib.engine.shapes import Shape, shape_of
 from emolib.interventions import zero
 from emolib.methods.study import Study
 
@@ -33,10 +34,11 @@ def counted(monkeypatch):
 def test_a_run_costs_the_products_that_it_computes(monkeypatch, kind, position, head):
     model = tiny_model(kind)
     study = Study(model, tiny_emotion(), profile())
-    prompts, cleans = study.prompts(), study.batches._of("emotion")
-    list(sweeps.sweep(model, prompts, [()], cleans=cleans))
+    prompts = study.prompts()
+    resumed = clean_runs(model, prompts)
+    list(sweeps.sweep(resumed, [()]))
     seen = counted(monkeypatch)
-    list(sweeps.sweep(model, prompts, [(zero(head),)], position=position, cleans=cleans))
+    list(sweeps.sweep(resumed, [(zero(head),)], position=position))
     shape = shape_of(model.hf.config, model.n_units, "float32")
     cost = Runs(prompts, position, (head.layer,)).cost(shape)
     batches = prompts.buckets(128, 0, "cpu")
@@ -79,4 +81,4 @@ def test_costs_add_up():
     assert total == Cost(11, 22, 33, 44, 5)
     assert total.seconds(44.0) == pytest.approx(1.15 + 33e-3)
     assert rate(GPT2_SMALL) > 1e8 and torch.is_grad_enabled()
-    assert costs.shape_of(tiny_model("falcon").hf.config, 40, "bfloat16").size == 2
+    assert shape_of(tiny_model("falcon").hf.config, 40, "bfloat16").size == 2

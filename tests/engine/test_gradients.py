@@ -1,4 +1,4 @@
-"""Attribution as rows of one pass: the gradients that hooks on the whole model give."""
+"""Gradients at z of every head: layers taken apart give those of hooks on the whole model."""
 
 from __future__ import annotations
 
@@ -6,19 +6,29 @@ import pytest
 import torch
 from tiny import CONFIGS, study_of
 
-from emolib.engine import gradients
-from emolib.methods.attribution import MIDPOINTS, _hooked, _rows
+from emolib.engine import batch_sizes
+from emolib.engine.hooked import Hooked
+from emolib.methods.attribution import MIDPOINTS, _moved_by
 from emolib.tracing import hook_count
 
 SHARES = [None, *MIDPOINTS]
 
 
+def whole(kind, **fields):
+    """Give a study whose runs go through the whole model."""
+    study = study_of(kind, **fields)
+    study.runner._paths[False] = Hooked(
+        study.model, study.prompts, batch_size=None, max_new_tokens=4, share=False
+    )
+    return study
+
+
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("position", ["last", "slot", "after_slot", "all"])
-def test_rows_give_the_gradients_of_the_whole_model(kind, position):
-    study = study_of(kind, position=position)
+def test_layers_give_the_gradients_of_the_whole_model(kind, position):
+    study, other = study_of(kind, position=position), whole(kind, position=position)
     for side in ("emotion", "neutral"):
-        pairs = zip(_rows(study, side, SHARES), _hooked(study, side, SHARES), strict=True)
+        pairs = zip(_moved_by(study, side, SHARES), _moved_by(other, side, SHARES), strict=True)
         for rows, hooked in pairs:
             assert torch.allclose(rows, hooked, rtol=1e-5, atol=1e-5 * hooked.abs().max())
             assert hooked.abs().max() > 0
@@ -27,8 +37,18 @@ def test_rows_give_the_gradients_of_the_whole_model(kind, position):
 
 @pytest.mark.parametrize("tokens", [1, 10**6])
 def test_passes_may_share_a_batch_or_not(monkeypatch, tokens):
-    study = study_of("gpt2", position="all")
-    expected = _hooked(study, "neutral", SHARES)
-    monkeypatch.setattr(gradients, "TOKENS", (tokens, tokens))
-    for rows, hooked in zip(_rows(study, "neutral", SHARES), expected, strict=True):
+    expected = _moved_by(whole("gpt2", position="all"), "neutral", SHARES)
+    monkeypatch.setattr(batch_sizes, "TOKENS", (tokens, tokens))
+    found = _moved_by(study_of("gpt2", position="all"), "neutral", SHARES)
+    for rows, hooked in zip(found, expected, strict=True):
         assert torch.allclose(rows, hooked, rtol=1e-5, atol=1e-8)
+
+
+def test_the_metric_is_the_caller_s():
+    """Of the sum of logits the gradient is another than that of their difference."""
+    study = study_of("gpt2")
+    found = [
+        next(study.runner.gradients("emotion", "last", metric, lambda *_: [None]))[1][0][0]
+        for metric in (study.logit_diff, lambda logits: 3 * study.logit_diff(logits))
+    ]
+    assert torch.allclose(3 * found[0], found[1]) and found[0].abs().max() > 0

@@ -9,9 +9,9 @@ import torch
 from tiny import CONFIGS, D_MODEL, HEADS, build, profile, study_of, text, tiny_emotion, tiny_model
 from torch import nn
 
-from emolib.engine import layers
-from emolib.engine.batching import Batches
-from emolib.engine.layers import Blocks
+from emolib.engine import layers, runner
+from emolib.engine.layers import LayerwiseModel
+from emolib.engine.layerwise import Layerwise
 from emolib.engine.support import disagreement, why_not
 from emolib.interventions import zero
 from emolib.methods.study import Study
@@ -89,9 +89,9 @@ def test_the_stem_leaves_the_model_as_it_was():
     model = tiny_model("gpt2")
     given = columns(model, text(5, 6))
     before = model.hf(input_ids=given[0]).logits
-    Blocks(model).stem(*given)
+    LayerwiseModel(model).stem(*given)
     with pytest.raises(IndexError):
-        Blocks(model).stem(given[0] + 1000, *given[1:])
+        LayerwiseModel(model).stem(given[0] + 1000, *given[1:])
     assert not any("forward" in module.__dict__ for module in model.hf.modules())
     assert torch.equal(model.hf(input_ids=given[0]).logits, before)
 
@@ -133,7 +133,7 @@ def test_a_model_in_training_mode_does_not_come_apart():
 def test_a_trace_of_ones_own_sees_the_model_run():
     """Modules do not run where layers are taken apart, so with a hook on one they are not."""
     study = study_of("gpt2")
-    assert study.batches.usable()
+    assert isinstance(study.runner._kept(), Layerwise)
     alone = study.run(zero(HEADS[5])).logits
     with OwnTrace(
         study.model.hf, "transformer.h.1.attn", edit_output=lambda output: output
@@ -150,14 +150,14 @@ def test_a_row_that_is_wrong_is_noticed_and_not_used(monkeypatch):
     monkeypatch.setitem(layers.BLOCKS, "gpt2", wrong)
     study = Study(tiny_model("gpt2", torch.float64), tiny_emotion(), profile())
     with pytest.warns(UserWarning, match="every run goes through the whole model"):
-        assert not study.batches.usable()
+        assert not isinstance(study.runner._kept(), Layerwise)
     assert study.run(zero(HEADS[0])).logit_diff == pytest.approx(right, abs=1e-10)
 
 
-def test_batches_ask_once_whether_layers_agree(monkeypatch):
+def test_it_is_asked_once_whether_layers_agree(monkeypatch):
     calls = []
-    check = Batches._check
-    monkeypatch.setattr(Batches, "_check", lambda self: calls.append(1) or check(self))
+    check = runner.can_be_layerwise
+    monkeypatch.setattr(runner, "can_be_layerwise", lambda *of: calls.append(1) or check(*of))
     study = study_of("gpt2")
     study.run(zero(HEADS[0])).logit_diff, study.run(zero(HEADS[1])).logit_diff
     assert len(calls) == 1

@@ -6,10 +6,9 @@ import logging
 
 import pytest
 import torch
-from tiny import CONFIGS, HEADS, profile, study_of, tiny_emotion, tiny_model
+from tiny import CONFIGS, HEADS, clean_runs, profile, study_of, tiny_emotion, tiny_model
 
 from emolib.engine import batch_sizes, decoding, hooked, sweeps
-from emolib.engine.clean_runs import Cleans
 from emolib.engine.layers import Layer
 from emolib.errors import InputError
 from emolib.inputs.heads import Head, HeadSet
@@ -55,7 +54,7 @@ def whole(study, run, position):
 def test_rows_say_what_the_whole_model_says(kind, position):
     study = study_in(torch.float32, kind)
     runs = every_kind(study, position)
-    found = dict(sweeps.sweep(study.model, study.prompts(), runs, position=position))
+    found = dict(sweeps.sweep(clean_runs(study.model, study.prompts()), runs, position=position))
     assert found.keys() == set(range(len(runs)))
     for index, run in enumerate(runs):
         expected = whole(study, run, position)
@@ -80,7 +79,7 @@ def test_one_decode_of_all_gives_the_texts_of_each(kind, position):
     study = study_in(torch.float32, kind)
     runs, model, prompts = every_kind(study, position), study.model, study.prompts()
     settings = {"max_new_tokens": 6, "position": position}
-    for index, found in decoding.generate(model, prompts, runs, **settings):
+    for index, found in decoding.generate(clean_runs(model, prompts, more=5), runs, **settings):
         expected = hooked.generate(model, prompts, runs[index], **settings)
         assert found.margins == pytest.approx(expected.margins, abs=NEAR)
         near = [margin < NEAR for margin in expected.margins]
@@ -93,7 +92,9 @@ def test_an_edit_that_sees_whole_prompts_sees_what_it_would_alone():
     study = study_in(torch.float32, "gpt2")
     runs = [(edit(HEADS[1], lambda z: z.flip(1)),), (zero(HEADS[2]),)]
     for position in POSITIONS:
-        for index, logits in sweeps.sweep(study.model, study.prompts(), runs, position=position):
+        for index, logits in sweeps.sweep(
+            clean_runs(study.model, study.prompts()), runs, position=position
+        ):
             assert (logits - whole(study, runs[index], position)).abs().max() < NEAR
 
 
@@ -101,15 +102,12 @@ def test_an_edit_that_sees_whole_prompts_sees_what_it_would_alone():
 @pytest.mark.parametrize("room", [1, 2**29])
 def test_batches_of_any_size_say_the_same(monkeypatch, batch_size, room):
     monkeypatch.setattr(batch_sizes, "ROOM", room)
-    monkeypatch.setattr(decoding, "ROOM", room)
     study = study_in(torch.float64, "llama")
     runs = every_kind(study, "all")
-    common = {"position": "all", "batch_size": batch_size}
-    for index, logits in sweeps.sweep(study.model, study.prompts(), runs, **common):
+    resumed = clean_runs(study.model, study.prompts(), batch_size, more=2)
+    for index, logits in sweeps.sweep(resumed, runs, position="all"):
         assert torch.allclose(logits, whole(study, runs[index], "all"), atol=1e-6)
-    for index, found in decoding.generate(
-        study.model, study.prompts(), runs, max_new_tokens=3, **common
-    ):
+    for index, found in decoding.generate(resumed, runs, max_new_tokens=3, position="all"):
         expected = hooked.generate(
             study.model, study.prompts(), runs[index], max_new_tokens=3, position="all"
         )
@@ -119,12 +117,9 @@ def test_batches_of_any_size_say_the_same(monkeypatch, batch_size, room):
 def test_shared_clean_runs_are_not_changed_by_the_runs_on_them():
     """Edits are made in place, on copies."""
     study = study_in(torch.float64, "gpt2")
-    cleans = Cleans(study.batches.clean("emotion", "all")[0], study.prompts(), None, 3)
+    resumed = clean_runs(study.model, study.prompts(), more=3)
     runs = [(zero(head),) for head in HEADS]
-    twice = [
-        dict(sweeps.sweep(study.model, study.prompts(), runs, position=p, cleans=cleans))
-        for p in ("all", "last", "all")
-    ]
+    twice = [dict(sweeps.sweep(resumed, runs, position=p)) for p in ("all", "last", "all")]
     assert all(torch.equal(twice[0][index], twice[2][index]) for index in range(len(runs)))
 
 
@@ -133,9 +128,9 @@ def spied(monkeypatch):
     seen = []
     qkv = Layer.qkv
 
-    def spy(self, normed, turns, *, last=False):
+    def spy(self, normed, rotary, *, last=False):
         seen.append((normed.shape[0] * normed.shape[1], normed.shape[2]))
-        return qkv(self, normed, turns, last=last)
+        return qkv(self, normed, rotary, last=last)
 
     monkeypatch.setattr(Layer, "qkv", spy)
     return seen
@@ -144,14 +139,13 @@ def spied(monkeypatch):
 def test_nothing_is_computed_before_the_edit(monkeypatch):
     """Heads of layer 1 of 2 go through no attention again, those of layer 0 through one layer's."""
     study = study_in(torch.float32, "gpt2")
-    prompts, model = study.prompts(), study.model
-    cleans = study.batches._of("emotion")
+    resumed = clean_runs(study.model, study.prompts())
     seen = spied(monkeypatch)
-    list(sweeps.sweep(model, prompts, [()], cleans=cleans))
+    list(sweeps.sweep(resumed, [()]))
     clean, seen[:] = list(seen), []
-    list(sweeps.sweep(model, prompts, [(zero(h),) for h in HEADS if h.layer == 1], cleans=cleans))
+    list(sweeps.sweep(resumed, [(zero(h),) for h in HEADS if h.layer == 1]))
     assert seen == []
-    list(sweeps.sweep(model, prompts, [(zero(h),) for h in HEADS if h.layer == 0], cleans=cleans))
+    list(sweeps.sweep(resumed, [(zero(h),) for h in HEADS if h.layer == 0]))
     # Four heads side by side, at the last token alone.
     assert seen == [(4 * rows, 1) for rows, _ in clean[1::2]]
 
@@ -172,11 +166,11 @@ class Full:
         self.sizes = []
         carry = sweeps.carry
 
-        def limited(blocks, clean, chunk, position, memory=None):
+        def limited(model, clean, chunk, position, cache=None):
             self.sizes.append((len(clean.batch.rows), len(chunk)))
             if len(chunk) > runs or len(clean.batch.rows) > prompts:
                 raise MemoryError
-            return carry(blocks, clean, chunk, position, memory)
+            return carry(model, clean, chunk, position, cache)
 
         for module in (sweeps, decoding):
             monkeypatch.setattr(module, "carry", limited)
@@ -190,8 +184,12 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch, caplog, runs, prompts)
     texts = [hooked.generate(study.model, study.prompts(), r, max_new_tokens=3) for r in todo]
     full = Full(monkeypatch, runs, prompts)
     with caplog.at_level(logging.WARNING, "emolib"):
-        found = dict(sweeps.sweep(study.model, study.prompts(), todo))
-        made = dict(decoding.generate(study.model, study.prompts(), todo, max_new_tokens=3))
+        found = dict(sweeps.sweep(clean_runs(study.model, study.prompts()), todo))
+        made = dict(
+            decoding.generate(
+                clean_runs(study.model, study.prompts(), more=2), todo, max_new_tokens=3
+            )
+        )
     assert max(full.sizes)[1] > 0 and any(count > runs for _, count in full.sizes)
     for index in range(len(todo)):
         assert torch.allclose(found[index], expected[index], atol=1e-9)
@@ -204,16 +202,16 @@ def test_what_does_not_fit_by_itself_is_an_error(monkeypatch):
     study = study_in(torch.float64, "gpt2")
     Full(monkeypatch, 0)
     with pytest.raises(InputError, match="not enough memory for one run of one prompt"):
-        list(sweeps.sweep(study.model, study.prompts(), [(zero(HEADS[0]),)]))
+        list(sweeps.sweep(clean_runs(study.model, study.prompts()), [(zero(HEADS[0]),)]))
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory():
     study = study_of("gpt2")
     run = (edit(HEADS[0], lambda z: z[:1]),)
     with pytest.raises(RuntimeError, match="must return z of the shape it got"):
-        list(sweeps.sweep(study.model, study.prompts(), [run]))
+        list(sweeps.sweep(clean_runs(study.model, study.prompts()), [run]))
     with pytest.raises(InputError, match="L7H0 does not exist"):
-        list(sweeps.sweep(study.model, study.prompts(), [(zero(Head(7, 0)),)]))
+        list(sweeps.sweep(clean_runs(study.model, study.prompts()), [(zero(Head(7, 0)),)]))
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -221,10 +219,10 @@ def test_fluency_is_that_of_the_whole_model(kind):
     study = study_in(torch.float32, kind)
     ids = study.run(zero(HEADS[0])).continuations.ids
     expected = hooked.log_probs(study.model, study.prompts(), ids)
-    assert study.batches.fluency("emotion", ids) == pytest.approx(expected, abs=NEAR)
+    assert study.runner.log_probs("emotion", ids) == pytest.approx(expected, abs=NEAR)
 
 
 def test_an_empty_continuation_has_no_fluency():
     study = study_of("gpt2")
     with pytest.raises(ValueError, match="at least one token"):
-        study.batches.fluency("emotion", [()] * len(study.prompts()))
+        study.runner.log_probs("emotion", [()] * len(study.prompts()))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import N_LAYERS, TEXTS, profile, study_of, text, tiny_emotion, tiny_model
+from tiny import N_LAYERS, TEXTS, edited, profile, study_of, text, tiny_emotion, tiny_model
 
 from emolib.engine import hooked
 from emolib.errors import InputError
@@ -78,12 +78,9 @@ def test_zeroing_a_unit_is_zeroing_its_row_of_w_out(model_type, unit):
     clean = hooked.last_logits(model, prompts)
     zeroed = hooked.last_logits(model, prompts, [zero(unit)], position="all")
     row = model.w_out(unit.layer)[unit.index]
-    kept = row.clone()
-    try:
+    with edited(model, [row]):
         row.zero_()
         expected = hooked.last_logits(model, prompts)
-    finally:
-        row.copy_(kept)
     torch.testing.assert_close(zeroed, expected, **CLOSE)
     assert (zeroed - clean).abs().max() > 1e-4
 
@@ -184,14 +181,10 @@ def test_heads_and_units_are_edited_side_by_side(model_type):
     prompts, head, unit = model.encode(TEXTS), Head(0, 1), Unit(1, 3)
     both = hooked.last_logits(model, prompts, [zero(unit), zero(head)], position="all")
     rows = model.w_o(head), model.w_out(1)[3]
-    kept = [row.clone() for row in rows]
-    try:
+    with edited(model, rows):
         for row in rows:
             row.zero_()
         expected = hooked.last_logits(model, prompts)
-    finally:
-        for row, before in zip(rows, kept, strict=True):
-            row.copy_(before)
     torch.testing.assert_close(both, expected, **CLOSE)
 
 

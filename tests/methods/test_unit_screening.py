@@ -15,6 +15,7 @@ from emolib.interventions import mean, patch, zero
 from emolib.methods.study import Study
 from emolib.methods.unit_scores import activity, matched, unit_scores
 from emolib.methods.unit_screening import d_z, screen_units
+from emolib.models.language_model import LanguageModel
 from emolib.planted import EMOTION_WORDS, TARGETS, planted_emotion, planted_model
 from emolib.tracing import hook_count
 
@@ -58,6 +59,7 @@ def study(request):
         mlp.c_fc.weight[:, PLANTED.index] = ACTIVATION / 4.8 * out
         mlp.c_proj.weight[PLANTED.index] = WRITTEN / ACTIVATION * new
         hf.lm_head.weight[index] += READ * new
+    model = LanguageModel(hf, model.tokenizer, model.name)
     return Study(model, planted_emotion(request.param), profile(max_new_tokens=2))
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from tiny import CONFIGS, D_MODEL, N_HEADS, N_LAYERS, TEXTS, tiny_model, tokenizer
+from tiny import CONFIGS, D_MODEL, N_HEADS, N_LAYERS, TEXTS, edited, tiny_model, tokenizer
 
 from emolib.engine import hooked
 from emolib.inputs.heads import Head, all_heads
@@ -80,12 +80,9 @@ def test_zeroing_a_head_is_zeroing_its_slice_of_w_o(model_type, head):
     clean = hooked.last_logits(model, prompts)
     zeroed = hooked.last_logits(model, prompts, [zero(head)], position="all")
     w_o = model.w_o(head)
-    kept = w_o.clone()
-    try:
+    with edited(model, [w_o]):
         w_o.zero_()
         expected = hooked.last_logits(model, prompts)
-    finally:
-        w_o.copy_(kept)
     torch.testing.assert_close(zeroed, expected, **CLOSE)
     assert (zeroed - clean).abs().max() > 1e-2
 

@@ -1,0 +1,322 @@
+"""The one way to run a model: what every number of a study comes from.
+
+Which path a run takes is decided here and nowhere else. Where a model's layers can be taken apart
+(`emolib.engine.support`), runs are resumed from the clean run and computed together
+(`emolib.engine.layerwise`); otherwise each goes through the whole model under hooks
+(`emolib.engine.hooked`). While a model carries hooks, forwards or weights of others, a run goes
+through the whole model as it then is, and nothing that it says is kept, or taken from what was
+kept: it belongs to the moment in which it was asked for.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emolib.engine import hooked
+from emolib.engine.batching import Companions, Request, Shelf
+from emolib.engine.decoding import Continuations
+from emolib.engine.gradients import Objective, Points
+from emolib.engine.hooked import Hooked
+from emolib.engine.layerwise import Layerwise
+from emolib.engine.support import can_be_layerwise
+from emolib.errors import InputError
+from emolib.inputs.prompts import Position, Side
+from emolib.inputs.units import UnitSet
+from emolib.interventions import Activations, Intervention
+from emolib.models.encoding import Batch, Prompts
+from emolib.models.language_model import LanguageModel
+from emolib.models.snapshot import Change
+
+STRONGEST, SAMPLE = 10, 5
+"""Runs of a sweep in half precision that are computed again in full: the strongest, and others."""
+
+
+class Reduced(Protocol):
+    """What is kept of a run's logits.
+
+    Attributes:
+        dtype: The type that it was computed in.
+    """
+
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+
+    @property
+    def effect(self) -> NDArray[np.float64]:
+        """The values per prompt by which runs are told to be strong."""
+
+    def moved(self, old: Self, new: Self) -> Self:
+        """Return these moved by as much as `new` is from `old`, in the type of `new`."""
+
+
+Score = TypeVar("Score", bound=Reduced)
+
+
+class Path(Protocol):
+    """A way through a model. `emolib.engine.layerwise` and `emolib.engine.hooked` are the two."""
+
+    def logits(
+        self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield (number of the run, logits ``[draws, n_prompts, vocab]``), in any order."""
+
+    def texts(
+        self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
+    ) -> Iterator[tuple[int, Continuations]]:
+        """Yield (number of the run, its greedy continuations), in any order."""
+
+    def log_probs(self, side: Side, texts: Sequence[tuple[int, tuple[int, ...]]]) -> list[float]:
+        """Return mean log-probabilities of continuations, (number of the prompt, tokens) each."""
+
+    def activations(self, side: Side) -> Activations:
+        """Return z of every head."""
+
+    def gradients(
+        self, side: Side, position: Position, objective: Objective, points: Points
+    ) -> Iterator[tuple[Batch, list[list[Tensor]]]]:
+        """Yield batches with the gradient at z: per pass, per layer, of the last S columns."""
+
+
+class Runner(Generic[Score]):
+    """Runs one model on the prompts of one study, clean or under interventions.
+
+    Attributes:
+        companions: From heads or units to those of the runs of the same kind that are to come.
+        errors: How far runs in half precision were from the same in full, checked on some.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        prompts: Callable[[Side], Prompts],
+        reduce: Callable[[Tensor, Tensor | None], Score],
+        *,
+        batch_size: int | None,
+        max_new_tokens: int,
+        share: bool = True,
+        half: LanguageModel | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Hold what runs.
+
+        Args:
+            model: The model.
+            prompts: From a side to its prompts.
+            reduce: From a run's logits ``[draws, n, vocab]`` and the clean run's (None where they
+                are not known) to its scores.
+            batch_size: Prompts per batch; None for as many as fit.
+            max_new_tokens: Tokens of a continuation.
+            share: Whether whole runs share what comes before the last token.
+            half: The same model in half precision, for sweeps of many runs.
+            seed: Draws the runs that half precision is checked on.
+        """
+        self._model, self._prompts, self._reduce = model, prompts, reduce
+        self._sizes: dict[str, Any] = {"batch_size": batch_size, "max_new_tokens": max_new_tokens}
+        self._share, self._half, self._seed = share, half, seed
+        self.companions: Companions = lambda targets: [targets]
+        self.errors: list[float] = []
+        self._types: set[str] = set()
+        self._paths: dict[bool, Path] = {}
+        self._clean: dict[tuple[Side, bool], Tensor] = {}
+        self._scores: Shelf[Score] = Shelf()
+        self._texts: Shelf[Continuations] = Shelf()
+        self._log_probs: dict[tuple[Side, int, tuple[int, ...]], float] = {}
+        self._activations: dict[tuple[Side, UnitSet | None], Activations] = {}
+
+    # Whose moment a run belongs to
+
+    @property
+    def under(self) -> tuple[Change, ...]:
+        """What of others the model carries now; empty where it is as it was loaded."""
+        return self._model.changes
+
+    def request(
+        self, interventions: Sequence[Intervention], side: Side, position: Position
+    ) -> Request:
+        """Return a run to be asked for, of the model as it is now."""
+        return Request(tuple(interventions), side, position, self.under)
+
+    def _live(self, request: Request) -> Path | None:
+        """Return the path of a run that belongs to what others have put on the model.
+
+        Returns:
+            None where the run is of the model as it was loaded.
+
+        Raises:
+            InputError: When what it was asked for under is no longer there.
+        """
+        if not request.under:
+            return None
+        if request.under != self.under:
+            raise InputError(
+                f"this run was asked for under {_named(request.under)}, which is no longer on "
+                f"{self._model.name}: read what it says while it is, inside the `with`"
+            )
+        return Hooked(self._model, self._prompts, **self._sizes, share=False)
+
+    def _kept(self, *, half: bool = False) -> Path:
+        """Return the path of the model as it was loaded, chosen at the first run."""
+        if half not in self._paths:
+            model = self._half if half and self._half is not None else self._model
+            prompts = self._prompts("emotion")
+            first = Batch(prompts, range(min(2, len(prompts))), model.pad, model.device)
+            if half or can_be_layerwise(model, first):
+                self._paths[half] = Layerwise(model, self._prompts, **self._sizes)
+            else:
+                self._paths[half] = Hooked(model, self._prompts, **self._sizes, share=self._share)
+        return self._paths[half]
+
+    # What a run says
+
+    def logits(self, request: Request) -> Tensor:
+        """Return a run's logits at the last prompt token, ``[draws, n_prompts, vocab]``."""
+        if live := self._live(request):
+            return _only(live.logits(request.side, [request.interventions], request.position))
+        with self._model.as_loaded.lifted():
+            if not request.interventions:
+                return self._clean_logits(request.side)
+            path = self._kept()
+            return _only(path.logits(request.side, [request.interventions], request.position))
+
+    def scores(self, request: Request) -> Score:
+        """Return what is kept of a run's logits."""
+        if self._live(request):
+            return self._reduce(self.logits(request), None)
+        with self._model.as_loaded.lifted():
+            if not request.interventions:
+                clean = self._clean_logits(request.side)
+                return self._reduce(clean, clean)
+            found = self._scores.get(request, self.companions, self._halved)
+        self._types.add(found.dtype)
+        return found
+
+    def texts(self, request: Request) -> Continuations:
+        """Return a run's greedy continuations."""
+        if live := self._live(request):
+            return _only(live.texts(request.side, [request.interventions], request.position))
+
+        def compute(requests: Sequence[Request]) -> Iterator[tuple[Any, Continuations]]:
+            first, runs = requests[0], [other.interventions for other in requests]
+            for index, found in self._kept().texts(first.side, runs, first.position):
+                yield requests[index].key, found
+
+        with self._model.as_loaded.lifted():
+            return self._texts.get(request, self.companions, compute)
+
+    def log_probs(self, side: Side, ids: Sequence[tuple[int, ...]]) -> list[float]:
+        """Return the mean log-probability, nats per token, of a continuation of each prompt.
+
+        They are those of the model as it was loaded. Most runs change few texts, so each is
+        computed once.
+
+        Raises:
+            ValueError: When a continuation has no token.
+        """
+        texts = list(enumerate(ids))
+        new = [text for text in texts if (side, *text) not in self._log_probs]
+        if new:
+            with self._model.as_loaded.lifted():
+                values = self._kept().log_probs(side, new)
+            for text, value in zip(new, values, strict=True):
+                self._log_probs[(side, *text)] = value
+        return [self._log_probs[(side, *text)] for text in texts]
+
+    def activations(self, side: Side, units: UnitSet | None = None) -> Activations:
+        """Return z of every head, or of some units, on one side's prompts, without interventions.
+
+        Args:
+            side: Whose prompts.
+            units: Of these, their activations come in place of the heads' z.
+        """
+        size = self._sizes["batch_size"]
+        if self.under:
+            return hooked.activations(self._model, self._prompts(side), units, batch_size=size)
+        if (side, units) not in self._activations:
+            self._activations[side, units] = (
+                self._kept().activations(side)
+                if units is None
+                else hooked.activations(self._model, self._prompts(side), units, batch_size=size)
+            )
+        return self._activations[side, units]
+
+    def gradients(
+        self, side: Side, position: Position, objective: Objective, points: Points
+    ) -> Iterator[tuple[Batch, list[list[Tensor]]]]:
+        """Yield batches of prompts with the gradient of a metric at z of every head.
+
+        Args:
+            side: Whose prompts run.
+            position: Where z stands at what `points` says.
+            objective: The metric, from logits at the last token, ``[…, vocab]``.
+            points: From a batch and the number S of its last columns that are differentiated to
+                the z that stands there, pass by pass: None for the clean run's, else per layer
+                ``[B, S, H * d_head]``.
+
+        Yields:
+            (The batch, per pass and layer the gradient, ``[B, S, H * d_head]``.)
+        """
+        path = Hooked(self._model, self._prompts, **self._sizes, share=False)
+        return (path if self.under else self._kept()).gradients(side, position, objective, points)
+
+    @property
+    def precision(self) -> str:
+        """The types of the scores that were read since it was last asked for, with the error."""
+        types, self._types = sorted(self._types), set()
+        error = f" ±{max(self.errors):.2g}" if self.errors else ""
+        return ", ".join(name if name.startswith("float") else name + error for name in types)
+
+    def _clean_logits(self, side: Side, *, half: bool = False) -> Tensor:
+        if (side, half) not in self._clean:
+            self._clean[side, half] = _only(self._kept(half=half).logits(side, [()], "last"))
+        return self._clean[side, half]
+
+    def _computed(
+        self, requests: Sequence[Request], *, half: bool = False
+    ) -> Iterator[tuple[Any, Score]]:
+        first, runs = requests[0], [request.interventions for request in requests]
+        clean = self._clean_logits(first.side, half=half)
+        for index, logits in self._kept(half=half).logits(first.side, runs, first.position):
+            yield requests[index].key, self._reduce(logits, clean)
+
+    def _halved(self, requests: Sequence[Request]) -> Iterator[tuple[Any, Score]]:
+        """Yield scores, of many runs in half precision where there is a model in it.
+
+        The strongest are computed again in full. The clean run is in full precision, and what
+        half precision says is how far a run is from the clean one. Runs drawn at random are
+        computed in both, which is what `errors` holds.
+        """
+        few = len(requests) <= STRONGEST + SAMPLE
+        if self._half is None or few or isinstance(self._kept(), Hooked):
+            yield from self._computed(requests)
+            return
+        side = requests[0].side
+        full, half = (self._clean_logits(side, half=is_half) for is_half in (False, True))
+        base, low = self._reduce(full, full), self._reduce(half, half)
+        found = dict(self._computed(requests, half=True))
+        steps = {key: scores.effect - low.effect for key, scores in found.items()}
+        order = sorted(steps, key=lambda key: -abs(float(np.mean(steps[key]))))
+        drawn = random.Random(self._seed).sample(order[STRONGEST:], SAMPLE)
+        again = {*order[:STRONGEST], *drawn}
+        exact = dict(self._computed([one for one in requests if one.key in again]))
+        for key in drawn:
+            self.errors.append(float(np.abs(exact[key].effect - base.effect - steps[key]).max()))
+        for key, scores in found.items():
+            yield key, exact[key] if key in exact else base.moved(low, scores)
+
+
+Result = TypeVar("Result")
+
+
+def _only(results: Iterator[tuple[int, Result]]) -> Result:
+    [(_, result)] = results
+    return result
+
+
+def _named(changes: Sequence[Change]) -> str:
+    return ", ".join(map(str, changes))
