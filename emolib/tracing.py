@@ -138,7 +138,7 @@ class OwnTrace(_Hooks):
         self.layer, self.stop = layer, stop
         self._ran = False
         target = module if layer is None else get_module(module, layer)
-        edit = None if edit_output is None else _by_name(edit_output)
+        edit = None if edit_output is None else by_name(edit_output)
 
         def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
             self._ran = True
@@ -227,7 +227,7 @@ class OwnTraceDict(_Hooks, OrderedDict[str, OwnTrace]):
             trace.close()
 
 
-def _by_name(function: Callable[..., Any]) -> Callable[..., Any]:
+def by_name(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of ``output, layer, inputs`` that passes on what `function` takes.
 
     Arguments go by name; a required one of another name gets the first that is left, an optional

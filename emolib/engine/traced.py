@@ -26,7 +26,7 @@ from emolib.engine.hooked import split_heads
 from emolib.errors import InputError
 from emolib.models.language_model import LanguageModel
 from emolib.models.snapshot import LABEL
-from emolib.tracing import OwnTrace
+from emolib.tracing import OwnTrace, by_name
 
 KINDS = ("resid", "attn", "z", "mlp", "units")
 _INPUTS = ("z", "units")
@@ -54,12 +54,29 @@ class PlacedTrace(OwnTrace):
         self._kind, self._layer = (match[1], int(match[2])) if match else ("", 0)
         self._rows = 0
         self._edits = edit_output is not None
-        super().__init__(model.hf, self._path(), edit_output=edit_output, **options)
+        edit = None if edit_output is None or not match else self._checked(edit_output)
+        super().__init__(model.hf, self._path(), edit_output=edit or edit_output, **options)
+
+    def _checked(self, edit_output: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the edit with its result checked: places have one shape."""
+        edit = by_name(edit_output)
+
+        def checked(output: Tensor, layer: str, inputs: Any) -> Tensor | None:
+            made = edit(output=output, layer=layer, inputs=inputs)
+            if made is None or (isinstance(made, Tensor) and made.shape == output.shape):
+                return made
+            got = list(made.shape) if isinstance(made, Tensor) else type(made).__name__
+            raise InputError(
+                f"traced({self.place!r}): edit_output must return a tensor of the shape it got, "
+                f"{list(output.shape)}, got {got}"
+            )
+
+        return checked
 
     def _path(self) -> str:
         model, kind, layer = self._model, self._kind, self._layer
         if not kind:
-            if self.place not in dict(model.hf.named_modules()):
+            if not self.place or self.place not in dict(model.hf.named_modules()):
                 raise InputError(
                     f"traced({self.place!r}): {model.name} has no such place; expected "
                     f"{', '.join(f'{known}:LAYER' for known in KINDS)} or the path of a module, "
@@ -85,12 +102,12 @@ class PlacedTrace(OwnTrace):
                 return hook(module, inputs, output)
             # The blocks of some architectures put out a tuple, the stream first.
             first, *rest = output if isinstance(output, tuple) else (output,)
-            made = self._checked(hook(module, inputs, self._shaped(first)), first)
+            made = hook(module, inputs, self._shaped(first)).reshape(first.shape).to(first)
             return (made, *rest) if isinstance(output, tuple) else made
 
         def on_input(module: nn.Module, inputs: Any) -> Any:
             z, *rest = inputs
-            return (self._checked(hook(module, inputs, self._shaped(z)), z), *rest)
+            return (hook(module, inputs, self._shaped(z)).reshape(z.shape).to(z), *rest)
 
         def count(_: nn.Module, inputs: Any, options: dict[str, Any]) -> None:
             stream = inputs[0] if inputs else options["hidden_states"]
@@ -113,16 +130,6 @@ class PlacedTrace(OwnTrace):
         # OPT runs its MLP on all positions in one row.
         return values.view(self._rows, -1, values.shape[-1]) if values.ndim == 2 else values
 
-    def _checked(self, made: Any, values: Tensor) -> Tensor:
-        expected = self._shaped(values).shape
-        if not isinstance(made, Tensor) or made.shape != expected:
-            got = list(made.shape) if isinstance(made, Tensor) else type(made).__name__
-            raise InputError(
-                f"traced({self.place!r}): edit_output must return a tensor of the shape it got, "
-                f"{list(expected)}, got {got}"
-            )
-        return made.reshape(values.shape).to(values)
-
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool | None:
         """Take the trace off.
 
@@ -144,7 +151,7 @@ def traced(
     *,
     retain_output: bool = True,
     retain_input: bool = False,
-    clone: bool = False,
+    clone: bool = True,
     detach: bool = False,
     retain_grad: bool = False,
     edit_output: Callable[..., Any] | None = None,
@@ -165,7 +172,7 @@ def traced(
         place: See the top of this module.
         retain_output: Keep what is there, after the edit, as ``t.output``.
         retain_input: Keep what went into the module, as ``t.input``.
-        clone: Keep copies, safe from later changes in place.
+        clone: Keep copies: some models go on to change what is there in place.
         detach: Keep them cut off from the graph.
         retain_grad: After ``backward()``, ``output.grad`` is there.
         edit_output: Makes what is there anew, as many of ``output, layer, inputs`` as it takes;

@@ -72,7 +72,7 @@ class Snapshot:
         # The tensors too, so that no other can come by the id of one of them.
         self._weights = {name: (w, _edits(w)) for name, w in hf.named_parameters()}
         self._marks = self._marked()
-        self._values = values(hf)
+        self._values: dict[str, tuple[str, ...]] = {}
 
     def _marked(self) -> list[tuple[Any, ...]]:
         """Return all that `changes` looks at, without names: what is compared at every run."""
@@ -135,16 +135,18 @@ class Snapshot:
         for name in self._weights.keys() - found.keys():
             yield Change(f"weights of {name} taken away", 0, lifts=False)
 
+    def note_values(self) -> None:
+        """Note the values of the weights as they are now, for `edited_values`."""
+        self._values = values(self._hf)
+
     def edited_values(self) -> str | None:
-        """Return the name of weights whose values are others than they were, None where none are.
+        """Return the name of weights whose values are others than were noted, None where none are.
 
         What is compared are sums over one row and one column of every matrix: an edit of a
         head, of a unit or of a whole matrix changes them.
         """
-        for name, now in values(self._hf).items():
-            if now != self._values.get(name):
-                return name
-        return None
+        now = values(self._hf)
+        return next((name for name, known in self._values.items() if now.get(name) != known), None)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:

@@ -1,0 +1,155 @@
+"""What a model carries that it did not when it was loaded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import CONFIGS, build, tiny_model
+from torch import nn
+
+from emolib.errors import InputError
+from emolib.models.snapshot import Snapshot
+from emolib.tracing import OwnTrace
+
+
+@pytest.fixture
+def model():
+    return build("gpt2", CONFIGS["gpt2"], torch.float32)
+
+
+def told(model):
+    return [str(change) for change in model.changes]
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_model_as_loaded_has_no_changes_before_or_after_it_ran(kind):
+    model = tiny_model(kind)
+    assert model.changes == ()
+    with torch.no_grad():
+        model.hf(input_ids=torch.tensor([[1, 2, 3]]))
+    assert model.changes == ()
+
+
+def test_a_trace_is_told_by_its_place_and_gone_with_its_context(model):
+    with OwnTrace(model.hf, "transformer.h.1.mlp"):
+        assert told(model) == ["forward hook on transformer.h.1.mlp"]
+    assert told(model) == []
+
+
+def test_every_kind_of_hook_is_told(model):
+    block = model.hf.transformer.h[0]
+    handles = [
+        block.register_forward_hook(lambda *_: None),
+        block.register_forward_pre_hook(lambda *_: None),
+        block.register_full_backward_hook(lambda *_: None),
+        block.register_full_backward_pre_hook(lambda *_: None),
+        nn.modules.module.register_module_forward_hook(lambda *_: None),
+    ]
+    try:
+        assert sorted(told(model)) == [
+            "backward hook on transformer.h.0",
+            "backward pre-hook on transformer.h.0",
+            "forward hook on every module",
+            "forward hook on transformer.h.0",
+            "forward pre-hook on transformer.h.0",
+        ]
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert told(model) == []
+
+
+def test_what_transformers_leaves_behind_to_record_outputs_is_no_change():
+    model = build("llama", CONFIGS["llama"], torch.float32)
+    model.hf(input_ids=torch.tensor([[1, 2, 3]]), output_attentions=True)
+    assert model.changes == ()
+
+
+def test_a_forward_of_one_s_own_is_told(model, monkeypatch):
+    mlp = model.hf.transformer.h[1].mlp
+    with monkeypatch.context() as patched:
+        patched.setattr(mlp, "forward", lambda x: x)
+        assert told(model) == ["forward of transformer.h.1.mlp replaced"]
+    # monkeypatch puts the class's forward back as one of the module's own, which does the same.
+    mlp.__dict__.pop("forward", None)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(mlp), "forward", lambda self, x: x)
+        assert told(model) == ["forward of every GPT2MLP replaced"]
+    assert told(model) == []
+
+
+def test_weights_edited_in_place_are_told(model):
+    with torch.no_grad():
+        model.hf.transformer.h[0].attn.c_proj.weight[:8] = 0
+    assert told(model) == ["weights of transformer.h.0.attn.c_proj.weight edited in place"]
+
+
+def test_weights_and_modules_that_are_exchanged_are_told(model):
+    norm = model.hf.transformer.ln_f
+    norm.weight = nn.Parameter(norm.weight.clone())
+    assert told(model) == ["weights of transformer.ln_f.weight replaced"]
+    model.hf.transformer.h[0].mlp = nn.Identity()
+    assert "another module than was loaded at transformer.h.0.mlp" in told(model)
+
+
+def test_training_mode_is_told(model):
+    model.hf.train()
+    assert told(model) == ["training mode"]
+
+
+def test_what_a_model_is_loaded_with_is_its_own():
+    """As accelerate does it: forwards of modules that move tensors between devices."""
+    hf = build("gpt2", CONFIGS["gpt2"], torch.float32).hf
+    old = hf.transformer.h[0].forward
+    hf.transformer.h[0].forward = lambda *args, **options: old(*args, **options)
+    handle = hf.transformer.register_forward_hook(lambda *_: None)
+    assert Snapshot(hf).changes() == ()
+    snapshot = Snapshot(hf)
+    handle.remove()
+    with OwnTrace(hf, "transformer.h.1"):
+        assert [str(change) for change in snapshot.changes()] == ["forward hook on transformer.h.1"]
+
+
+def test_an_edit_through_data_is_found_by_its_values(model):
+    """Torch does not count such edits."""
+    snapshot = model.as_loaded
+    snapshot.note_values()
+    assert snapshot.edited_values() is None
+    model.hf.transformer.h[1].attn.c_attn.weight.data[:, 40:48] *= 0
+    assert model.changes == ()
+    assert snapshot.edited_values() == "transformer.h.1.attn.c_attn.weight"
+
+
+def test_hooks_and_forwards_are_lifted_and_put_back_as_they_were(model):
+    seen = []
+    block = model.hf.transformer.h[0]
+    first = block.register_forward_hook(lambda *_: seen.append("first"))
+    block.register_forward_hook(lambda *_: seen.append("second"))
+    block.mlp.forward = lambda x: 0 * x
+    ids, before = torch.tensor([[1, 2, 3]]), model.changes
+    assert len(before) == 3
+    with torch.no_grad():
+        with model.as_loaded.lifted():
+            assert model.changes == ()
+            clean = model.hf(input_ids=ids).logits
+        assert seen == [] and model.changes == before
+        assert (model.hf(input_ids=ids).logits != clean).any()
+    assert seen == ["first", "second"]
+    first.remove()
+    assert len(model.changes) == 2
+
+
+def test_they_are_put_back_after_an_error_too(model):
+    with OwnTrace(model.hf, "transformer.h.1") as trace:
+        with pytest.raises(ZeroDivisionError), model.as_loaded.lifted():
+            raise ZeroDivisionError
+        assert told(model) == ["forward hook on transformer.h.1"]
+        model.hf(input_ids=torch.tensor([[1, 2]]))
+    assert trace.output.shape[:2] == (1, 2)
+
+
+def test_what_cannot_be_lifted_is_refused_by_name(model):
+    with torch.no_grad():
+        model.hf.lm_head.weight.mul_(2)
+    with pytest.raises(InputError, match=r"made: weights of .*weight edited in place; read"):
+        model.as_loaded.lifted().__enter__()
