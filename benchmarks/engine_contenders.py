@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,11 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emolib.engine import decoding, sweeps
-from emolib.engine.clean_runs import Cleans
-from emolib.engine.gradients import gradients
-from emolib.engine.layers import Blocks
+from emolib.engine.layerwise import Layerwise
 from emolib.inputs.heads import Head
+from emolib.inputs.prompts import Side
 from emolib.interventions import zero
 from emolib.models.encoding import Prompts
 from emolib.models.language_model import LanguageModel
@@ -63,35 +61,39 @@ class Emolib:
         """Hold what to run."""
         self._world, self._prompts = world, world.prompts
 
+    def _layers(self, prompts: Callable[[Side], Prompts], new: int = 1) -> Layerwise:
+        return Layerwise(self._world.model, prompts, batch_size=None, max_new_tokens=new)
+
     def sweep(self, heads: Sequence[Head]) -> Iterator[tuple[Head, Tensor]]:
         """Yield each head with the last logits where its z is 0 at all positions."""
         runs = [(zero(head),) for head in heads]
-        for index, logits in sweeps.sweep(self._world.model, self._prompts, runs, position="all"):
+        layers = self._layers(lambda side: self._prompts)
+        for index, logits in layers.logits("emotion", runs, "all"):
             yield heads[index], logits[0]
 
     def generate(self, heads: Sequence[Head | None], new: int) -> list[list[list[int]]]:
         """Return per head, None for the clean run, the tokens that each prompt goes on with."""
         runs = [() if head is None else (zero(head),) for head in heads]
-        found = dict(
-            decoding.generate(
-                self._world.model, self._prompts, runs, max_new_tokens=new, position="all"
-            )
-        )
+        layers = self._layers(lambda side: self._prompts, new)
+        found = dict(layers.texts("emotion", runs, "all"))
         return [[list(row) for row in found[i].ids] for i in range(len(runs))]
 
     def attribution(self) -> None:
         """Take z of two clean runs and the gradient at one, for all heads at all positions."""
-        model, (up, down) = self._world.model, self._world.ids[0, :2].tolist()
-        targets = torch.tensor([up]), torch.tensor([down])
+        up, down = self._world.ids[0, :2].tolist()
         half = len(self._prompts) // 2
-        blocks, cleans = Blocks(model), []
-        for rows in (slice(half), slice(half, None)):
-            some = Prompts(self._prompts.texts[rows], self._prompts.ids[rows])
-            cleans += Cleans(blocks, some, None).of((), "all", more=True)
-        for clean in cleans:
-            for layer in range(model.n_layers):
-                clean.state(layer, clean.batch.width)
-        gradients(blocks, cleans[0], "all", targets, [None])
+
+        def prompts(side: Side) -> Prompts:
+            rows = slice(half) if side == "emotion" else slice(half, None)
+            return Prompts(self._prompts.texts[rows], self._prompts.ids[rows])
+
+        layers = self._layers(prompts)
+        z = [layers.activations(side) for side in ("emotion", "neutral")]
+        assert len(z) == 2
+        difference = layers.gradients(
+            "emotion", "all", lambda logits: logits[..., up] - logits[..., down], lambda *_: [None]
+        )
+        assert len(list(difference)) == 1
 
 
 class Transformers:
