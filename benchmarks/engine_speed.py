@@ -32,7 +32,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from emolib.engine import kernels
-from emolib.engine.costs import Shape, shape_of
+from emolib.engine.shapes import Shape, shape_of
 from emolib.inputs.heads import Head, all_heads
 from emolib.models.language_model import LanguageModel, in_half
 

@@ -18,7 +18,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from emolib.engine.clean_runs import CleanRuns
-from emolib.engine.layers import LayerwiseModel
+from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.inputs.emotions import Emotion
 from emolib.inputs.heads import all_heads
 from emolib.inputs.profiles import Profile

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from emolib.engine.batch_sizes import KEPT, batches_of, columns_of
 from emolib.engine.edits import Branch, is_tokenwise
-from emolib.engine.layers import KeysValues, LayerInputs, LayerwiseModel, Stem
+from emolib.engine.layers import KeysValues, LayerInputs
+from emolib.engine.layerwise_model import LayerwiseModel, Stem
 from emolib.inputs.prompts import Position
 from emolib.models.encoding import Batch, Prompts
 

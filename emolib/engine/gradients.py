@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emolib.engine.batch_sizes import columns_of, passes_at_once
 from emolib.engine.clean_runs import CleanRun
-from emolib.engine.layers import LayerwiseModel
+from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.inputs.prompts import Position
 from emolib.models.encoding import Batch
 

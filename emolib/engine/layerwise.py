@@ -12,7 +12,7 @@ from emolib.engine.clean_runs import CleanRuns
 from emolib.engine.decoding import Continuations, generate, log_probs
 from emolib.engine.gradients import Objective, Points, gradients
 from emolib.engine.hooked import split_heads
-from emolib.engine.layers import LayerwiseModel
+from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.engine.sweeps import sweep
 from emolib.inputs.prompts import Position, Side
 from emolib.interventions import Activations, Intervention

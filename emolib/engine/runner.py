@@ -3,7 +3,7 @@
 Which path a run takes is decided here and nowhere else. Where a model's layers can be taken apart
 (`emolib.engine.support`), runs are resumed from the clean run and computed together
 (`emolib.engine.layerwise`); otherwise each goes through the whole model under hooks
-(`emolib.engine.hooked`). While a model carries hooks, forwards or weights of others, a run goes
+(`emolib.engine.whole`). While a model carries hooks, forwards or weights of others, a run goes
 through the whole model as it then is, and nothing that it says is kept, or taken from what was
 kept: it belongs to the moment in which it was asked for.
 """
@@ -22,9 +22,9 @@ from emolib.engine import hooked
 from emolib.engine.batching import Companions, Request, Shelf
 from emolib.engine.decoding import Continuations
 from emolib.engine.gradients import Objective, Points
-from emolib.engine.hooked import Hooked
 from emolib.engine.layerwise import Layerwise
 from emolib.engine.support import can_be_layerwise
+from emolib.engine.whole import Whole
 from emolib.errors import InputError
 from emolib.inputs.prompts import Position, Side
 from emolib.inputs.units import UnitSet
@@ -59,7 +59,7 @@ Score = TypeVar("Score", bound=Reduced)
 
 
 class Path(Protocol):
-    """A way through a model. `emolib.engine.layerwise` and `emolib.engine.hooked` are the two."""
+    """A way through a model. `emolib.engine.layerwise` and `emolib.engine.whole` are the two."""
 
     def logits(
         self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
@@ -158,7 +158,7 @@ class Runner(Generic[Score]):
                 f"this run was asked for under {_named(request.under)}, which is no longer on "
                 f"{self._model.name}: read what it says while it is, inside the `with`"
             )
-        return Hooked(self._model, self._prompts, **self._sizes, share=False)
+        return Whole(self._model, self._prompts, **self._sizes, share=False)
 
     def _kept(self, *, half: bool = False) -> Path:
         """Return the path of the model as it was loaded, chosen at the first run."""
@@ -169,7 +169,7 @@ class Runner(Generic[Score]):
             if half or can_be_layerwise(model, first):
                 self._paths[half] = Layerwise(model, self._prompts, **self._sizes)
             else:
-                self._paths[half] = Hooked(model, self._prompts, **self._sizes, share=self._share)
+                self._paths[half] = Whole(model, self._prompts, **self._sizes, share=self._share)
         return self._paths[half]
 
     # What a run says
@@ -261,7 +261,7 @@ class Runner(Generic[Score]):
         Yields:
             (The batch, per pass and layer the gradient, ``[B, S, H * d_head]``.)
         """
-        path = Hooked(self._model, self._prompts, **self._sizes, share=False)
+        path = Whole(self._model, self._prompts, **self._sizes, share=False)
         return (path if self.under else self._kept()).gradients(side, position, objective, points)
 
     @property
@@ -292,7 +292,7 @@ class Runner(Generic[Score]):
         computed in both, which is what `errors` holds.
         """
         few = len(requests) <= STRONGEST + SAMPLE
-        if self._half is None or few or isinstance(self._kept(), Hooked):
+        if self._half is None or few or isinstance(self._kept(), Whole):
             yield from self._computed(requests)
             return
         side = requests[0].side

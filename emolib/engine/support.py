@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from emolib.engine.forwards import run_columns
-from emolib.engine.layers import LayerwiseModel
+from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.models.architectures import BLOCKS
 from emolib.models.encoding import Batch
 from emolib.models.language_model import LanguageModel

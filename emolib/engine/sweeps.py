@@ -17,7 +17,7 @@ from torch import Tensor
 from emolib.engine.batch_sizes import BatchSize, columns_of
 from emolib.engine.clean_runs import CleanRun, CleanRuns, KVCache
 from emolib.engine.edits import Branch, LayerEdits, branches, edits_of
-from emolib.engine.layers import LayerwiseModel
+from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.inputs.prompts import Position
 from emolib.interventions import Intervention
 

@@ -7,7 +7,7 @@ import torch
 from tiny import CONFIGS, study_of
 
 from emolib.engine import batch_sizes
-from emolib.engine.hooked import Hooked
+from emolib.engine.whole import Whole
 from emolib.methods.attribution import MIDPOINTS, _moved_by
 from emolib.tracing import hook_count
 
@@ -17,7 +17,7 @@ SHARES = [None, *MIDPOINTS]
 def whole(kind, **fields):
     """Give a study whose runs go through the whole model."""
     study = study_of(kind, **fields)
-    study.runner._paths[False] = Hooked(
+    study.runner._paths[False] = Whole(
         study.model, study.prompts, batch_size=None, max_new_tokens=4, share=False
     )
     return study

@@ -9,9 +9,9 @@ import torch
 from tiny import CONFIGS, D_MODEL, HEADS, build, profile, study_of, text, tiny_emotion, tiny_model
 from torch import nn
 
-from emolib.engine import layers, runner
-from emolib.engine.layers import LayerwiseModel
+from emolib.engine import runner
 from emolib.engine.layerwise import Layerwise
+from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.engine.support import disagreement, why_not
 from emolib.interventions import zero
 from emolib.methods.study import Study
@@ -147,7 +147,7 @@ def test_a_trace_of_ones_own_sees_the_model_run():
 def test_a_row_that_is_wrong_is_noticed_and_not_used(monkeypatch):
     right = study_of("gpt2").run(zero(HEADS[0])).logit_diff
     wrong = dataclasses.replace(BLOCKS["gpt2"], scale=None)
-    monkeypatch.setitem(layers.BLOCKS, "gpt2", wrong)
+    monkeypatch.setitem(BLOCKS, "gpt2", wrong)
     study = Study(tiny_model("gpt2", torch.float64), tiny_emotion(), profile())
     with pytest.warns(UserWarning, match="every run goes through the whole model"):
         assert not isinstance(study.runner._kept(), Layerwise)

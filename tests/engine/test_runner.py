@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny import CONFIGS, HEADS, build, profile, study_of, tiny_emotion
 
-from emolib.engine.hooked import Hooked
 from emolib.engine.layerwise import Layerwise
+from emolib.engine.whole import Whole
 from emolib.errors import InputError
 from emolib.interventions import mean, zero
 from emolib.methods.attribution import attribution_scores
@@ -231,7 +231,7 @@ def test_the_path_is_chosen_once(study, monkeypatch):
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_both_paths_say_the_same(kind):
     study, whole = study_of(kind), study_of(kind)
-    whole.runner._paths[False] = Hooked(
+    whole.runner._paths[False] = Whole(
         whole.model, whole.prompts, batch_size=None, max_new_tokens=4, share=True
     )
     for head in (HEADS[0], HEADS[5]):
@@ -246,7 +246,7 @@ def test_both_paths_say_the_same(kind):
 
 
 def test_log_probs_of_some_texts_alone_are_those_of_all(study):
-    whole = Hooked(study.model, study.prompts, batch_size=None, max_new_tokens=4, share=True)
+    whole = Whole(study.model, study.prompts, batch_size=None, max_new_tokens=4, share=True)
     layers = Layerwise(study.model, study.prompts, batch_size=2, max_new_tokens=4)
     texts = [(4, (5, 6)), (1, (7,)), (4, (8, 9, 3)), (0, (5, 6))]
     assert whole.log_probs("emotion", texts) == near(layers.log_probs("emotion", texts))

@@ -1,0 +1,168 @@
+"""A model taken apart: a stem, layers and an unembedding.
+
+transformers computes what stands before the layers (embeddings, masks, positions); the layers are
+those of `emolib.engine.layers`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emolib.engine import kernels
+from emolib.engine.forwards import run_columns
+from emolib.engine.layers import Layer, LayerInputs, normed
+from emolib.engine.shapes import shape_of
+from emolib.models.architectures import BLOCKS
+from emolib.models.language_model import LanguageModel
+from emolib.tracing import StopForward
+
+
+@dataclass(frozen=True)
+class Stem:
+    """What transformers made of tokens before the first layer.
+
+    Attributes:
+        hidden: The residual stream, ``[B, W, d_model]``.
+        inputs: Per layer what it is given beside that.
+    """
+
+    hidden: Tensor
+    inputs: tuple[LayerInputs, ...]
+
+
+class LayerwiseModel:
+    """A model as a stem, layers and an unembedding.
+
+    Attributes:
+        model: The model.
+        layers: Its layers.
+        shape: Its sizes.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        """Take the model apart.
+
+        Raises:
+            KeyError: When the architecture has no row in `BLOCKS`.
+        """
+        self.model = model
+        row = BLOCKS[model.arch.model_type]
+        self.layers = [Layer(model, index, row) for index in range(model.n_layers)]
+        self._final_norm = model.module(model.arch.final_norm)
+        self._cap: float | None = getattr(model.hf.config, "final_logit_softcapping", None)
+        vocab = int(model.hf.get_output_embeddings().weight.shape[0])
+        dtype = str(model.hf.dtype).removeprefix("torch.")
+        self.shape = replace(shape_of(model.hf.config, model.n_units, dtype), vocab=vocab)
+
+    def stem(self, ids: Tensor, mask: Tensor, position_ids: Tensor) -> Stem:
+        """Return what the layers are given of tokens.
+
+        Args:
+            ids: Token ids, ``[B, W]``.
+            mask: 1 at tokens and 0 at padding, ``[B, W]``.
+            position_ids: Positions, ``[B, W]``.
+        """
+        seen: list[dict[str, Any]] = []
+        with _bypassed([layer.root for layer in self.layers], seen):
+            run_columns(self.model, ids, mask, position_ids)
+        hidden: Tensor = seen[0]["hidden_states"]
+        plain = _is_plain(mask)
+        inputs = tuple(
+            self._inputs(layer, given, plain, position_ids)
+            for layer, given in zip(self.layers, seen, strict=True)
+        )
+        return Stem(hidden, inputs)
+
+    def _inputs(
+        self, layer: Layer, given: dict[str, Any], plain: bool, position_ids: Tensor
+    ) -> LayerInputs:
+        attention, kind = layer.attention, self.model.arch.model_type
+        bias: Tensor | None = given["attention_mask"]
+        if (alibi := given.get("alibi")) is not None:
+            assert bias is not None
+            # Falcon's is scaled with the scores, Bloom's is not.
+            factor = layer.scale if kind == "falcon" else 1.0
+            bias = bias + factor * alibi.view(len(position_ids), self.model.n_heads, 1, -1)
+        elif kind == "gpt_neo":
+            assert bias is not None
+            width = bias.shape[-1]
+            allowed = attention.bias[:, :, :width, :width]
+            # Added as there: padding looks at the padding before it, and at nothing after.
+            bias = bias + torch.zeros_like(bias[:1]).masked_fill(
+                ~allowed, torch.finfo(bias.dtype).min
+            )
+        # Falcon with alibi is given both, and uses alibi.
+        rotary = given.get("position_embeddings") if alibi is None else None
+        if kind == "gptj":
+            table = attention.embed_positions.to(position_ids.device)[position_ids]
+            sin, cos = table.to(self.model.hf.dtype).chunk(2, dim=-1)
+            rotary = cos, sin
+        if plain and bias is not None and _is_causal(bias):
+            bias = None
+        return LayerInputs(bias, rotary)
+
+    def embed(self, ids: Tensor, position_ids: Tensor) -> Tensor:
+        """Return the residual stream of single tokens before the first layer, ``[n, d_model]``."""
+        seen: list[dict[str, Any]] = []
+        with _bypassed([self.layers[0].root], seen):
+            run_columns(
+                self.model, ids[:, None], torch.ones_like(ids[:, None]), position_ids[:, None]
+            )
+        hidden: Tensor = seen[0]["hidden_states"]
+        return hidden[:, 0]
+
+    def logits(self, resid: Tensor) -> Tensor:
+        """Return the logits of a residual stream after the last layer, ``[…, vocab]``."""
+        unembed: Any = self.model.hf.get_output_embeddings()
+        logits = kernels.linear(normed(self._final_norm, resid), unembed.weight, unembed.bias)
+        return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
+
+
+def _is_plain(mask: Tensor) -> bool:
+    return bool(mask.all())
+
+
+def _is_causal(bias: Tensor) -> bool:
+    """Tell whether a mask lets every token look at all before it and at nothing else."""
+    if bias.shape[1] > 1:
+        return False
+    allowed = bias[0, 0] >= 0
+    return bool((allowed == torch.ones_like(allowed).tril()).all()) and bool(
+        (bias == bias[:1]).all()
+    )
+
+
+@contextmanager
+def _bypassed(layers: list[nn.Module], seen: list[dict[str, Any]]) -> Iterator[None]:
+    """Let layers note what they are given in place of running; the last one ends the forward."""
+
+    def stub(layer: nn.Module, last: bool) -> Callable[..., Any]:
+        signature = inspect.signature(type(layer).forward)
+
+        def note(*args: Any, **options: Any) -> Any:
+            seen.append(dict(signature.bind(layer, *args, **options).arguments))
+            seen[-1] |= seen[-1].pop("kwargs", {})
+            if last:
+                raise StopForward
+            # Both those who take the first of several and those who pass on all find a value.
+            return seen[0]["hidden_states"], None
+
+        return note
+
+    for layer in layers:
+        layer.__dict__["forward"] = stub(layer, layer is layers[-1])
+    try:
+        with torch.no_grad():
+            yield
+    except StopForward:
+        pass
+    finally:
+        for layer in layers:
+            del layer.__dict__["forward"]
