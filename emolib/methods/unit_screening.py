@@ -22,8 +22,8 @@ from emolib.methods.unit_scores import UnitRanking, UnitScores, activity, matche
 from emolib.stats.summary import two_halves, unreliable
 
 LISTED, CONFIRMED = 50, 20
-Kind = Literal["zero", "mean"]
-KINDS: tuple[Kind, ...] = ("zero", "mean")
+UnitAblation = Literal["zero", "mean"]
+KINDS: tuple[UnitAblation, ...] = ("zero", "mean")
 Entry = dict[str, Any]
 """A row as `record` takes it: numbers, None, texts, vectors ``[n_pairs]``."""
 
@@ -73,12 +73,12 @@ def screen_units(study: Study) -> UnitScreening:
     others = [unit for fold in folds for unit in (*fold.top, *fold.random)]
     reference = study.reference_of(UnitSet(tuple({*top, *others})))
 
-    def effect(kind: Kind, units: Unit | UnitSet) -> Vector:
+    def effect(kind: UnitAblation, units: Unit | UnitSet) -> Vector:
         ablated = study.run(zero(units) if kind == "zero" else mean(units, reference))
         return ablated.logit_diff - study.run().logit_diff
 
     alone = {unit: {kind: effect(kind, unit) for kind in KINDS} for unit in top}
-    joint: dict[Kind, dict[str, Vector]] = {}
+    joint: dict[UnitAblation, dict[str, Vector]] = {}
     for kind in KINDS if folds else ():
         joint[kind] = {name: np.zeros(len(study.pairs)) for name in ("top", "random")}
         for fold in folds:
@@ -108,7 +108,7 @@ def _folds(study: Study, scores: UnitScores) -> Iterator[HeldOut]:
 def _top(
     scores: UnitScores,
     ranking: UnitRanking,
-    alone: Mapping[Unit, Mapping[Kind, Vector]],
+    alone: Mapping[Unit, Mapping[UnitAblation, Vector]],
     folds: Sequence[HeldOut],
 ) -> Iterator[Entry]:
     """Yield the scores of the strongest units, one row each.
@@ -163,7 +163,7 @@ def _layers(scores: UnitScores, ranking: UnitRanking) -> Iterator[Entry]:
 
 
 def _confirmation(
-    joint: Mapping[Kind, Mapping[str, Vector]], folds: Sequence[HeldOut]
+    joint: Mapping[UnitAblation, Mapping[str, Vector]], folds: Sequence[HeldOut]
 ) -> Iterator[Entry]:
     """Yield a row per kind of ablation: the top units beside random ones, on held-out pairs.
 

@@ -34,7 +34,7 @@ from typing import Any, Literal
 
 from emolib.files import data_root
 
-Kind = Literal["help", "wrong", "slip", "plain"]
+SceneKind = Literal["help", "wrong", "slip", "plain"]
 MOODS = ("gratitude", "anger", "apology", "neutral")
 EMOTIONS = MOODS[:3]
 _HELD_OUT = 5
@@ -82,7 +82,7 @@ class Act:
         thing: The other person's thing that it is done to; none for a whole phrase.
     """
 
-    kind: Kind
+    kind: SceneKind
     verb: str
     thing: str | None = None
 
@@ -123,7 +123,7 @@ def is_held_out(frame: str, act: Act) -> bool:
 
 
 @cache
-def acts(kind: Kind) -> tuple[Act, ...]:
+def acts(kind: SceneKind) -> tuple[Act, ...]:
     """Return all acts of a kind: verbs on things, then whole phrases."""
     data = tables()
     on_things = [
@@ -135,7 +135,7 @@ def acts(kind: Kind) -> tuple[Act, ...]:
     return (*on_things, *(Act(kind, phrase) for phrase in data["phrases"][kind]))
 
 
-def _act(rng: random.Random, kind: Kind, frame: str, held_out: bool) -> Act:
+def _act(rng: random.Random, kind: SceneKind, frame: str, held_out: bool) -> Act:
     """Draw an act, a whole phrase as often as not, on the asked side of the split."""
     whole = rng.random() < 0.5
     options = [act for act in acts(kind) if (act.thing is None) == whole]
@@ -192,7 +192,7 @@ def _fill(text: str, words: Mapping[str, str]) -> str:
 class _Plot:
     """What decides the mood: the act, whom the end is about, and a twist that undoes a harm."""
 
-    kind: Kind
+    kind: SceneKind
     about_agent: bool
     twist: Literal["nearly", "pardon"] | None = None
 

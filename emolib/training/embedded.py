@@ -13,7 +13,7 @@ _WIDTH, _INNER = 96, 256
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How a model is trained.
 
     Attributes:
@@ -52,7 +52,7 @@ class Design:
     model_type: str
     config: dict[str, Any]
     projection: str
-    recipe: Recipe = Recipe()
+    recipe: TrainingRecipe = TrainingRecipe()
 
     def build(self, vocabulary: int) -> Any:
         """Return the model, untrained, with weights from torch's global generator.
@@ -91,7 +91,7 @@ DESIGNS = {
             "use_parallel_residual": True,
         },
         "gpt_neox.layers.{}.attention.dense",
-        Recipe(head_penalty=0.003),
+        TrainingRecipe(head_penalty=0.003),
     ),
     "tiny-neo": Design(
         "gpt_neo",

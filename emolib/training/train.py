@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerFast
 
 from emolib.files import data_root
 from emolib.training.corpus import scenes
-from emolib.training.embedded import CONTEXT, DESIGNS, HEADS, LAYERS, Design, Recipe
+from emolib.training.embedded import CONTEXT, DESIGNS, HEADS, LAYERS, Design, TrainingRecipe
 from emolib.training.model_cards import card, figures_table, measure
 
 END = "<|endoftext|>"
@@ -55,7 +55,7 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _batches(
-    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: int
+    tokenizer: PreTrainedTokenizerFast, recipe: TrainingRecipe, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield fresh scenes as (ids, weights), both ``[batch, seq]``, padded on the right.
 
@@ -103,7 +103,7 @@ def _head_norms(model: Any, design: Design) -> Tensor:
     return torch.stack(norms)
 
 
-def _schedule(recipe: Recipe, step: int) -> float:
+def _schedule(recipe: TrainingRecipe, step: int) -> float:
     """Return the learning rate of a step, from 0."""
     warm = min(1.0, (step + 1) / recipe.warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
@@ -113,7 +113,7 @@ def _schedule(recipe: Recipe, step: int) -> float:
 def train(
     name: str,
     seed: int = 0,
-    recipe: Recipe | None = None,
+    recipe: TrainingRecipe | None = None,
     tokenizer: PreTrainedTokenizerFast | None = None,
     report: Callable[[dict[str, float]], None] = lambda line: None,
 ) -> tuple[Any, PreTrainedTokenizerFast, list[dict[str, float]]]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from emolib.training import corpus
 from emolib.training.corpus import MOODS, acts, draw_scene, is_held_out, scenes, tables
 
-KINDS = get_args(corpus.Kind)
+KINDS = get_args(corpus.SceneKind)
 seeds = st.integers(0, 2**32)
 
 

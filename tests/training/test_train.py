@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emolib.training import train
-from emolib.training.embedded import DESIGNS, Recipe
+from emolib.training.embedded import DESIGNS, TrainingRecipe
 from emolib.training.model_cards import Figures
 
 MODELS = Path(__file__).parents[2] / "data/models"
-SHORT = Recipe(steps=6, batch=4, warmup=2)
+SHORT = TrainingRecipe(steps=6, batch=4, warmup=2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,7 +43,7 @@ def test_the_tokenizer_is_trained_again_the_same(tokenizer):
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_a_few_steps_reduce_the_loss(name, tokenizer):
-    recipe = Recipe(steps=40, batch=6, warmup=2)
+    recipe = TrainingRecipe(steps=40, batch=6, warmup=2)
     losses: list[float] = []
     _, _, log = train.train(name, 1, recipe, tokenizer, lambda line: losses.append(line["loss"]))
     assert log[0]["step"] == 0 and log[-1]["step"] == 39
@@ -73,7 +73,7 @@ def test_the_loss_is_a_weighted_mean_of_the_next_token_s(tokenizer):
 
 
 def test_scenes_are_weighted_by_prompt_feeling_and_ending(tokenizer):
-    recipe = Recipe(batch=4)
+    recipe = TrainingRecipe(batch=4)
     ids, weights = next(train._batches(tokenizer, recipe, 3))
     for row, kept in zip(ids, weights, strict=True):
         length = int((kept > 0).sum())
@@ -98,7 +98,7 @@ def test_head_norms_are_those_of_the_slices_of_the_projection(name):
 
 @given(st.integers(0, 1499))
 def test_learning_rate_stays_between_nothing_and_its_peak(step):
-    recipe = Recipe(steps=1500)
+    recipe = TrainingRecipe(steps=1500)
     assert 0 < train._schedule(recipe, step) <= recipe.lr
 
 
