@@ -19,7 +19,6 @@ from emolib.engine import kernels
 from emolib.engine.forwards import run_columns
 from emolib.engine.layers import Layer, LayerInputs, normed
 from emolib.engine.shapes import shape_of
-from emolib.models.architectures import BLOCKS
 from emolib.models.language_model import LanguageModel
 from emolib.tracing import StopForward
 
@@ -50,10 +49,12 @@ class LayerwiseModel:
         """Take the model apart.
 
         Raises:
-            KeyError: When the architecture has no row in `BLOCKS`.
+            ValueError: When its row does not say how layers are put together.
         """
         self.model = model
-        row = BLOCKS[model.arch.model_type]
+        row = model.arch.block
+        if row is None:
+            raise ValueError(f"{model.arch.model_type}: its layers cannot be taken apart")
         self.layers = [Layer(model, index, row) for index in range(model.n_layers)]
         self._final_norm = model.module(model.arch.final_norm)
         self._cap: float | None = getattr(model.hf.config, "final_logit_softcapping", None)

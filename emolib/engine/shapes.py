@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from emolib.models.architectures import BLOCKS
+from emolib.models.architectures import architecture
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def shape_of(config: Any, n_units: int, dtype: str) -> Shape:
     if config.model_type == "falcon":
         of_old = 1 if config.multi_query else heads
         keys = config.num_kv_heads if config.new_decoder_architecture else of_old
+    block = architecture(config.model_type).block
     return Shape(
         n_layers=config.num_hidden_layers,
         n_heads=heads,
@@ -113,7 +114,7 @@ def shape_of(config: Any, n_units: int, dtype: str) -> Shape:
         d_head=width,
         d_model=config.hidden_size,
         n_units=n_units,
-        maps=3 if BLOCKS[config.model_type].gated else 2,
+        maps=3 if block is not None and block.gated else 2,
         vocab=config.vocab_size,
         size=torch.finfo(getattr(torch, dtype)).bits // 8,
     )

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from emolib.engine.forwards import run_columns
 from emolib.engine.layerwise_model import LayerwiseModel
-from emolib.models.architectures import BLOCKS
 from emolib.models.encoding import Batch
 from emolib.models.language_model import LanguageModel
 from emolib.tracing import hook_count
@@ -50,9 +49,9 @@ def why_not(model: LanguageModel) -> str | None:
         return "it carries hooks"
     if model.hf.training:
         return "it is in training mode"
-    config, kind = model.hf.config, model.arch.model_type
-    if kind not in BLOCKS:
-        return f"emolib.models.architectures.BLOCKS has no row for {kind!r}"
+    config = model.hf.config
+    if model.arch.block is None:
+        return f"the row of {model.arch.model_type!r} does not say how its layers are put together"
     rope = getattr(config, "rope_parameters", None) or {}
     for part in [rope] if "rope_type" in rope else rope.values():
         if isinstance(part, dict) and part.get("rope_type", "default") not in _STATIC_ROPE:

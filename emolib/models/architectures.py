@@ -1,7 +1,9 @@
-"""How a layer of each architecture is put together: one row a ``config.model_type``.
+"""The architectures of transformers as data: one row a ``config.model_type``.
 
-`emolib.models.architectures` says where the parts are that experiments edit; this says how they are
-joined, for the passes that compute no more of a model than they need.
+A row says where the parts are that experiments edit, and how a layer is put together, for the
+passes that compute no more of a model than they need. The head outputs z of a layer are the
+*input* of its attention output projection, cut into ``n_heads`` equal slices; the *output* of the
+attention block has no heads in it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Norm = Literal["layer", "rms", "rms_plus_one"]
 Layout = Literal["parts", "per_head", "grouped"]
 
 
@@ -43,92 +46,6 @@ class Block:
     scale: str | None = "scaling"
 
 
-def _split(attention: str) -> tuple[str, ...]:
-    return tuple(f"{attention}.{name}" for name in ("q_proj", "k_proj", "v_proj"))
-
-
-def _llama_block(
-    attn_norm: tuple[str, ...] = ("input_layernorm",),
-    mlp_norm: tuple[str, ...] = ("post_attention_layernorm",),
-    qk_norm: Literal["head", "whole"] | None = None,
-    qkv: tuple[str, ...] = _split("self_attn"),
-    up: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj"),
-    act: str = "mlp.act_fn",
-) -> Block:
-    return Block(qkv, up, attn_norm, mlp_norm, act, gated=True, rotary="halves", qk_norm=qk_norm)
-
-
-_GEMMA = ("pre_feedforward_layernorm",)
-BLOCKS = {
-    "gpt2": Block(("attn.c_attn",), ("mlp.c_fc",), ("ln_1",), ("ln_2",), "mlp.act"),
-    "gpt_neo": Block(
-        _split("attn.attention"),
-        ("mlp.c_fc",),
-        ("ln_1",),
-        ("ln_2",),
-        "mlp.act",
-        scale=None,
-    ),
-    "gptj": Block(
-        _split("attn"),
-        ("mlp.fc_in",),
-        ("ln_1",),
-        (),
-        "mlp.act",
-        rotary="pairs",
-        scale="scale_attn",
-    ),
-    "bloom": Block(
-        ("self_attention.query_key_value",),
-        ("mlp.dense_h_to_4h",),
-        ("input_layernorm",),
-        ("post_attention_layernorm",),
-        "mlp.gelu_impl",
-        "per_head",
-        scale="inv_norm_factor",
-    ),
-    "falcon": Block(
-        ("self_attention.query_key_value",),
-        ("mlp.dense_h_to_4h",),
-        ("ln_attn", "input_layernorm"),
-        ("ln_mlp", "post_attention_layernorm"),
-        "mlp.act",
-        "grouped",
-        rotary="halves",
-        scale="inv_norm_factor",
-    ),
-    "gpt_neox": Block(
-        ("attention.query_key_value",),
-        ("mlp.dense_h_to_4h",),
-        ("input_layernorm",),
-        ("post_attention_layernorm",),
-        "mlp.act",
-        "per_head",
-        rotary="halves",
-    ),
-    "opt": Block(
-        _split("self_attn"),
-        ("fc1",),
-        ("self_attn_layer_norm",),
-        ("final_layer_norm",),
-        "activation_fn",
-    ),
-    "llama": _llama_block(),
-    "mistral": _llama_block(),
-    "phi3": _llama_block(
-        qkv=("self_attn.qkv_proj",), up=("mlp.gate_up_proj",), act="mlp.activation_fn"
-    ),
-    "qwen2": _llama_block(),
-    "qwen3": _llama_block(qk_norm="head"),
-    "olmo2": _llama_block((), (), qk_norm="whole"),
-    "gemma2": _llama_block(mlp_norm=_GEMMA),
-    "gemma3_text": _llama_block(mlp_norm=_GEMMA, qk_norm="head"),
-}
-
-
-Norm = Literal["layer", "rms", "rms_plus_one"]
-
-
 @dataclass(frozen=True)
 class Architecture:
     """One row of the table. Paths are dotted module names, as in ``named_modules()``.
@@ -147,6 +64,8 @@ class Architecture:
         n_heads_key: Field of the config with the number of query heads.
         n_units_key: Field of the config with the number of MLP units; where it is empty or not
             there, units are four times the width of the residual stream.
+        block: How its layers are put together; None where that is not known, so that every run
+            goes through the whole model.
     """
 
     model_type: str
@@ -160,6 +79,7 @@ class Architecture:
     n_layers_key: str = "num_hidden_layers"
     n_heads_key: str = "num_attention_heads"
     n_units_key: str = "intermediate_size"
+    block: Block | None = None
 
     def attn_out_path(self, layer: int) -> str:
         """Return the path of a layer's attention output projection, from the model."""
@@ -182,22 +102,14 @@ class Architecture:
         return self.post_mlp_norm and f"{self.layers}.{layer}.{self.post_mlp_norm}"
 
 
-def _llama(model_type: str, norm: Norm = "rms", *, post_norms: bool = False) -> Architecture:
-    return Architecture(
-        model_type,
-        layers="model.layers",
-        attn_out="self_attn.o_proj",
-        mlp_out="mlp.down_proj",
-        final_norm="model.norm",
-        norm=norm,
-        post_attn_norm="post_attention_layernorm" if post_norms else None,
-        post_mlp_norm="post_feedforward_layernorm" if post_norms else None,
-    )
+def _split(attention: str) -> tuple[str, ...]:
+    return tuple(f"{attention}.{name}" for name in ("q_proj", "k_proj", "v_proj"))
 
 
 def _gpt(
-    model_type: str, attn_out: str, mlp_out: str, n_layers: str, n_heads: str, n_units: str
+    model_type: str, attn_out: str, mlp_out: str, keys: tuple[str, str, str], block: Block
 ) -> Architecture:
+    n_layers, n_heads, n_units = keys
     return Architecture(
         model_type,
         layers="transformer.h",
@@ -208,29 +120,100 @@ def _gpt(
         n_layers_key=n_layers,
         n_heads_key=n_heads,
         n_units_key=n_units,
+        block=block,
     )
 
 
+def _llama(
+    model_type: str,
+    norm: Norm = "rms",
+    *,
+    post_norms: bool = False,
+    attn_norm: tuple[str, ...] = ("input_layernorm",),
+    mlp_norm: tuple[str, ...] = ("post_attention_layernorm",),
+    qk_norm: Literal["head", "whole"] | None = None,
+    qkv: tuple[str, ...] = _split("self_attn"),
+    up: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj"),
+    act: str = "mlp.act_fn",
+) -> Architecture:
+    return Architecture(
+        model_type,
+        layers="model.layers",
+        attn_out="self_attn.o_proj",
+        mlp_out="mlp.down_proj",
+        final_norm="model.norm",
+        norm=norm,
+        post_attn_norm="post_attention_layernorm" if post_norms else None,
+        post_mlp_norm="post_feedforward_layernorm" if post_norms else None,
+        block=Block(
+            qkv, up, attn_norm, mlp_norm, act, gated=True, rotary="halves", qk_norm=qk_norm
+        ),
+    )
+
+
+_GPT2_KEYS = ("n_layer", "n_head", "n_inner")
+_GEMMA = ("pre_feedforward_layernorm",)
 _ROWS = (
-    _gpt("gpt2", "attn.c_proj", "mlp.c_proj", "n_layer", "n_head", "n_inner"),
+    _gpt(
+        "gpt2",
+        "attn.c_proj",
+        "mlp.c_proj",
+        _GPT2_KEYS,
+        Block(("attn.c_attn",), ("mlp.c_fc",), ("ln_1",), ("ln_2",), "mlp.act"),
+    ),
     _gpt(
         "gpt_neo",
         "attn.attention.out_proj",
         "mlp.c_proj",
-        "num_layers",
-        "num_heads",
-        "intermediate_size",
+        ("num_layers", "num_heads", "intermediate_size"),
+        Block(_split("attn.attention"), ("mlp.c_fc",), ("ln_1",), ("ln_2",), "mlp.act", scale=None),
     ),
-    _gpt("gptj", "attn.out_proj", "mlp.fc_out", "n_layer", "n_head", "n_inner"),
-    # Bloom has no field for it: always four times the width.
-    _gpt("bloom", "self_attention.dense", "mlp.dense_4h_to_h", "n_layer", "n_head", "n_inner"),
+    _gpt(
+        "gptj",
+        "attn.out_proj",
+        "mlp.fc_out",
+        _GPT2_KEYS,
+        Block(
+            _split("attn"),
+            ("mlp.fc_in",),
+            ("ln_1",),
+            (),
+            "mlp.act",
+            rotary="pairs",
+            scale="scale_attn",
+        ),
+    ),
+    # Bloom has no field for its units: always four times the width.
+    _gpt(
+        "bloom",
+        "self_attention.dense",
+        "mlp.dense_4h_to_h",
+        _GPT2_KEYS,
+        Block(
+            ("self_attention.query_key_value",),
+            ("mlp.dense_h_to_4h",),
+            ("input_layernorm",),
+            ("post_attention_layernorm",),
+            "mlp.gelu_impl",
+            "per_head",
+            scale="inv_norm_factor",
+        ),
+    ),
     _gpt(
         "falcon",
         "self_attention.dense",
         "mlp.dense_4h_to_h",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "ffn_hidden_size",
+        ("num_hidden_layers", "num_attention_heads", "ffn_hidden_size"),
+        Block(
+            ("self_attention.query_key_value",),
+            ("mlp.dense_h_to_4h",),
+            ("ln_attn", "input_layernorm"),
+            ("ln_mlp", "post_attention_layernorm"),
+            "mlp.act",
+            "grouped",
+            rotary="halves",
+            scale="inv_norm_factor",
+        ),
     ),
     Architecture(
         "gpt_neox",
@@ -239,6 +222,15 @@ _ROWS = (
         mlp_out="mlp.dense_4h_to_h",
         final_norm="gpt_neox.final_layer_norm",
         norm="layer",
+        block=Block(
+            ("attention.query_key_value",),
+            ("mlp.dense_h_to_4h",),
+            ("input_layernorm",),
+            ("post_attention_layernorm",),
+            "mlp.act",
+            "per_head",
+            rotary="halves",
+        ),
     ),
     Architecture(
         "opt",
@@ -248,15 +240,22 @@ _ROWS = (
         final_norm="model.decoder.final_layer_norm",
         norm="layer",
         n_units_key="ffn_dim",
+        block=Block(
+            _split("self_attn"),
+            ("fc1",),
+            ("self_attn_layer_norm",),
+            ("final_layer_norm",),
+            "activation_fn",
+        ),
     ),
     _llama("llama"),
     _llama("mistral"),
-    _llama("phi3"),
+    _llama("phi3", qkv=("self_attn.qkv_proj",), up=("mlp.gate_up_proj",), act="mlp.activation_fn"),
     _llama("qwen2"),
-    _llama("qwen3"),
-    _llama("olmo2", post_norms=True),
-    _llama("gemma2", "rms_plus_one", post_norms=True),
-    _llama("gemma3_text", "rms_plus_one", post_norms=True),
+    _llama("qwen3", qk_norm="head"),
+    _llama("olmo2", post_norms=True, attn_norm=(), mlp_norm=(), qk_norm="whole"),
+    _llama("gemma2", "rms_plus_one", post_norms=True, mlp_norm=_GEMMA),
+    _llama("gemma3_text", "rms_plus_one", post_norms=True, mlp_norm=_GEMMA, qk_norm="head"),
 )
 ARCHITECTURES = {row.model_type: row for row in _ROWS}
 

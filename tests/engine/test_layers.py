@@ -13,9 +13,10 @@ from emolib.engine import runner
 from emolib.engine.layerwise import Layerwise
 from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.engine.support import disagreement, why_not
+from emolib.engine.whole import Whole
 from emolib.interventions import zero
 from emolib.methods.study import Study
-from emolib.models.architectures import ARCHITECTURES, BLOCKS
+from emolib.models.architectures import ARCHITECTURES
 from emolib.models.encoding import Batch
 from emolib.tracing import OwnTrace
 
@@ -64,7 +65,7 @@ def apart(model):
 
 
 def test_every_architecture_has_a_row():
-    assert BLOCKS.keys() == ARCHITECTURES.keys()
+    assert all(row.block is not None for row in ARCHITECTURES.values())
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -146,12 +147,25 @@ def test_a_trace_of_ones_own_sees_the_model_run():
 
 def test_a_row_that_is_wrong_is_noticed_and_not_used(monkeypatch):
     right = study_of("gpt2").run(zero(HEADS[0])).logit_diff
-    wrong = dataclasses.replace(BLOCKS["gpt2"], scale=None)
-    monkeypatch.setitem(BLOCKS, "gpt2", wrong)
     study = Study(tiny_model("gpt2", torch.float64), tiny_emotion(), profile())
+    row = study.model.arch
+    wrong = dataclasses.replace(row, block=dataclasses.replace(row.block, scale=None))
+    monkeypatch.setattr(study.model, "arch", wrong)
     with pytest.warns(UserWarning, match="every run goes through the whole model"):
         assert not isinstance(study.runner._kept(), Layerwise)
     assert study.run(zero(HEADS[0])).logit_diff == pytest.approx(right, abs=1e-10)
+
+
+def test_without_a_block_every_run_goes_through_the_whole_model(monkeypatch):
+    right = study_of("gpt2").run(zero(HEADS[0])).logit_diff
+    study = Study(tiny_model("gpt2", torch.float64), tiny_emotion(), profile())
+    row = dataclasses.replace(study.model.arch, block=None)
+    monkeypatch.setattr(study.model, "arch", row)
+    assert why_not(study.model) == (
+        "the row of 'gpt2' does not say how its layers are put together"
+    )
+    assert study.run(zero(HEADS[0])).logit_diff == pytest.approx(right, abs=1e-10)
+    assert isinstance(study.runner._kept(), Whole)
 
 
 def test_it_is_asked_once_whether_layers_agree(monkeypatch):
