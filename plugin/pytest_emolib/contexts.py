@@ -10,21 +10,9 @@ import pytest
 
 from emolib.files import hash_json
 from emolib.inputs.emotions import Emotion
-from emolib.inputs.profiles import Profile
+from emolib.inputs.profiles import SETTINGS, Profile
 from emolib.results.provenance import code_hash, package_hash, versions
 from pytest_emolib.cases import Case
-
-SETTINGS = (
-    "position",
-    "max_new_tokens",
-    "seed",
-    "draws",
-    "verify",
-    "patch_generated",
-    "dtype",
-    "device",
-)
-"""Fields of a profile that decide numbers."""
 
 
 def context_of(

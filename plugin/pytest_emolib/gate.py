@@ -12,6 +12,7 @@ import pytest
 from emolib.errors import InputError
 from emolib.files import safe
 from emolib.inputs.heads import HeadSet, expand
+from emolib.inputs.profiles import COMPARED
 from emolib.inputs.units import UnitSet, expand_units, parse_set
 from emolib.reporting.regression_check import (
     Check,
@@ -23,7 +24,6 @@ from emolib.reporting.regression_check import (
     write_summary,
 )
 from emolib.results.baselines import (
-    SETTINGS,
     Baseline,
     Declared,
     Ground,
@@ -108,7 +108,7 @@ class Gate:
 
     def _grounds(self) -> list[Ground]:
         lab = self._lab
-        settings = {name: getattr(lab.profile, name) for name in SETTINGS}
+        settings = {name: getattr(lab.profile, name) for name in COMPARED}
         return [
             Ground(
                 source.name,

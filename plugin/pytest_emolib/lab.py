@@ -14,7 +14,7 @@ from emolib.errors import InputError
 from emolib.files import hash_json, results_folder
 from emolib.inputs.emotions import Emotion, load_emotion
 from emolib.inputs.heads import HeadSet, Top, expand
-from emolib.inputs.profiles import TEXT_DRAWS
+from emolib.inputs.profiles import SETTINGS, TEXT_DRAWS
 from emolib.inputs.units import UnitSet, expand_units
 from emolib.models.sources import Source, find
 from emolib.reporting.notes import clusters_of, notes, out_of_reach
@@ -25,7 +25,7 @@ from emolib.results.records import Row, Store, sort_values
 from pytest_emolib.bench import Bench
 from pytest_emolib.cases import ON_PAIRS, Case, make_cases
 from pytest_emolib.companions import Companions
-from pytest_emolib.contexts import SETTINGS, context_of
+from pytest_emolib.contexts import context_of
 from pytest_emolib.gate import Gate
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.options import get
