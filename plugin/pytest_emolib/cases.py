@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,29 +11,10 @@ from emolib.inputs.heads import HeadSet, Top
 from emolib.inputs.profiles import Ablation, Profile
 from emolib.inputs.units import UnitSet
 from emolib.models.sources import Source
+from pytest_emolib.fixture_table import needs
 
 NAMED = 6
 """A joint set of more heads or units than this gets a short name in ids and file names."""
-
-_ON_EMOTION = {
-    "emotion",
-    "study",
-    "pairs",
-    "prompts",
-    "run",
-    "screening",
-    "unit_screening",
-    "matched_units",
-    "patched",
-    "attention",
-    "controls",
-    "ablation",
-}
-ON_PAIRS = {"pairs", "screening", "patched", "attention", "controls"}
-_ON_HEADS = {"head", "heads"}
-_ON_UNITS = {"units", "matched_units"}
-_ON_MODEL = {"model", "model_source"} | (_ON_EMOTION - {"emotion"}) | _ON_HEADS | _ON_UNITS
-_ON_ABLATION = {"ablation", "ablation_kind"}
 
 
 @dataclass(frozen=True)
@@ -103,34 +84,28 @@ def make_cases(
         heads: From a model and an emotion to the head sets asked for.
         units: From a model and an emotion to the unit sets asked for.
     """
-    asked = set(wanted)
-    models: list[Source | None] = list(sources.values()) if asked & _ON_MODEL else [None]
-    emotions: list[str | None] = list(profile.emotions) if asked & _ON_EMOTION else [None]
-    kinds: list[Ablation | None] = list(profile.ablations) if asked & _ON_ABLATION else [None]
+    needed = needs(wanted)
+    models: list[Source | None] = list(sources.values()) if "model" in needed else [None]
+    emotions: list[str | None] = list(profile.emotions) if "emotion" in needed else [None]
+    kinds: list[Ablation | None] = list(profile.ablations) if "ablation" in needed else [None]
     cases = []
     for source in models:
         for emotion in emotions:
             of_units: Iterable[UnitSet | Top | None] = (
-                units(source, emotion) if source and asked & _ON_UNITS else [None]
+                units(source, emotion) if source and "units" in needed else [None]
             )
-            for chosen, unit_set in product(_heads(asked, source, emotion, heads), of_units):
+            of_heads: Iterable[HeadSet | Top | None] = (
+                _heads(wanted, heads(source, emotion)) if source and "heads" in needed else [None]
+            )
+            for chosen, unit_set in product(of_heads, of_units):
                 cases += [Case(source, emotion, chosen, unit_set, kind) for kind in kinds]
     return list(dict.fromkeys(cases))
 
 
-def _heads(
-    asked: set[str],
-    source: Source | None,
-    emotion: str | None,
-    heads: Callable[[Source, str | None], Iterable[HeadSet | Top]],
-) -> list[HeadSet | Top | None]:
-    if source is None or not asked & _ON_HEADS:
-        return [None]
-    sets = heads(source, emotion)
-    if "head" not in asked:
-        return list(sets)
-    # A function of one head sees the heads of a joint set one by one.
-    single: list[HeadSet | Top | None] = []
+def _heads(wanted: Collection[str], sets: Iterable[HeadSet | Top]) -> Iterator[HeadSet | Top]:
+    """Yield head sets as a function takes them: of one head the heads of a joint set one by one."""
     for chosen in sets:
-        single += [chosen] if isinstance(chosen, Top) else [HeadSet((head,)) for head in chosen]
-    return single
+        if isinstance(chosen, HeadSet) and "head" in wanted:
+            yield from (HeadSet((head,)) for head in chosen)
+        else:
+            yield chosen

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_emolib.fixture_table import DIMS
 from pytest_emolib.session import RECORDED, ExperimentSession, session_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_emolib.lab import Lab
 
 
-_COLUMNS = {"item", "model", "emotion", "heads", "units", "ablation"}
+_COLUMNS = {"item", *DIMS}
 
 
 def _lab(request: pytest.FixtureRequest) -> Lab:

@@ -12,9 +12,10 @@ from emolib.errors import InputError
 from emolib.files import safe
 from emolib.results.item_files import SHAPES
 from pytest_emolib.cases import Case
+from pytest_emolib.fixture_table import DIMS
 
 _LONGEST_NAME = 40
-_PLACES = ("model", "emotion", "heads", "units", "ablation", "variant")
+_PLACES = (*DIMS, "variant")
 
 
 def case_of(item: pytest.Item) -> Case:

@@ -23,9 +23,10 @@ from emolib.results.item_files import is_of, write_output
 from emolib.results.provenance import git_commit, versions
 from emolib.results.records import Row, Store, sort_values
 from pytest_emolib.bench import Bench
-from pytest_emolib.cases import ON_PAIRS, Case, make_cases
+from pytest_emolib.cases import Case, make_cases
 from pytest_emolib.companions import Companions
 from pytest_emolib.contexts import context_of
+from pytest_emolib.fixture_table import needing
 from pytest_emolib.gate import Gate
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.options import get
@@ -131,9 +132,9 @@ class Lab:
             InputError: When an item needs aligned pairs and free prompt lists stand in for them.
         """
         for item in items if self._free else ():
-            if needs := sorted(ON_PAIRS & set(getattr(item, "fixturenames", ()))):
+            if found := needing("pairs", set(getattr(item, "fixturenames", ()))):
                 raise InputError(
-                    f"{item.nodeid} needs aligned pairs ({needs[0]}), got free prompt lists; drop "
+                    f"{item.nodeid} needs aligned pairs ({found[0]}), got free prompt lists; drop "
                     "--emotion-prompts/--neutral-prompts, or name experiments that need none, as "
                     "experiments/exp_head_ablation.py"
                 )
