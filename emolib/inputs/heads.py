@@ -162,20 +162,24 @@ def expand(
                 )
         return [named]
     kind, number = many[1], int(many[2])
-    if kind == "layer":
-        if number >= n_layers:
-            raise InputError(
-                f"head spec {spec!r}: layer {number} does not exist, {shape}; "
-                "name a layer inside that range"
-            )
-        return [HeadSet((head,)) for head in everything if head.layer == number]
-    if number > len(everything):
+    if kind != "layer" and number > len(everything):
         raise InputError(
             f"head spec {spec!r}: {number} heads asked for, {shape}, {len(everything)} in all; "
             "ask for fewer"
         )
-    if kind == "random":
-        # A string seed: hash() of a tuple differs from one process to the next.
-        chosen = random.Random(f"{seed}:{n_layers}x{n_heads}").sample(everything, number)
-        return [HeadSet((head,)) for head in sorted(chosen)]
-    return [Top(rank) for rank in range(1, number + 1)]
+    match kind:
+        case "layer":
+            if number >= n_layers:
+                raise InputError(
+                    f"head spec {spec!r}: layer {number} does not exist, {shape}; "
+                    "name a layer inside that range"
+                )
+            return [HeadSet((head,)) for head in everything if head.layer == number]
+        case "random":
+            # A string seed: hash() of a tuple differs from one process to the next.
+            chosen = random.Random(f"{seed}:{n_layers}x{n_heads}").sample(everything, number)
+            return [HeadSet((head,)) for head in sorted(chosen)]
+        case "top":
+            return [Top(rank) for rank in range(1, number + 1)]
+        case _:
+            raise AssertionError(f"head spec {spec!r}: the form {kind} is not expanded here")

@@ -7,21 +7,21 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_origin, get_type_hints
 
 from emolib.errors import InputError
 from emolib.files import data_root
 from emolib.inputs.heads import check_spec
+from emolib.inputs.profile_fields import check_names, check_value, compared, following, said
 from emolib.inputs.prompts import Position
 from emolib.inputs.units import check_unit_spec, parse_set
 
 Ablation = Literal["zero", "mean", "resample"]
+Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 ROLES = ("gated", "controls")
-DTYPES = ("float32", "float64", "bfloat16", "float16")
 MIN_DRAWS = 10
 TEXT_DRAWS = 1
 """Draws of an intervention that make text; logit metrics are averaged over all of them."""
-_LEAST = {"max_new_tokens": 1, "seed": 0, "draws": MIN_DRAWS, "verify": 0, "batch_size": 1}
 _FILE_KINDS = {
     "pairs": "pairs/{}.json",
     "prompts": "{}_prompts.json",
@@ -32,7 +32,7 @@ _FILE_KINDS = {
 
 @dataclass(frozen=True)
 class Profile:
-    """What a study runs on and how; every field can be overridden on the command line.
+    """What a study runs on and how; every field says what it decides.
 
     Attributes:
         name: The profile's name, the folder under ``results/``.
@@ -56,34 +56,40 @@ class Profile:
             the names of heads or units.
     """
 
-    name: str
-    root: Path
-    models: tuple[str, ...]
-    emotions: tuple[str, ...]
-    heads: tuple[str, ...] = ("all",)
-    units: tuple[str, ...] = ("top:5", "random:5")
-    ablations: tuple[Ablation, ...] = ("zero",)
-    position: Position = "last"
-    max_new_tokens: int = 16
-    seed: int = 0
-    draws: int = MIN_DRAWS
-    verify: int = 5
-    patch_generated: bool = False
-    dtype: str = "float32"
-    device: str = "cpu"
-    batch_size: int | None = None
-    files: Mapping[tuple[str, str], Path] = field(default_factory=dict)
-    effects: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    name: str = field(metadata=said("nothing"))
+    root: Path = field(metadata=said("content"))
+    models: tuple[str, ...] = field(metadata=said("item"))
+    emotions: tuple[str, ...] = field(metadata=said("item"))
+    heads: tuple[str, ...] = field(default=("all",), metadata=said("item"))
+    units: tuple[str, ...] = field(default=("top:5", "random:5"), metadata=said("item"))
+    ablations: tuple[Ablation, ...] = field(default=("zero",), metadata=said("item"))
+    position: Position = field(default="last", metadata=said("value", compared=2))
+    max_new_tokens: int = field(default=16, metadata=said("value", compared=5, least=1))
+    seed: int = field(default=0, metadata=said("value", compared=3, least=0))
+    draws: int = field(default=MIN_DRAWS, metadata=said("value", compared=4, least=MIN_DRAWS))
+    verify: int = field(default=5, metadata=said("value", least=0))
+    patch_generated: bool = field(default=False, metadata=said("value", compared=6))
+    dtype: Dtype = field(default="float32", metadata=said("value", compared=1))
+    device: str = field(default="cpu", metadata=said("value"))
+    batch_size: int | None = field(default=None, metadata=said("nothing", least=1))
+    files: Mapping[tuple[str, str], Path] = field(default_factory=dict, metadata=said("content"))
+    effects: Mapping[str, Mapping[str, tuple[str, ...]]] = field(
+        default_factory=dict, metadata=said("nothing")
+    )
 
-    def override(self, **changes: Any) -> Profile:
+    def override(self, named: Callable[[str], str] = str, /, **changes: Any) -> Profile:
         """Return a copy with the fields given (None means: keep), checked.
+
+        Args:
+            named: From a field to where it was given, for messages.
+            **changes: By field.
 
         Raises:
             InputError: When a value is not one the field can hold.
         """
         given = {key: value for key, value in changes.items() if value is not None}
         profile = dataclasses.replace(self, **given)
-        _check_fields(profile, _option)
+        _check_fields(profile, named)
         return profile
 
     def path(self, kind: str, emotion: str) -> Path:
@@ -104,6 +110,13 @@ class Profile:
             f"emotion {emotion!r} has no {kind} file: expected {looked}; "
             f"write one or take {emotion!r} out of the profile"
         )
+
+
+SETTINGS = following(Profile, "value")
+"""Fields whose values decide numbers: they are in the key and the provenance of every row."""
+COMPARED = compared(Profile)
+"""Those of them without which the numbers of two runs are not of the same quantity."""
+_HINTS = get_type_hints(Profile)
 
 
 def load_profile(name: str) -> Profile:
@@ -131,7 +144,8 @@ def load_profile(name: str) -> Profile:
         if key not in data:
             raise InputError(f"{path}: the key {key!r} is missing; expected a list of names")
     fields: dict[str, Any] = {
-        key: tuple(v) if isinstance(v, list) else v for key, v in data.items()
+        key: tuple(v) if isinstance(v, list) and get_origin(_HINTS[key]) is tuple else v
+        for key, v in data.items()
     }
     fields["files"] = _named_files(data.get("files", {}), root, path)
     fields["effects"] = {}
@@ -204,7 +218,7 @@ def _declared(
                 raise InputError(
                     f"{here}.{role}: {model!r} is none of the models ({', '.join(models)})"
                 )
-            _check_names(
+            check_names(
                 f"{here}.{role}.{model}", tuple(names) if isinstance(names, list) else names
             )
             try:
@@ -217,20 +231,13 @@ def _declared(
     return found
 
 
-def _option(field_name: str) -> str:
-    renamed = {
-        "models": "model",
-        "heads": "head-spec",
-        "units": "unit-spec",
-        "ablations": "ablation",
-    }
-    return "--" + renamed.get(field_name, field_name.replace("_", "-"))
-
-
 def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
     """Check every field; `label` says where a field was given."""
-    for key in ("models", "emotions", "heads", "units", "ablations"):
-        _check_names(label(key), getattr(profile, key))
+    for found in dataclasses.fields(profile):
+        # Those that the project fills in itself, or reads from tables, are checked there.
+        if found.name not in ("name", "root", "files", "effects"):
+            value = getattr(profile, found.name)
+            check_value(label(found.name), value, _HINTS[found.name], found.metadata["least"])
     for name in profile.emotions:
         if not name.replace("_", "").isalnum() or name == "neutral":
             raise InputError(
@@ -244,34 +251,3 @@ def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
                 check(spec)
             except InputError as error:
                 raise InputError(f"{label(key)}: {error}") from None
-    for key, allowed in (
-        ("ablations", get_args(Ablation)),
-        ("position", get_args(Position)),
-        ("dtype", DTYPES),
-    ):
-        values = getattr(profile, key)
-        for value in values if isinstance(values, tuple) else (values,):
-            if value not in allowed:
-                raise InputError(
-                    f"{label(key)}: expected one of {', '.join(allowed)}, got {value!r}"
-                )
-    if not isinstance(profile.patch_generated, bool):
-        raise InputError(
-            f"{label('patch_generated')}: expected true or false, got {profile.patch_generated!r}"
-        )
-    if not isinstance(profile.device, str):
-        raise InputError(f"{label('device')}: expected a name, got {profile.device!r}")
-    for key, least in _LEAST.items():
-        value = getattr(profile, key)
-        if key == "batch_size" and value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{label(key)}: expected a whole number from {least}, got {value!r}")
-
-
-def _check_names(label: str, values: Any) -> None:
-    if not (isinstance(values, tuple) and values and all(isinstance(v, str) for v in values)):
-        raise InputError(f"{label}: expected a list of names, got {values!r}")
-    for value in values:
-        if values.count(value) > 1:
-            raise InputError(f"{label}: {value!r} is named twice; name it once")

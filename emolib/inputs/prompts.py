@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from emolib.errors import InputError
 from emolib.inputs.words import fold
@@ -35,7 +35,13 @@ class Pair:
 
     def text(self, side: Side) -> str:
         """Return the whole prompt of one side."""
-        return self.prompt.replace(SLOT, self.emotion if side == "emotion" else self.neutral)
+        match side:
+            case "emotion":
+                return self.prompt.replace(SLOT, self.emotion)
+            case "neutral":
+                return self.prompt.replace(SLOT, self.neutral)
+            case _:
+                assert_never(side)
 
 
 @dataclass(frozen=True)

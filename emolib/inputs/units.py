@@ -217,8 +217,13 @@ def expand_units(
         raise InputError(
             f"unit spec {spec!r}: {number} units asked for, {shape}, {total} in all; ask for fewer"
         )
-    if kind == "top":
-        return [Top(rank) for rank in range(1, number + 1)]
-    # A string seed: hash() of a tuple differs from one process to the next.
-    chosen = random.Random(f"{seed}:{n_layers}x{n_units} units").sample(range(total), number)
-    return [UnitSet((Unit(*divmod(place, n_units)),)) for place in sorted(chosen)]
+    match kind:
+        case "top":
+            return [Top(rank) for rank in range(1, number + 1)]
+        case "random":
+            # A string seed: hash() of a tuple differs from one process to the next.
+            draw = random.Random(f"{seed}:{n_layers}x{n_units} units")
+            chosen = sorted(draw.sample(range(total), number))
+            return [UnitSet((Unit(*divmod(place, n_units)),)) for place in chosen]
+        case _:
+            raise AssertionError(f"unit spec {spec!r}: the form {kind} is not expanded here")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor
@@ -141,20 +141,29 @@ class Batch:
                 nothing in one of them.
         """
         columns = torch.arange(self.width, device=self.device)[None, :]
-        if position == "last":
-            return (columns == self.width - 1).expand(len(self.rows), -1)
-        if position == "all":
-            return self.attention_mask.bool()
-        start, end = self._slots()
-        if position == "slot":
-            return (columns >= start) & (columns < end)
-        if position == "after_slot" and bool((end >= self.width).any()):
+        match position:
+            case "last":
+                return (columns == self.width - 1).expand(len(self.rows), -1)
+            case "all":
+                return self.attention_mask.bool()
+            case "slot":
+                start, end = self._slots()
+                return (columns >= start) & (columns < end)
+            case "after_slot":
+                return columns >= self._slot_ends()
+            case _:
+                assert_never(position)
+
+    def _slot_ends(self) -> Tensor:
+        """Return where slots end, shape ``[batch, 1]``, all of them before the prompt does."""
+        _, end = self._slots()
+        if bool((end >= self.width).any()):
             row = self.rows[int((end[:, 0] >= self.prompts.width).int().argmax())]
             raise InputError(
                 f"prompt {self.prompts.texts[row][-40:]!r} ends with its slot, so nothing is "
                 "after_slot; use --position last, or let the prompt go on"
             )
-        return columns >= end
+        return end
 
     def halves(self) -> list[Batch]:
         """Return the batch in two."""

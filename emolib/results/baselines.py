@@ -14,12 +14,11 @@ from typing import Any
 
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
+from emolib.inputs.profiles import COMPARED
 from emolib.results.records import Row
 from emolib.stats.regression import Role, tolerance
 
 VERSION = 1
-SETTINGS = ("dtype", "position", "seed", "draws", "max_new_tokens", "patch_generated")
-"""Settings without which the numbers of two runs are not of the same quantity."""
 _LABELS = ("direction", "position")
 _DIGITS = 9
 
@@ -79,7 +78,7 @@ class Ground:
         weights: Hash of its weights and configuration.
         tokenizer: Hash of its tokenizer.
         prompts: Hash of prompts and lexicons.
-        settings: Those of `SETTINGS`.
+        settings: Those of `emolib.inputs.profiles.COMPARED`.
         device: Where it ran.
         gap: Clean gap of ``logit_diff`` between the sides, logits; None of free prompts.
         ids: Ids of the pairs.
@@ -173,7 +172,7 @@ def _ground(row: Row, count: int) -> Ground:
         f"{told['model']['weights']}-{told['model']['config']}",
         told["model"]["tokenizer"],
         told["prompts"],
-        {name: told[name] for name in SETTINGS},
+        {name: told[name] for name in COMPARED},
         told["device"],
         told["clean_gap"],
         ids if len(ids) == count else tuple(map(str, range(count))),

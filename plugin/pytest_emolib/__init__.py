@@ -11,55 +11,10 @@ from typing import Any
 
 import pytest
 
-from pytest_emolib.fixtures import (
-    ablation,
-    ablation_kind,
-    attention,
-    controls,
-    emolib_case,
-    emotion,
-    head,
-    heads,
-    matched_units,
-    model,
-    model_source,
-    pairs,
-    patched,
-    profile,
-    prompts,
-    record,
-    run,
-    screening,
-    study,
-    unit_screening,
-    units,
-)
 from pytest_emolib.options import add_options
 from pytest_emolib.session import ExperimentSession, session_of
 
-__all__ = [
-    "ablation",
-    "ablation_kind",
-    "attention",
-    "controls",
-    "emolib_case",
-    "emotion",
-    "head",
-    "heads",
-    "matched_units",
-    "model",
-    "model_source",
-    "pairs",
-    "patched",
-    "profile",
-    "prompts",
-    "record",
-    "run",
-    "screening",
-    "study",
-    "unit_screening",
-    "units",
-]
+pytest_plugins = ("pytest_emolib.fixtures",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

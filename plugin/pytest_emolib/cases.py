@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+import pytest
+
+from emolib.errors import InputError
 from emolib.files import hash_json
-from emolib.inputs.heads import HeadSet, Top
+from emolib.inputs.heads import HeadSet, Top, expand
 from emolib.inputs.profiles import Ablation, Profile
-from emolib.inputs.units import UnitSet
+from emolib.inputs.units import UnitSet, expand_units
 from emolib.models.sources import Source
+from pytest_emolib.fixture_table import needs
 
 NAMED = 6
 """A joint set of more heads or units than this gets a short name in ids and file names."""
-
-_ON_EMOTION = {
-    "emotion",
-    "study",
-    "pairs",
-    "prompts",
-    "run",
-    "screening",
-    "unit_screening",
-    "matched_units",
-    "patched",
-    "attention",
-    "controls",
-    "ablation",
-}
-ON_PAIRS = {"pairs", "screening", "patched", "attention", "controls"}
-_ON_HEADS = {"head", "heads"}
-_ON_UNITS = {"units", "matched_units"}
-_ON_MODEL = {"model", "model_source"} | (_ON_EMOTION - {"emotion"}) | _ON_HEADS | _ON_UNITS
-_ON_ABLATION = {"ablation", "ablation_kind"}
 
 
 @dataclass(frozen=True)
@@ -87,50 +71,92 @@ def set_name(chosen: HeadSet | UnitSet | Top, what: str) -> str:
     return f"{len(chosen)}{what}-{hash_json(str(chosen))[:6]}"
 
 
-def make_cases(
-    wanted: Collection[str],
-    profile: Profile,
-    sources: Mapping[str, Source],
-    heads: Callable[[Source, str | None], Iterable[HeadSet | Top]],
-    units: Callable[[Source, str | None], Iterable[UnitSet | Top]],
-) -> list[Case]:
-    """Return the cases of a function, without doubles.
+class Cases:
+    """What functions become items of: a profile's models, emotions, heads, units and ablations."""
 
-    Args:
-        wanted: Names of the fixtures it asks for, itself or through others.
-        profile: Models, emotions and kinds of ablation.
-        sources: The profile's models by what the user typed.
-        heads: From a model and an emotion to the head sets asked for.
-        units: From a model and an emotion to the unit sets asked for.
-    """
-    asked = set(wanted)
-    models: list[Source | None] = list(sources.values()) if asked & _ON_MODEL else [None]
-    emotions: list[str | None] = list(profile.emotions) if asked & _ON_EMOTION else [None]
-    kinds: list[Ablation | None] = list(profile.ablations) if asked & _ON_ABLATION else [None]
-    cases = []
-    for source in models:
-        for emotion in emotions:
-            of_units: Iterable[UnitSet | Top | None] = (
-                units(source, emotion) if source and asked & _ON_UNITS else [None]
-            )
-            for chosen, unit_set in product(_heads(asked, source, emotion, heads), of_units):
+    def __init__(self, profile: Profile, sources: Mapping[str, Source]) -> None:
+        """Hold the profile, and its models by what the user typed."""
+        self._profile, self._sources = profile, sources
+
+    def check(self) -> None:
+        """Check that every model has the heads and units that the profile names.
+
+        Raises:
+            InputError: When one has not.
+        """
+        for source in self._sources.values():
+            for emotion in self._profile.emotions:
+                self._head_sets(source, emotion)
+                self._unit_sets(source, emotion)
+
+    def of(self, wanted: Iterable[str], marks: Iterable[pytest.Mark]) -> list[Case]:
+        """Return the cases of a function, without doubles.
+
+        Args:
+            wanted: Names of the fixtures it asks for, itself or through others.
+            marks: Its ``parametrize`` marks; what they name the user provides.
+
+        Raises:
+            InputError: When ranks are asked for and no emotion is that would rank.
+        """
+        asked, profile = set(wanted) - _provided(marks), self._profile
+        needed = needs(asked)
+        models: list[Source | None] = list(self._sources.values()) if "model" in needed else [None]
+        emotions: list[str | None] = list(profile.emotions) if "emotion" in needed else [None]
+        kinds: list[Ablation | None] = list(profile.ablations) if "ablation" in needed else [None]
+        cases = []
+        for source, emotion in product(models, emotions):
+            heads: Iterable[HeadSet | Top | None] = [None]
+            units: Iterable[UnitSet | Top | None] = [None]
+            if source and "units" in needed:
+                units = self._unit_sets(source, emotion)
+            if source and "heads" in needed:
+                heads = _as_taken(asked, self._head_sets(source, emotion))
+            for chosen, unit_set in product(heads, units):
                 cases += [Case(source, emotion, chosen, unit_set, kind) for kind in kinds]
-    return list(dict.fromkeys(cases))
+        return list(dict.fromkeys(cases))
+
+    def _head_sets(self, source: Source, emotion: str | None) -> list[HeadSet | Top]:
+        sets: list[HeadSet | Top] = []
+        for spec in self._profile.heads:
+            shape, seed = (source.n_layers, source.n_heads), self._profile.seed
+            found = expand(spec, *shape, model=source.name, seed=seed)
+            _check_ranks(found, emotion, spec, "head")
+            sets += found
+        return sets
+
+    def _unit_sets(self, source: Source, emotion: str | None) -> list[UnitSet | Top]:
+        sets: list[UnitSet | Top] = []
+        for spec in self._profile.units:
+            shape, seed = (source.n_layers, source.n_units), self._profile.seed
+            found = expand_units(spec, *shape, model=source.name, seed=seed)
+            _check_ranks(found, emotion, spec, "unit")
+            sets += found
+        return sets
 
 
-def _heads(
-    asked: set[str],
-    source: Source | None,
-    emotion: str | None,
-    heads: Callable[[Source, str | None], Iterable[HeadSet | Top]],
-) -> list[HeadSet | Top | None]:
-    if source is None or not asked & _ON_HEADS:
-        return [None]
-    sets = heads(source, emotion)
-    if "head" not in asked:
-        return list(sets)
-    # A function of one head sees the heads of a joint set one by one.
-    single: list[HeadSet | Top | None] = []
+def _provided(marks: Iterable[pytest.Mark]) -> set[str]:
+    """Return what ``parametrize`` marks name."""
+    own: set[str] = set()
+    for mark in marks:
+        names = mark.args[0] if mark.args else mark.kwargs["argnames"]
+        own |= {n.strip() for n in names.split(",")} if isinstance(names, str) else set(names)
+    return own
+
+
+def _as_taken(wanted: Collection[str], sets: Iterable[HeadSet | Top]) -> Iterator[HeadSet | Top]:
+    """Yield head sets as a function takes them: of one head the heads of a joint set one by one."""
     for chosen in sets:
-        single += [chosen] if isinstance(chosen, Top) else [HeadSet((head,)) for head in chosen]
-    return single
+        if isinstance(chosen, HeadSet) and "head" in wanted:
+            yield from (HeadSet((head,)) for head in chosen)
+        else:
+            yield chosen
+
+
+def _check_ranks(found: Sequence[object], emotion: str | None, spec: str, what: str) -> None:
+    """Check that no rank is asked for where there is no emotion that would rank."""
+    if emotion is None and any(isinstance(chosen, Top) for chosen in found):
+        raise InputError(
+            f"{what} spec {spec!r}: the top {what}s are those of an emotion, and a function "
+            f"asks for none; let it ask for the fixture emotion, or name {what}s"
+        )

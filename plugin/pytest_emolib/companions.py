@@ -7,22 +7,36 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from emolib.inputs.heads import HeadSet
+from emolib.inputs.units import UnitSet
 from pytest_emolib.cases import Case
+from pytest_emolib.fixture_table import FIXTURES
 from pytest_emolib.items import case_of, own_parameters
+from pytest_emolib.loaded import Loaded
 
 if TYPE_CHECKING:
-    from emolib.inputs.heads import HeadSet
-    from emolib.inputs.units import UnitSet
     from emolib.methods.study import Study
-    from pytest_emolib.lab import Lab
+
+_SETS = [name for name, fixture in FIXTURES.items() if fixture.edits]
 
 
 class Companions:
     """The items of a run by what they have in common."""
 
-    def __init__(self, lab: Lab, items: Iterable[pytest.Item]) -> None:
-        """Sort the items that will run in this process."""
-        self._lab = lab
+    def __init__(
+        self,
+        items: Iterable[pytest.Item],
+        loaded: Loaded,
+        stored: Callable[[pytest.Item], bool],
+    ) -> None:
+        """Sort the items that will run in this process.
+
+        Args:
+            items: The items.
+            loaded: Where the heads and units of ranks are looked up.
+            stored: Whether an item's rows are in the store.
+        """
+        self._loaded, self._stored = loaded, stored
         self._groups: dict[tuple[Any, ...], list[pytest.Item]] = {}
         for item in items:
             if "emolib_case" in getattr(item, "fixturenames", ()):
@@ -34,34 +48,22 @@ class Companions:
 
         What is in the store is left out. Of targets that are not the item's own nothing is known.
         """
-        case = case_of(item)
+        own = case_of(item)
 
         def found(targets: HeadSet | UnitSet) -> Sequence[HeadSet | UnitSet]:
-            for of_case in self._roles(study):
-                if of_case(case) == targets:
-                    return [other for c in self._to_run(item) if (other := of_case(c))]
+            for name in _SETS:
+                if self._loaded.edited(name, own, study) == targets:
+                    others = (self._loaded.edited(name, c, study) for c in self._to_run(item))
+                    return [other for other in others if other]
             return [targets]
 
         return found
-
-    def _roles(self, study: Study) -> list[Callable[[Case], HeadSet | UnitSet | None]]:
-        lab = self._lab
-
-        def matched(case: Case) -> UnitSet | None:
-            return lab.bench.matched_units(study, lab.units(case)) if case.units else None
-
-        return [
-            lambda case: lab.heads(case) if case.heads else None,
-            lambda case: lab.units(case) if case.units else None,
-            matched,
-        ]
 
     def _to_run(self, item: pytest.Item) -> list[Case]:
         group = _group(item)
         if group not in self._cases:
             items = self._groups.get(group, [item])
-            running = [other for other in items if not self._lab.holds(self._lab.key(other))]
-            self._cases[group] = [case_of(other) for other in running]
+            self._cases[group] = [case_of(other) for other in items if not self._stored(other)]
         return self._cases[group]
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_emolib.session import RECORDED, ExperimentSession, session_of
+from pytest_emolib.fixture_table import DIMS
+from pytest_emolib.reports import RECORDED
+from pytest_emolib.session import ExperimentSession, session_of
 
 if TYPE_CHECKING:
     from emolib.inputs.emotions import Emotion
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_emolib.lab import Lab
 
 
-_COLUMNS = {"item", "model", "emotion", "heads", "units", "ablation"}
+_COLUMNS = {"item", *DIMS}
 
 
 def _lab(request: pytest.FixtureRequest) -> Lab:
@@ -67,7 +69,7 @@ def emotion(request: pytest.FixtureRequest, emolib_case: Case) -> Emotion:
 @pytest.fixture
 def heads(request: pytest.FixtureRequest, emolib_case: Case) -> HeadSet:
     """The item's heads, edited together."""
-    return _lab(request).heads(emolib_case)
+    return _lab(request).loaded.heads(emolib_case)
 
 
 @pytest.fixture
@@ -79,13 +81,13 @@ def head(heads: HeadSet) -> Head:
 @pytest.fixture
 def units(request: pytest.FixtureRequest, emolib_case: Case) -> UnitSet:
     """The item's MLP units, edited together."""
-    return _lab(request).units(emolib_case)
+    return _lab(request).loaded.units(emolib_case)
 
 
 @pytest.fixture
 def matched_units(request: pytest.FixtureRequest, study: Study, units: UnitSet) -> UnitSet:
     """As many random units of the same layers, about as active: what to compare `units` with."""
-    return _lab(request).bench.matched_units(study, units)
+    return _lab(request).loaded.matched_units(study, units)
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def ablation_kind(emolib_case: Case) -> Ablation:
 @pytest.fixture
 def model(request: pytest.FixtureRequest, model_source: Source) -> LanguageModel:
     """The item's model; ``Trace(model.hf, …)`` works on it."""
-    return _lab(request).bench.model(model_source)
+    return _lab(request).loaded.model(model_source)
 
 
 @pytest.fixture
@@ -148,19 +150,19 @@ def patched(study: Study) -> Callable[..., Iterator[Patched]]:
 @pytest.fixture
 def screening(request: pytest.FixtureRequest, study: Study) -> Screening:
     """The screening scores of every head of the model on the emotion's pairs."""
-    return _lab(request).bench.screening(study)
+    return _lab(request).loaded.screening(study)
 
 
 @pytest.fixture
 def unit_screening(request: pytest.FixtureRequest, study: Study) -> UnitScreening:
     """The scores of every MLP unit on the emotion's pairs, the strongest confirmed."""
-    return _lab(request).bench.unit_screening(study)
+    return _lab(request).loaded.unit_screening(study)
 
 
 @pytest.fixture
 def attention(request: pytest.FixtureRequest, study: Study) -> LastAttention:
     """Where every head of the model looks from the last token of the emotion's pairs."""
-    return _lab(request).bench.attention(study)
+    return _lab(request).loaded.attention(study)
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def controls(study: Study, emolib_case: Case, request: pytest.FixtureRequest) ->
     from emolib.methods.controls import controls
 
     assert emolib_case.source is not None and emolib_case.emotion is not None
-    heads, _ = _lab(request).bench.ranking(emolib_case.source, emolib_case.emotion)
+    heads, _ = _lab(request).loaded.ranking(emolib_case.source, emolib_case.emotion)
     return controls(study, heads[: study.profile.verify])
 
 
@@ -193,6 +195,6 @@ def record() -> Callable[..., None]:
             raise TypeError(f"record({name}=…): tables have a column {name}; take another name")
         asked = "study" in item.fixturenames
         study = item._request.getfixturevalue("study") if asked else None
-        rows.append(session.lab.sorted(values, study))
+        rows.append(session.lab.rows.sorted(values, study))
 
     return record

@@ -12,9 +12,10 @@ from emolib.errors import InputError
 from emolib.files import safe
 from emolib.results.item_files import SHAPES
 from pytest_emolib.cases import Case
+from pytest_emolib.fixture_table import DIMS, needing
 
 _LONGEST_NAME = 40
-_PLACES = ("model", "emotion", "heads", "units", "ablation", "variant")
+_PLACES = (*DIMS, "variant")
 
 
 def case_of(item: pytest.Item) -> Case:
@@ -109,4 +110,19 @@ def check_outputs(items: Iterable[pytest.Item]) -> None:
             raise InputError(
                 f"{other} and {item.nodeid} would both write {output['path']}; name more of "
                 f"{names} in the results marker"
+            )
+
+
+def check_pairs(items: Iterable[pytest.Item]) -> None:
+    """Check that items can do with free prompt lists.
+
+    Raises:
+        InputError: When one needs aligned pairs.
+    """
+    for item in items:
+        if found := needing("pairs", set(getattr(item, "fixturenames", ()))):
+            raise InputError(
+                f"{item.nodeid} needs aligned pairs ({found[0]}), got free prompt lists; drop "
+                "--emotion-prompts/--neutral-prompts, or name experiments that need none, as "
+                "experiments/exp_head_ablation.py"
             )

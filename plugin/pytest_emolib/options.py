@@ -1,118 +1,212 @@
-"""The command line options. Loaded with pytest itself, so it imports next to nothing."""
+"""The command line options, one table. Loaded with pytest itself, so it imports next to nothing."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-_FLAGS: dict[str, dict[str, Any]] = {
-    "--profile": {
-        "metavar": "NAME",
-        "help": "what to run: demo (default: the embedded models), baseline, extended, or a "
-        ".toml file of your own",
-    },
-    "--model": {
-        "metavar": "ID",
-        "action": "append",
-        "help": "run this model, not the profile's: an embedded name, a local folder, a .gguf "
-        "file or a Hub id; repeatable",
-    },
-    "--head-spec": {
-        "metavar": "SPEC",
-        "action": "append",
-        "help": "3:5 one head; 0:0,0:1,3:5 a joint set; all, layer:3, top:10 (by |atp_ig|) or "
-        "random:10 one head at a time; repeatable",
-    },
-    "--unit-spec": {
-        "metavar": "SPEC",
-        "action": "append",
-        "help": "3:1021 one MLP unit; 3:1021,3:77 a joint set; top:10 (by |atp|) or random:10 one "
-        "unit at a time; repeatable",
-    },
-    "--prompts-file": {
-        "metavar": "FILE",
-        "action": "append",
-        "help": "aligned pairs of an emotion, in place of the profile's; repeatable",
-    },
-    "--emotion-prompts": {
-        "metavar": "[EMOTION=]FILE",
-        "action": "append",
-        "help": "a free list of emotion prompts, in place of the pairs; repeatable",
-    },
-    "--neutral-prompts": {
-        "metavar": "FILE",
-        "help": "a free list of neutral prompts, in place of the pairs",
-    },
-    "--ablation": {
-        "metavar": "KIND",
-        "action": "append",
-        "help": "zero, mean or resample; repeatable",
-    },
-    "--position": {
-        "metavar": "WHERE",
-        "help": "prompt positions that interventions edit: last, slot, after_slot or all",
-    },
-    "--patch-generated": {
-        "action": "store_true",
-        "help": "patch at every generated token too, with z of the paired prompt's last token",
-    },
-    "--max-new-tokens": {"metavar": "N", "type": int, "help": "length of greedy continuations"},
-    "--results-dir": {
-        "metavar": "DIR",
-        "help": "where results go, a folder per profile inside (default: results)",
-    },
-    "--device": {"metavar": "NAME", "help": "torch device (default: cpu)"},
-    "--dtype": {"metavar": "NAME", "help": "float32 (default), float64, bfloat16 or float16"},
-    "--batch-size": {"metavar": "N|auto", "help": "prompts per forward (default: auto)"},
-    "--seed": {"metavar": "N", "type": int, "help": "seed of every draw"},
-    "--fresh": {"action": "store_true", "help": "recompute what the store already holds"},
-    "--plan": {
-        "action": "store_true",
-        "help": "print what would run and what it costs, and run nothing",
-    },
-    "--effects-save": {
-        "metavar": "NAME",
-        "nargs": "?",
-        "const": "baseline",
-        "help": "save the effects of declared heads as the baseline NAME (default: baseline)",
-    },
-    "--effects-compare": {
-        "metavar": "NAME",
-        "nargs": "?",
-        "const": "baseline",
-        "help": "compare them with the baseline NAME and fail where one has drifted; "
-        "-m gated runs no more than them",
-    },
-    "--effects-strict": {
-        "action": "store_true",
-        "help": "fail where the pairs do not tell whether an effect has drifted, too",
-    },
-    "--effects-json": {"metavar": "FILE", "help": "write what became of them as JSON"},
-    "--effects-new-weights": {
-        "action": "store_true",
-        "help": "compare although a model's weights are others than the baseline's",
-    },
-    "--table-format": {"metavar": "FMT", "help": "any format of tabulate (default: simple)"},
-}
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        flag: As it is typed.
+        help: What ``--help`` says.
+        metavar: What stands for its value there; None of an option that takes none.
+        key: The field of the profile that it goes over; None where it goes over none. What that
+            decides, and whether it is in the key of a row, the field itself says
+            (`emolib.inputs.profiles`); options without a key decide no number.
+        is_value: Whether its value is that of the field; else `settings` makes the field of it.
+        is_place: Whether its value may be a path.
+        repeats: Whether it may be given several times.
+        type: What a value is made with.
+        alone: Its value where the flag stands alone; None where it may not.
+    """
+
+    flag: str
+    help: str
+    metavar: str | None = None
+    key: str | None = None
+    is_value: bool = True
+    is_place: bool = False
+    repeats: bool = False
+    type: type[int] | None = None
+    alone: str | None = None
+
+    @property
+    def dest(self) -> str:
+        """The name that pytest keeps it under."""
+        return "emolib_" + self.flag.strip("-").replace("-", "_")
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """How argparse reads it."""
+        if self.metavar is None:
+            return {"action": "store_true"}
+        said: dict[str, Any] = {"metavar": self.metavar}
+        if self.repeats:
+            said["action"] = "append"
+        if self.type is not None:
+            said["type"] = self.type
+        if self.alone is not None:
+            said |= {"nargs": "?", "const": self.alone}
+        return said
+
+
+OPTIONS = (
+    Option(
+        "--profile",
+        "what to run: demo (default: the embedded models), baseline, extended, or a .toml file of "
+        "your own",
+        "NAME",
+        is_place=True,
+    ),
+    Option(
+        "--model",
+        "run this model, not the profile's: an embedded name, a local folder, a .gguf file or a "
+        "Hub id; repeatable",
+        "ID",
+        key="models",
+        is_place=True,
+        repeats=True,
+    ),
+    Option(
+        "--head-spec",
+        "3:5 one head; 0:0,0:1,3:5 a joint set; all, layer:3, top:10 (by |atp_ig|) or random:10 "
+        "one head at a time; repeatable",
+        "SPEC",
+        key="heads",
+        repeats=True,
+    ),
+    Option(
+        "--unit-spec",
+        "3:1021 one MLP unit; 3:1021,3:77 a joint set; top:10 (by |atp|) or random:10 one unit at "
+        "a time; repeatable",
+        "SPEC",
+        key="units",
+        repeats=True,
+    ),
+    Option(
+        "--prompts-file",
+        "aligned pairs of an emotion, in place of the profile's; repeatable",
+        "FILE",
+        key="files",
+        is_value=False,
+        is_place=True,
+        repeats=True,
+    ),
+    Option(
+        "--emotion-prompts",
+        "a free list of emotion prompts, in place of the pairs; repeatable",
+        "[EMOTION=]FILE",
+        key="files",
+        is_value=False,
+        is_place=True,
+        repeats=True,
+    ),
+    Option(
+        "--neutral-prompts",
+        "a free list of neutral prompts, in place of the pairs",
+        "FILE",
+        key="files",
+        is_value=False,
+        is_place=True,
+    ),
+    Option(
+        "--ablation", "zero, mean or resample; repeatable", "KIND", key="ablations", repeats=True
+    ),
+    Option(
+        "--position",
+        "prompt positions that interventions edit: last, slot, after_slot or all",
+        "WHERE",
+        key="position",
+    ),
+    Option(
+        "--patch-generated",
+        "patch at every generated token too, with z of the paired prompt's last token",
+        key="patch_generated",
+    ),
+    Option(
+        "--max-new-tokens",
+        "length of greedy continuations",
+        "N",
+        key="max_new_tokens",
+        type=int,
+    ),
+    Option(
+        "--results-dir",
+        "where results go, a folder per profile inside (default: results)",
+        "DIR",
+        is_place=True,
+    ),
+    Option("--device", "torch device (default: cpu)", "NAME", key="device"),
+    Option("--dtype", "float32 (default), float64, bfloat16 or float16", "NAME", key="dtype"),
+    Option(
+        "--batch-size",
+        "prompts per forward (default: auto)",
+        "N|auto",
+        key="batch_size",
+        is_value=False,
+    ),
+    Option("--seed", "seed of every draw", "N", key="seed", type=int),
+    Option("--fresh", "recompute what the store already holds"),
+    Option("--plan", "print what would run and what it costs, and run nothing"),
+    Option(
+        "--effects-save",
+        "save the effects of declared heads as the baseline NAME (default: baseline)",
+        "NAME",
+        alone="baseline",
+    ),
+    Option(
+        "--effects-compare",
+        "compare them with the baseline NAME and fail where one has drifted; -m gated runs no more "
+        "than them",
+        "NAME",
+        alone="baseline",
+    ),
+    Option(
+        "--effects-strict", "fail where the pairs do not tell whether an effect has drifted, too"
+    ),
+    Option("--effects-json", "write what became of them as JSON", "FILE"),
+    Option(
+        "--effects-new-weights",
+        "compare although a model's weights are others than the baseline's",
+    ),
+    Option("--table-format", "any format of tabulate (default: simple)", "FMT"),
+)
+_BY_FLAG = {option.flag: option for option in OPTIONS}
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Add the options to pytest's."""
     group = parser.getgroup("emolib", "experiments on heads (emolib)")
-    for flag, settings in _FLAGS.items():
-        group.addoption(flag, dest=_dest(flag), default=None, **settings)
-
-
-def _dest(flag: str) -> str:
-    return "emolib_" + flag.strip("-").replace("-", "_")
+    for option in OPTIONS:
+        group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **option.how)
 
 
 def given(config: pytest.Config) -> bool:
     """Tell whether any of the options was given."""
-    return any(config.getoption(_dest(flag)) is not None for flag in _FLAGS)
+    return any(config.getoption(option.dest) is not None for option in OPTIONS)
 
 
 def get(config: pytest.Config, flag: str) -> Any:
     """Return the value of one option."""
-    return config.getoption(_dest(flag))
+    return config.getoption(_BY_FLAG[flag].dest)
+
+
+def overrides(config: pytest.Config) -> dict[str, Any]:
+    """Return by field of the profile what was given for it, None where nothing was."""
+    found: dict[str, Any] = {}
+    for option in OPTIONS:
+        if option.key is not None and option.is_value:
+            value = config.getoption(option.dest)
+            found[option.key] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def flag_of(key: str) -> str:
+    """Return the option over a field of the profile, the field's own name where there is none."""
+    return next((option.flag for option in OPTIONS if option.key == key), key)

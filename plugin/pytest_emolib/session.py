@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_emolib import options
+from pytest_emolib import options, reports
+from pytest_emolib.arguments import expects_experiments, says_dist
+from pytest_emolib.marks import MARKERS
 from pytest_emolib.progress import Progress
 
 if TYPE_CHECKING:
     from pytest_emolib.lab import Lab
 
 _KEY = pytest.StashKey["ExperimentSession"]()
-RECORDED = pytest.StashKey[list[dict[str, Any]]]()
-STORED = pytest.StashKey[str]()
-DECLARED = pytest.StashKey[dict[str, Any]]()
-MARKERS = (
-    "results(path, shape='item'): the results file of an experiment, under the results folder; "
-    "the path may name {model}, {emotion}, {heads}, {units}, {ablation} and {variant}",
-    "effects(metric, gated=(), controls=(), **labels): the metric by which --effects-save and "
-    "--effects-compare know an experiment; heads are those of the profile and of the marker",
-    "gated: set by emolib on items of declared heads and controls: -m gated runs these alone",
-)
-_SKIPPED = ("node_modules", "site-packages", "__pycache__")
-_WRITTEN = {"rows": True}
-Status = tuple[str, str, str | tuple[str, dict[str, bool]]]
 
 
 def session_of(config: pytest.Config) -> ExperimentSession:
@@ -50,7 +35,6 @@ class ExperimentSession:
         self.config = config
         self.is_worker = hasattr(config, "workerinput")
         self.progress = Progress(config)
-        self.replayed = 0
         self.item: pytest.Item | None = None
         self._refused = ""
         self._failed = ""
@@ -73,9 +57,11 @@ class ExperimentSession:
 
     def plan_only(self) -> None:
         """Put the plan in the place of the run."""
-        from pytest_emolib.planning import PlanOnly
+        from pytest_emolib.plan import PlanOnly
 
-        self.config.pluginmanager.register(PlanOnly(self.config, self), "emolib_plan")
+        self.config.pluginmanager.register(
+            PlanOnly(self.config, lambda: self.lab.plan), "emolib_plan"
+        )
 
     def _detach(self) -> None:
         # pytester runs a session inside a session; the outer one comes back.
@@ -99,21 +85,13 @@ class ExperimentSession:
         """Whether any experiment has been seen."""
         return "lab" in self.__dict__
 
-    def _expects_experiments(self) -> bool:
-        """Tell whether experiments are asked for, without importing any."""
-        if options.given(self.config):
-            return True
-        patterns = [p for p in self.config.getini("python_files") if p.startswith("exp_")]
-        places = [Path(str(arg).partition("::")[0]) for arg in self.config.args]
-        return any(_leads_to(place, patterns) for place in places)
-
     def start(self, session: pytest.Session) -> None:
         """Check profile, models, prompts, heads and results folder.
 
         Raises:
             pytest.UsageError: When one is wrong: exit code 4, nothing written.
         """
-        if not self._expects_experiments():
+        if not expects_experiments(self.config):
             return
         from pytest_emolib.settings import check_rootdir
         from pytest_emolib.threads import limit_threads
@@ -125,7 +103,7 @@ class ExperimentSession:
                 check_rootdir(self.config)
             self.lab.check()
             if not self.is_worker and not self.is_dry:
-                self.lab.store.check_free()
+                self.lab.writing.store.check_free()
 
     def begin(self, session: pytest.Session) -> None:
         """Open the store where this process will write to it.
@@ -133,16 +111,14 @@ class ExperimentSession:
         Raises:
             pytest.UsageError: When it cannot be written or another run is writing.
         """
-        if any(map(_records, session.items)) and not self.is_dry:
+        if any(map(reports.records, session.items)) and not self.is_dry:
             self._open()
             self._pair_off(session.items)
 
     def _pair_off(self, items: list[pytest.Item]) -> None:
-        from pytest_emolib.companions import Companions
-
         # Where items are dealt out one by one, companions run in other processes.
         if not self.is_worker or self.config.workerinput.get("emolib_whole"):  # type: ignore[attr-defined]
-            self.lab.companions = Companions(self.lab, items)
+            self.lab.pair_off(items)
 
     def brief(self, node: Any) -> None:
         """Give a worker what it needs of the store: the keys.
@@ -150,15 +126,15 @@ class ExperimentSession:
         Raises:
             pytest.UsageError: When the store cannot be written or another run is writing.
         """
-        if self._expects_experiments():
+        if expects_experiments(self.config):
             self._open()
-            node.workerinput["emolib_stored"] = list(self.lab.store)
-            node.workerinput["emolib_whole"] = not _dist_given(self.config)
+            node.workerinput["emolib_stored"] = list(self.lab.writing.store)
+            node.workerinput["emolib_whole"] = not says_dist(self.config)
 
     def _open(self) -> None:
         if not self.is_worker:
             with _usage_errors():
-                self.lab.store.open()
+                self.lab.writing.store.open()
 
     def header(self) -> list[str]:
         """Return the line on the profile for pytest's header."""
@@ -168,11 +144,11 @@ class ExperimentSession:
         """Parametrize a function that asks for a model, an emotion, heads or an ablation."""
         if "emolib_case" not in metafunc.fixturenames:
             return
-        marks = list(metafunc.definition.iter_markers("parametrize"))
         from emolib.errors import InputError
 
+        marks = metafunc.definition.iter_markers("parametrize")
         try:
-            cases = self.lab.cases(metafunc.fixturenames, marks)
+            cases = self.lab.cases.of(metafunc.fixturenames, marks)
         except InputError as error:
             # Raised here it would be an error of collecting the file, with a traceback.
             self._refused = str(error)
@@ -185,9 +161,10 @@ class ExperimentSession:
         from emolib.errors import InputError
 
         try:
-            for item in filter(_records, items):
-                if item.get_closest_marker("effects") and (found := self.lab.gate.declared(item)):
-                    item.stash[DECLARED] = found
+            for item in filter(reports.records, items):
+                marked = item.get_closest_marker("effects")
+                if marked and (found := self.lab.effects.declared(item)):
+                    item.stash[reports.DECLARED] = found
                     item.add_marker("gated")
         except InputError as error:
             self._refused = self._refused or str(error)
@@ -197,14 +174,14 @@ class ExperimentSession:
         if not self.has_lab or self.is_worker or self.is_dry:
             return
         from emolib.errors import InputError
-        from pytest_emolib.gate import reports
+        from pytest_emolib.effects import verdicts
 
         try:
-            checks = self.lab.gate.finish()
+            checks = self.lab.effects.finish()
         except InputError as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         strict = bool(options.get(self.config, "--effects-strict"))
-        for report in reports(checks, strict=strict):
+        for report in verdicts(checks, strict=strict):
             self.config.hook.pytest_runtest_logreport(report=report)
 
     def collected(self, items: list[pytest.Item]) -> None:
@@ -215,14 +192,15 @@ class ExperimentSession:
                 two items write one file. A worker has no way to end the run like that: there each
                 item fails in its setup.
         """
-        recording = [item for item in items if _records(item)]
+        recording = list(filter(reports.records, items))
         if not recording:
             return
         from emolib.errors import InputError
-        from pytest_emolib.items import check_outputs
+        from pytest_emolib.items import check_outputs, check_pairs
 
         try:
-            self.lab.check_items(recording)
+            if self.lab.free:
+                check_pairs(recording)
             check_outputs(recording)
         except InputError as error:
             self._refused = self._refused or str(error)
@@ -232,13 +210,12 @@ class ExperimentSession:
     def before(self, item: pytest.Item) -> None:
         """Replace the work of an item whose rows are in the store by nothing."""
         self.item = item
-        if not _records(item):
+        if not reports.records(item):
             return
         if self._refused:
             pytest.fail(self._refused, pytrace=False)
-        key = self.lab.key(item)
-        if self.lab.holds(key):
-            item.stash[STORED] = key
+        if self.lab.holds(item):
+            item.stash[reports.STORED] = self.lab.rows.key(item)
             # On the instance: pytest's own protocol still runs around it.
             item.setup = item.runtest = lambda: None  # type: ignore[method-assign]
 
@@ -246,34 +223,15 @@ class ExperimentSession:
         self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
     ) -> pytest.TestReport:
         """Put rows, or the key of stored ones, on the report of an item's call."""
-        if call.excinfo is not None and report.failed and _records(item):
-            from emolib.errors import InputError
-
-            if call.excinfo.errisinstance(InputError):
-                # What the user gave is wrong, and the message says so: no line of code is at fault.
-                report.longrepr = f"{item.nodeid}: {call.excinfo.value}"
-        if report.when != "call" or not _records(item):
-            return report
-        extra: dict[str, Any] = {}
-        if report.passed and STORED in item.stash:
-            extra["stored"] = item.stash[STORED]
-        elif report.passed and item.stash.get(RECORDED, None):
-            extra["rows"] = self.lab.rows(item, item.stash[RECORDED])
-            # pytest keeps every item to the end.
-            del item.stash[RECORDED]
-        elif report.failed and call.excinfo is not None:
-            expected = (AssertionError, pytest.fail.Exception)
-            extra["raised"] = not call.excinfo.errisinstance(expected)
-        if DECLARED in item.stash and extra.keys() & {"rows", "stored"}:
-            extra["declared"] = item.stash[DECLARED]
-        report.emolib = extra  # type: ignore[attr-defined]
+        if reports.records(item):
+            reports.carry(report, item, call, lambda *of: self.lab.rows.of(*of))
         return report
 
     def received(self, report: pytest.TestReport) -> None:
         """Write an item's rows and its results file; in a worker, leave both to the controller."""
         if self.is_worker:
             return
-        extra = _extra(report)
+        extra = reports.carried(report)
         if not extra:
             self._advance(report)
             return
@@ -281,14 +239,12 @@ class ExperimentSession:
 
         try:
             if declared := extra.get("declared"):
-                self.lab.gate.note(extra.get("stored") or extra["rows"][0]["key"], declared)
+                self.lab.effects.note(extra.get("stored") or extra["rows"][0]["key"], declared)
             if "rows" in extra:
-                self.lab.receive(extra["rows"])
-                # pytest keeps every report to the end; the rows are on disk.
-                report.emolib = _WRITTEN  # type: ignore[attr-defined]
+                self.lab.writing.receive(extra["rows"])
+                reports.lighten(report)
             elif "stored" in extra:
-                self.replayed += 1
-                self.lab.replay(extra["stored"])
+                self.lab.writing.replay(extra["stored"])
         except InputError as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         if "verdict" not in extra:
@@ -298,21 +254,9 @@ class ExperimentSession:
         if report.when == "call" or (report.when == "setup" and not report.passed):
             self.progress.advance(report)
 
-    def status(self, report: pytest.CollectReport | pytest.TestReport) -> Status | None:
+    def status(self, report: pytest.CollectReport | pytest.TestReport) -> reports.Status | None:
         """Return ``recorded`` or ``error`` for experiments, None to leave it to pytest."""
-        extra = _extra(report)
-        if verdict := extra.get("verdict"):
-            return verdict, "", ""
-        if "rows" in extra or "stored" in extra:
-            if self.progress.shown:
-                return "recorded", "", ""
-            return "recorded", "r", ("RECORDED", {"green": True})
-        if extra.get("raised"):
-            return "error", "E", ("ERROR", {"red": True})
-        ended = getattr(report, "when", "collect") == "call" or report.skipped
-        if ended and not report.failed and not hasattr(report, "wasxfail") and self.progress.shown:
-            return report.outcome, "", ""
-        return None
+        return reports.status(report, in_a_line=self.progress.shown)
 
     def finish(self, session: pytest.Session) -> None:
         """Write the tables from the store and close it."""
@@ -322,7 +266,7 @@ class ExperimentSession:
         from emolib.errors import InputError
 
         try:
-            self.lab.finish()
+            self.lab.writing.finish()
         except InputError as error:
             self._failed = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -330,31 +274,19 @@ class ExperimentSession:
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables of this run and where everything was written."""
         if self.has_lab and not self.is_worker:
-            self.lab.summarize(reporter, self.replayed)
+            lab = self.lab
+            lab.writing.summarize(reporter, lab.names, lambda *to: lab.effects.summarize(*to))
         if self._failed:
             reporter.write_line(f"ERROR: {self._failed}", red=True)
 
     def scheduler(self, log: Any) -> Any:
         """Return xdist's scheduler for experiments, None to leave it to xdist."""
-        if _dist_given(self.config) or not self._expects_experiments():
+        if says_dist(self.config) or not expects_experiments(self.config):
             return None
         from pytest_emolib.scheduling import CaseScheduling
 
-        return CaseScheduling(self.config, log, self.lab.scope)
-
-
-def _records(item: pytest.Item) -> bool:
-    return "record" in getattr(item, "fixturenames", ())
-
-
-def _dist_given(config: pytest.Config) -> bool:
-    """Tell whether the command line, the ini file or PYTEST_ADDOPTS chose how to distribute."""
-    arguments = [
-        *config.invocation_params.args,
-        *config.getini("addopts"),
-        *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")),
-    ]
-    return any(str(argument).startswith(("--dist", "-d")) for argument in arguments)
+        models = [source.name for source in self.lab.sources.values()]
+        return CaseScheduling(self.config, log, models, self.lab.profile.emotions)
 
 
 @contextmanager
@@ -366,23 +298,3 @@ def _usage_errors() -> Iterator[None]:
         yield
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
-
-
-def _leads_to(place: Path, patterns: Collection[str]) -> bool:
-    """Tell whether a path is a file of one of the patterns or a folder with one below it."""
-
-    def fits(name: str) -> bool:
-        return any(fnmatch(name, pattern) for pattern in patterns)
-
-    if not place.is_dir():
-        return fits(place.name)
-    for _, folders, files in os.walk(place):
-        if any(map(fits, files)):
-            return True
-        folders[:] = [name for name in folders if name[0] != "." and name not in _SKIPPED]
-    return False
-
-
-def _extra(report: Any) -> dict[str, Any]:
-    extra: dict[str, Any] = getattr(report, "emolib", None) or {}
-    return extra

@@ -13,16 +13,7 @@ from emolib.errors import InputError
 from emolib.inputs.profiles import Profile, load_profile
 from emolib.inputs.prompts import load_prompts, pairs_emotion
 from emolib.reporting.tables import check_format
-from pytest_emolib.options import get
-
-_PATHS = (
-    "--results-dir",
-    "--prompts-file",
-    "--emotion-prompts",
-    "--neutral-prompts",
-    "--model",
-    "--profile",
-)
+from pytest_emolib.options import OPTIONS, flag_of, get, overrides
 
 
 def check_rootdir(config: pytest.Config) -> None:
@@ -42,11 +33,12 @@ def check_rootdir(config: pytest.Config) -> None:
     if root is not None and any(place.is_relative_to(root) for place in places):
         return
     arguments = [str(argument) for argument in config.invocation_params.args]
-    for option, value in pairwise(arguments):
-        if option in _PATHS and (here / value).exists():
+    of_places = {option.flag for option in OPTIONS if option.is_place}
+    for flag, value in pairwise(arguments):
+        if flag in of_places and (here / value).exists():
             raise InputError(
-                f"{option} {value}: pytest took the path for a place of tests and looked for its "
-                f"ini file there (rootdir {config.rootpath}); write {option}={value}"
+                f"{flag} {value}: pytest took the path for a place of tests and looked for its "
+                f"ini file there (rootdir {config.rootpath}); write {flag}={value}"
             )
 
 
@@ -58,18 +50,7 @@ def resolve(config: pytest.Config) -> tuple[Profile, bool]:
     """
     check_format(get(config, "--table-format") or "simple")
     profile = load_profile(get(config, "--profile") or "demo")
-    profile = profile.override(
-        models=_tuple(get(config, "--model")),
-        heads=_tuple(get(config, "--head-spec")),
-        units=_tuple(get(config, "--unit-spec")),
-        ablations=_tuple(get(config, "--ablation")),
-        position=get(config, "--position"),
-        max_new_tokens=get(config, "--max-new-tokens"),
-        seed=get(config, "--seed"),
-        patch_generated=get(config, "--patch-generated"),
-        device=get(config, "--device"),
-        dtype=get(config, "--dtype"),
-    )
+    profile = profile.override(flag_of, **overrides(config))
     profile = _with_batch_size(profile, get(config, "--batch-size"))
     named: dict[tuple[str, str], Path] = {}
     for path in get(config, "--prompts-file") or ():
@@ -104,10 +85,6 @@ def _name(
             f"{option}: {named[what]} and {path} are both for {what[1]!r}; name one file"
         )
     named[what] = path
-
-
-def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)
 
 
 def _with_batch_size(profile: Profile, text: str | None) -> Profile:

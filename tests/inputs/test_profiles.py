@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emolib.errors import InputError
 from emolib.files import data_root, hash_files
+from emolib.inputs import profiles
 from emolib.inputs.emotions import load_emotion
-from emolib.inputs.profiles import load_profile
+from emolib.inputs.profile_fields import Follows, check_value, following
+from emolib.inputs.profiles import COMPARED, SETTINGS, Profile, load_profile
 from emolib.inputs.prompts import load_pairs
 
 BASE = 'models = ["tiny-gpt2"]\nemotions = ["joy"]\n'
@@ -163,14 +170,97 @@ def test_override_changes_what_is_given_and_checks_it(folder):
     changed = profile.override(models=("gpt2",), seed=None, position="all")
     assert (changed.models, changed.seed, changed.position) == (("gpt2",), 3, "all")
     assert profile.models == ("tiny-gpt2",)
-    assert said(profile.override, models=("a", "a")) == "--model: 'a' is named twice; name it once"
-    assert said(profile.override, max_new_tokens=0) == (
+    assert said(profile.override, models=("a", "a")) == "models: 'a' is named twice; name it once"
+
+    def flag(key):
+        return "--" + key.replace("_", "-")
+
+    assert said(profile.override, flag, max_new_tokens=0) == (
         "--max-new-tokens: expected a whole number from 1, got 0"
     )
-    assert said(profile.override, heads=("x",)).startswith("--head-spec: head spec 'x': expected ")
-    assert said(profile.override, ablations=("x",)) == (
-        "--ablation: expected one of zero, mean, resample, got 'x'"
+    assert said(profile.override, flag, heads=("x",)).startswith("--heads: head spec 'x': expected")
+    assert said(profile.override, flag, ablations=("x",)) == (
+        "--ablations: expected one of zero, mean, resample, got 'x'"
     )
+
+
+# Of what no field takes, and of each kind of thing that one may.
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 30),
+    st.floats(),
+    st.text(max_size=8),
+    st.dates(),
+    st.lists(st.one_of(st.text(max_size=8), st.integers(), st.lists(st.text())), max_size=3),
+    st.dictionaries(st.text("ab", min_size=1), st.integers(), max_size=2),
+    st.sampled_from(["last", "zero", "float32", "all", "top:2", "0:1", "cpu"]),
+    st.sampled_from([["last"], ["zero"], ["float32"], ["all"], [16], [True], [["zero"]]]),
+)
+CHECKED = [f for f in fields(Profile) if f.name not in ("name", "root", "files", "effects")]
+
+
+@pytest.mark.parametrize("key", [f.name for f in CHECKED])
+@given(value=VALUES)
+def test_a_field_takes_what_its_type_says_and_nothing_else(key, value):
+    """A list where a scalar belongs, a scalar where a list does, a number of the wrong kind."""
+    hint, data = get_type_hints(Profile)[key], {"models": ["m"], "emotions": ["joy"], key: value}
+    with (
+        mock.patch.object(profiles, "_find", lambda name: Path("mine.toml")),
+        mock.patch.object(Path, "read_text", lambda *args, **kwargs: ""),
+        mock.patch.object(profiles.tomllib, "loads", lambda text: data),
+    ):
+        try:
+            found = getattr(load_profile("mine"), key)
+        except InputError as error:
+            assert str(error).startswith(f"mine.toml: {key}: ")
+            assert "expected" in str(error) or "named twice" in str(error)
+            return
+    given = tuple(value) if isinstance(value, list) else value
+    assert found == given and type(found) is type(given)
+    if get_origin(hint) is tuple:
+        assert isinstance(value, list) and all(type(name) is str for name in value)
+    elif get_origin(hint) is Literal:
+        assert value in get_args(hint)
+    else:
+        assert isinstance(value, get_args(hint) or hint)
+        assert isinstance(value, bool) == (hint is bool)
+
+
+@pytest.mark.parametrize("key", [f.name for f in CHECKED])
+def test_a_list_for_a_scalar_and_a_scalar_for_a_list(folder, key):
+    """As TOML has them: one message with the file, the key, what was expected and what was got."""
+    is_list = get_origin(get_type_hints(Profile)[key]) is tuple
+    text, got = (f"{key} = 'all'", "'all'") if is_list else (f"{key} = ['last']", "['last']")
+    base = BASE if key not in ("models", "emotions") else "".join(
+        line for line in BASE.splitlines(keepends=True) if not line.startswith(key)
+    )  # fmt: skip
+    message = said(mine, text, base=base)
+    assert message.startswith(f"data/profiles/mine.toml: {key}: expected ")
+    assert message.endswith(f", got {got}")
+
+
+def test_a_field_says_what_it_decides():
+    """A field that says nothing is a mistake that no run gets past: here it would be seen first."""
+    for one in fields(Profile):
+        assert one.metadata["follows"] in get_args(Follows), one.name
+        assert one.metadata["compared"] is None or one.metadata["follows"] == "value"
+    assert (
+        *("position", "max_new_tokens", "seed", "draws", "verify", "patch_generated"),
+        *("dtype", "device"),
+    ) == SETTINGS
+    assert COMPARED == ("dtype", "position", "seed", "draws", "max_new_tokens", "patch_generated")
+
+
+def test_a_new_field_that_says_nothing_or_has_no_check_is_refused():
+    @dataclass(frozen=True)
+    class Silent(Profile):
+        chat: bool = False
+
+    with pytest.raises(KeyError, match="follows"):
+        following(Silent, "value")
+    with pytest.raises(TypeError, match="nothing checks a field of type"):
+        check_value("there", {}, dict[str, int], None)
 
 
 def test_an_emotion_has_pairs_or_free_lists(folder):

@@ -179,3 +179,10 @@ def test_the_project_s_own_files_are_valid():
     root = Path(__file__).parents[2] / "data"
     assert all(load_lexicon(path, path.stem) for path in root.glob("lexicons/*.json"))
     assert all(load_prompts(path) for path in root.glob("*_prompts.json"))
+
+
+def test_a_pair_has_two_sides():
+    pair = Pair(**PAIR)
+    assert (pair.text("emotion"), pair.text("neutral")) == ("She hit him", "She met him")
+    with pytest.raises(AssertionError, match="unreachable"):
+        pair.text("other")

@@ -52,6 +52,12 @@ def test_positions_that_need_a_slot_refuse_free_prompts(position):
         batch_of(3).at(position)
 
 
+@pytest.mark.parametrize("position", [("last",), "first", None])
+def test_a_position_that_is_none_is_never_taken_for_another(position):
+    with pytest.raises(AssertionError, match="unreachable"):
+        batch_of(3, 2, slots=((0, 1), (0, 1))).at(position)
+
+
 def test_after_slot_refuses_a_prompt_that_ends_with_its_slot():
     batch = batch_of(3, 4, slots=((0, 1), (2, 4)))
     message = (

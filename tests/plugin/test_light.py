@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import shutil
 from pathlib import Path
+
+import pytest_emolib
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 HEAVY = "{'torch', 'transformers', 'matplotlib', 'scipy', 'numpy', 'emolib'}"
@@ -44,3 +48,19 @@ def test_the_library_does_not_know_pytest(folder):
     )
     done = folder.python("-c", script)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_no_module_imports_in_a_circle():
+    """Of the plugin's modules, imports inside functions and for types alone among them."""
+    folder = Path(pytest_emolib.__file__).parent
+    imports = {}
+    for path in folder.glob("*.py"):
+        found = imports.setdefault(path.stem, set())
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pytest_emolib"):
+                names = [alias.name for alias in node.names]
+                below = node.module.removeprefix("pytest_emolib").strip(".")
+                found |= {below} if below else set(names)
+    order = graphlib.TopologicalSorter(imports)
+    order.prepare()
+    assert "session" in imports["fixtures"] and "lab" in imports["session"]

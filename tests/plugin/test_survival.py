@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 from folders import DATA
-from pytest_emolib import contexts
+from pytest_emolib import rows
 
 from emolib.results import provenance
 
@@ -172,7 +172,7 @@ def test_a_change_of_a_model_s_files_recomputes(slow, name):
 @pytest.mark.parametrize("library", ["vaderSentiment", "scipy", "python"])
 def test_a_change_of_a_library_recomputes(slow, library, monkeypatch):
     slow.pytest("-k", "L2H0")
-    monkeypatch.setattr(contexts, "versions", lambda: provenance.versions() | {library: "0"})
+    monkeypatch.setattr(rows, "versions", lambda: provenance.versions() | {library: "0"})
     slow.pytest("-k", "L2H0")
     assert len(ran(slow)) == 2
 

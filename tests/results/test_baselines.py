@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from emolib.errors import InputError
+from emolib.inputs.profiles import COMPARED
 from emolib.reporting.regression_check import changes, check_table, compare, counts, weak
 from emolib.results.baselines import (
-    SETTINGS,
     Baseline,
     Declared,
     Effect,
@@ -41,7 +41,7 @@ def baseline(*effects, ground=GROUND):
 
 
 def row(number=0, labels=None, vectors=None, of=2):
-    told = {name: None for name in SETTINGS} | {"dtype": "float32"}
+    told = {name: None for name in COMPARED} | {"dtype": "float32"}
     told |= {"model": {"type": "gpt2", "weights": "w", "config": "c", "tokenizer": "t"},
              "prompts": "p", "device": "cpu", "clean_gap": 3.0}  # fmt: skip
     return Row("x.py::exp_e[m]", "e", "k", number, of, {"model": "m", "emotion": "joy",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, assert_never
 
 import pytest
 
 from emolib.errors import InputError
 from emolib.files import safe
+from emolib.inputs.emotions import Emotion
 from emolib.inputs.heads import HeadSet, expand
+from emolib.inputs.profiles import COMPARED, Profile
 from emolib.inputs.units import UnitSet, expand_units, parse_set
+from emolib.models.sources import Source
 from emolib.reporting.regression_check import (
     Check,
     changes,
@@ -23,7 +26,6 @@ from emolib.reporting.regression_check import (
     write_summary,
 )
 from emolib.results.baselines import (
-    SETTINGS,
     Baseline,
     Declared,
     Ground,
@@ -32,17 +34,15 @@ from emolib.results.baselines import (
     load,
     save,
 )
+from emolib.results.records import Row
 from pytest_emolib.items import case_of
 from pytest_emolib.options import get
-
-if TYPE_CHECKING:
-    from pytest_emolib.lab import Lab
 
 DEFAULT = "baseline"
 _OPTIONS = ("--effects-save", "--effects-compare")
 
 
-class Gate:
+class Effects:
     """What a run does with the effects of declared heads: nothing, save them or compare them.
 
     Attributes:
@@ -50,13 +50,30 @@ class Gate:
         failed: Whether the check failed.
     """
 
-    def __init__(self, config: pytest.Config, lab: Lab) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        profile: Profile,
+        sources: Mapping[str, Source],
+        emotions: Mapping[str, Emotion],
+        folder: Path,
+        rows: Callable[[str], Sequence[Row]],
+    ) -> None:
         """Read the options.
+
+        Args:
+            config: Of the run.
+            profile: What it declares, and the settings.
+            sources: Its models by what the user typed.
+            emotions: Its emotions by name.
+            folder: Where baselines are.
+            rows: From a key to the rows that an item recorded.
 
         Raises:
             InputError: When they contradict each other or name no baseline.
         """
-        self._config, self._lab = config, lab
+        self._config, self._profile = config, profile
+        self._sources, self._emotions, self._rows = sources, emotions, rows
         asked = {flag: get(config, flag) for flag in _OPTIONS}
         for flag, name in asked.items():
             if name is not None and (name != safe(name) or Path(name).exists()):
@@ -72,7 +89,7 @@ class Gate:
                 raise InputError(f"{flag} goes with --effects-compare; add it")
         self.saves, self.compares = map(bool, asked.values())
         name = next((name for name in asked.values() if name), DEFAULT)
-        self.path = lab.results / "effects" / f"{name}.json"
+        self.path = folder / f"{name}.json"
         self.checks: list[Check] = []
         self.failed = self._done = False
         self._lines: list[tuple[str, bool]] = []
@@ -86,7 +103,7 @@ class Gate:
             InputError: When a declared head is not one of its model, there is no baseline, or it
                 stands on another prompt set, model or setting.
         """
-        for by_model in self._lab.profile.effects.values():
+        for by_model in self._profile.effects.values():
             for model, names in by_model.items():
                 for name in names:
                     self._check_name(model, name)
@@ -96,7 +113,7 @@ class Gate:
             check_grounds(self.path, self._baseline, self._grounds(), new_weights=new_weights)
 
     def _check_name(self, model: str, name: str) -> None:
-        if (source := self._lab.sources.get(model)) is None:
+        if (source := self._sources.get(model)) is None:
             return
         chosen = parse_set(name)
         if isinstance(chosen, HeadSet):
@@ -107,8 +124,7 @@ class Gate:
             expand_units(spec, source.n_layers, source.n_units, model=source.name)
 
     def _grounds(self) -> list[Ground]:
-        lab = self._lab
-        settings = {name: getattr(lab.profile, name) for name in SETTINGS}
+        settings = {name: getattr(self._profile, name) for name in COMPARED}
         return [
             Ground(
                 source.name,
@@ -118,10 +134,10 @@ class Gate:
                 source.tokenizer_hash,
                 emotion.hash,
                 settings,
-                lab.profile.device,
+                self._profile.device,
             )
-            for source in lab.sources.values()
-            for name, emotion in lab.emotions.items()
+            for source in self._sources.values()
+            for name, emotion in self._emotions.items()
         ]
 
     def declared(self, item: pytest.Item) -> dict[str, Any] | None:
@@ -135,7 +151,9 @@ class Gate:
         marker = item.get_closest_marker("effects")
         case = case_of(item)
         chosen = case.heads or case.units
-        if marker is None or case.emotion is None or not isinstance(chosen, (HeadSet, UnitSet)):
+        if marker is None or case.source is None or case.emotion is None:
+            return None
+        if not isinstance(chosen, (HeadSet, UnitSet)):
             return None
         where = dict(marker.kwargs)
         own = {role: where.pop(role, ()) for role in ("gated", "controls")}
@@ -146,20 +164,20 @@ class Gate:
                 "need be"
             )
         for role, in_marker in own.items():
-            names = [*self._of_model(in_marker, case), *self._of_profile(role, case)]
+            names = [*self._of_model(in_marker, case.source), *self._of_profile(role, case.source)]
             if str(chosen) in map(_canonical, names):
                 role = role.removesuffix("s")
                 return {"metric": marker.args[0], "role": role, "where": where}
         return None
 
-    def _of_model(self, names: Any, case: Any) -> Sequence[str]:
-        found = names.get(case.source.name, ()) if isinstance(names, Mapping) else names
+    def _of_model(self, names: Any, source: Source) -> Sequence[str]:
+        found = names.get(source.name, ()) if isinstance(names, Mapping) else names
         return list(found)
 
-    def _of_profile(self, role: str, case: Any) -> Sequence[str]:
-        by_model = self._lab.profile.effects.get(role, {})
-        typed = {source.name: model for model, source in self._lab.sources.items()}
-        return by_model.get(typed[case.source.name], ())
+    def _of_profile(self, role: str, source: Source) -> Sequence[str]:
+        by_model = self._profile.effects.get(role, {})
+        typed = {source.name: model for model, source in self._sources.items()}
+        return by_model.get(typed[source.name], ())
 
     def note(self, key: str, declared: dict[str, Any]) -> None:
         """Take note of a declared item that recorded."""
@@ -176,7 +194,7 @@ class Gate:
             return []
         now = Baseline()
         for key, declared in self._declared.items():
-            found = effects_of(self._lab.store[key], Declared(**declared))
+            found = effects_of(self._rows(key), Declared(**declared))
             now = Baseline(now.effects | found.effects, now.grounds | found.grounds)
         if not now.effects:
             raise InputError(
@@ -244,7 +262,7 @@ def _canonical(name: str) -> str:
     return str(parse_set(name))
 
 
-def reports(checks: Sequence[Check], *, strict: bool) -> list[pytest.TestReport]:
+def verdicts(checks: Sequence[Check], *, strict: bool) -> list[pytest.TestReport]:
     """Return a report per check, so that JUnit files and exit codes know of them.
 
     Args:
@@ -254,17 +272,28 @@ def reports(checks: Sequence[Check], *, strict: bool) -> list[pytest.TestReport]
     made = []
     for check in checks:
         nodeid = f"effects::{check.effect.name}"
-        fails = check.outcome == "drifted" or (strict and check.outcome == "inconclusive")
-        skips = check.outcome == "inconclusive" and not strict
-        text: Any = str(check) if fails else ("effects", 0, str(check)) if skips else None
+        outcome, text = _reported(check, strict=strict)
         report = pytest.TestReport(
             nodeid,
             ("effects", None, nodeid),
             {},
-            "failed" if fails else "skipped" if skips else "passed",
+            outcome,
             text,
             "call",
         )
         report.emolib = {"verdict": check.outcome}  # type: ignore[attr-defined]
         made.append(report)
     return made
+
+
+def _reported(check: Check, *, strict: bool) -> tuple[Literal["passed", "failed", "skipped"], Any]:
+    """Return what pytest is to call the outcome of a check, and the text it is to show."""
+    match check.outcome:
+        case "drifted":
+            return "failed", str(check)
+        case "inconclusive":
+            return ("failed", str(check)) if strict else ("skipped", ("effects", 0, str(check)))
+        case "equivalent" | "replayed":
+            return "passed", None
+        case _:
+            assert_never(check.outcome)

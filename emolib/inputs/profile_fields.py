@@ -1,0 +1,90 @@
+"""What the fields of a profile say of themselves, and the check of a value by its field's type."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin
+
+from emolib.errors import InputError
+
+Follows = Literal["value", "content", "item", "nothing"]
+"""How a row follows from a field of its profile, so that it stands while that is unchanged.
+
+``value``: by its value, which is in the key of every row. ``content``: by the files it leads to,
+whose hash is. ``item``: by which items there are, each of which is in the key of its own rows.
+``nothing``: no number follows from it.
+"""
+
+
+def said(
+    follows: Follows, *, compared: int | None = None, least: int | None = None
+) -> dict[str, Any]:
+    """Return what is to be known of a field beside its type and its default.
+
+    Args:
+        follows: How rows follow from it.
+        compared: Its place among the settings without which two runs are not comparable; None of
+            one that is not among them.
+        least: The least that a whole number may be.
+    """
+    return {"follows": follows, "compared": compared, "least": least}
+
+
+def following(kind: type, how: Follows) -> tuple[str, ...]:
+    """Return the fields of a dataclass that rows follow from in one way, in order."""
+    return tuple(f.name for f in fields(kind) if f.metadata["follows"] == how)
+
+
+def compared(kind: type) -> tuple[str, ...]:
+    """Return the fields without which two runs are not comparable, in the order of their places."""
+    places = {f.name: f.metadata["compared"] for f in fields(kind)}
+    return tuple(sorted((n for n, place in places.items() if place), key=lambda n: places[n]))
+
+
+def check_value(label: str, value: Any, hint: Any, least: int | None) -> None:
+    """Check that a value is of a field's type.
+
+    Args:
+        label: Where it was given, for messages.
+        value: The value, a list as a tuple.
+        hint: The type.
+        least: The least that a whole number may be.
+
+    Raises:
+        InputError: When it is not.
+        TypeError: When no check is known for the type, which is a mistake of the profile's.
+    """
+    origin, members = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        check_names(label, value)
+        if get_origin(members[0]) is Literal:
+            for member in value:
+                check_value(label, member, members[0], least)
+        return
+    if origin is Literal:
+        fits, expected = value in members, f"one of {', '.join(members)}"
+    elif hint is bool:
+        fits, expected = isinstance(value, bool), "true or false"
+    elif hint is str:
+        fits, expected = isinstance(value, str), "a name"
+    elif hint in (int, int | None) and least is not None:
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        fits = whole or (value is None and hint is not int)
+        expected = f"a whole number from {least}"
+    else:
+        raise TypeError(f"{label}: nothing checks a field of type {hint}; add it here")
+    if not fits:
+        raise InputError(f"{label}: expected {expected}, got {value!r}")
+
+
+def check_names(label: str, values: Any) -> None:
+    """Check that values are a tuple of different names.
+
+    Raises:
+        InputError: When they are not.
+    """
+    if not (isinstance(values, tuple) and values and all(isinstance(v, str) for v in values)):
+        raise InputError(f"{label}: expected a list of names, got {values!r}")
+    for value in values:
+        if values.count(value) > 1:
+            raise InputError(f"{label}: {value!r} is named twice; name it once")

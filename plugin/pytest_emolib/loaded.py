@@ -1,0 +1,195 @@
+"""What is in memory: one model, its study of one emotion, and what was computed of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+from emolib.inputs.emotions import Emotion
+from emolib.inputs.heads import Head, HeadSet
+from emolib.inputs.profiles import Profile
+from emolib.inputs.units import UnitSet
+from emolib.models.sources import Source
+from pytest_emolib.cases import Case
+from pytest_emolib.threads import limit_threads
+
+if TYPE_CHECKING:
+    from emolib.methods.attention import LastAttention
+    from emolib.methods.screening import Screening
+    from emolib.methods.study import Study
+    from emolib.methods.unit_scores import UnitRanking
+    from emolib.methods.unit_screening import UnitScreening
+    from emolib.models.language_model import LanguageModel
+
+What = Literal[
+    "screening", "attention", "ranking", "unit_ranking", "unit_screening", "unit_activity"
+]
+"""What is computed of a study once."""
+# Of these there is much; of the others little is kept, and so for all studies, since several
+# experiments go through them.
+_WITH_THE_STUDY: tuple[What, ...] = ("screening", "attention")
+Named = tuple[str, str]
+"""A study by the names of its model and emotion."""
+Made = TypeVar("Made")
+
+
+class Loaded:
+    """Models and studies, made when first asked for; torch is not loaded before."""
+
+    def __init__(self, profile: Profile, emotions: Mapping[str, Emotion]) -> None:
+        """Hold the settings and the emotions by name."""
+        self._profile = profile
+        self._emotions = emotions
+        self._models: dict[str, LanguageModel] = {}
+        self._halves: dict[str, LanguageModel] = {}
+        self._studies: dict[Named, Study] = {}
+        self._computed: dict[tuple[What, Named], Any] = {}
+
+    def model(self, source: Source) -> LanguageModel:
+        """Return a model with its weights; the last one asked for is kept."""
+        if source.name not in self._models:
+            from emolib.models.language_model import load
+
+            # Once more: an experiment may have loaded torch, and set it, since the session began.
+            limit_threads()
+            self._models.clear()
+            self._forget_studies()
+            dtype = "float32" if self._profile.dtype == "bfloat16" else self._profile.dtype
+            self._models[source.name] = load(source, device=self._profile.device, dtype=dtype)
+        return self._models[source.name]
+
+    def _half(self, source: Source) -> LanguageModel | None:
+        """Return a model in bfloat16, for sweeps, where that is asked for and can be had."""
+        from emolib.models.language_model import in_half, why_no_half
+
+        if self._profile.dtype != "bfloat16":
+            return None
+        if reason := why_no_half(self._profile.device):
+            warnings.warn(f"--dtype bfloat16: {reason}; all runs are in float32", stacklevel=2)
+            return None
+        if source.name not in self._halves:
+            self._halves.clear()
+            self._halves[source.name] = in_half(self.model(source))
+        return self._halves[source.name]
+
+    def study(self, source: Source, emotion: str) -> Study:
+        """Return a model on an emotion's prompts; the last one asked for is kept."""
+        from emolib.methods.study import Study
+
+        key = source.name, emotion
+        if key not in self._studies:
+            model = self.model(source)
+            self._forget_studies()
+            lexicons = {name: found.lexicon for name, found in self._emotions.items()}
+            self._studies[key] = Study(
+                model, self._emotions[emotion], self._profile, lexicons, self._half(source)
+            )
+        return self._studies[key]
+
+    def _forget_studies(self) -> None:
+        self._studies.clear()
+        for what, study in list(self._computed):
+            if what in _WITH_THE_STUDY:
+                del self._computed[what, study]
+
+    def made(self, source: Source | None, emotion: str | None) -> Study | None:
+        """Return a study if it is in memory."""
+        return self._studies.get((source.name, emotion)) if source and emotion else None
+
+    def _once(self, what: What, study: Named, make: Callable[[], Made]) -> Made:
+        """Return what was computed of a study before; the first time, compute it."""
+        if (what, study) not in self._computed:
+            self._computed[what, study] = make()
+        return cast(Made, self._computed[what, study])
+
+    def screening(self, study: Study) -> Screening:
+        """Return the screening scores of a study's model on its emotion, computed once."""
+        from emolib.methods.screening import screen
+
+        return self._once("screening", _named(study), lambda: screen(study))
+
+    def attention(self, study: Study) -> LastAttention:
+        """Return where a study's heads look from the last token, read once."""
+        from emolib.methods.attention import last_attention
+
+        return self._once("attention", _named(study), lambda: last_attention(study))
+
+    def ranking(self, source: Source, emotion: str) -> tuple[list[Head], float | None]:
+        """Return the heads as screening ranks them, and the ranking's reliability, made once."""
+        from emolib.methods.attribution import ranking
+
+        key = source.name, emotion
+
+        def make() -> tuple[list[Head], float | None]:
+            if screened := self._computed.get(("screening", key)):
+                return screened.ranking, screened.reliability
+            return ranking(self.study(source, emotion))
+
+        return self._once("ranking", key, make)
+
+    def unit_screening(self, study: Study) -> UnitScreening:
+        """Return the scores of MLP units and the ablations that confirm them, made once."""
+        from emolib.methods.unit_screening import screen_units
+
+        return self._once("unit_screening", _named(study), lambda: screen_units(study))
+
+    def unit_ranking(self, source: Source, emotion: str) -> UnitRanking:
+        """Return the MLP units as unit screening ranks them, made once."""
+        from emolib.methods.unit_scores import unit_scores
+
+        key = source.name, emotion
+
+        def make() -> UnitRanking:
+            if screened := self._computed.get(("unit_screening", key)):
+                return cast("UnitScreening", screened).ranking
+            return unit_scores(self.study(source, emotion)).ranking()
+
+        return self._once("unit_ranking", key, make)
+
+    def matched_units(self, study: Study, units: UnitSet) -> UnitSet:
+        """Return random units to compare units with: of their layers and about as active."""
+        from emolib.methods.unit_scores import activity, matched
+
+        active = self._once("unit_activity", _named(study), lambda: activity(study))
+        return matched(units, active, seed=self._profile.seed)
+
+    def heads(self, case: Case) -> HeadSet:
+        """Return the heads of a case; those of a rank are looked up in the ranking."""
+        assert case.heads is not None
+        if isinstance(case.heads, HeadSet):
+            return case.heads
+        assert case.source is not None and case.emotion is not None
+        heads, _ = self.ranking(case.source, case.emotion)
+        return HeadSet((heads[case.heads.rank - 1],))
+
+    def units(self, case: Case) -> UnitSet:
+        """Return the units of a case; those of a rank are looked up in the scores."""
+        assert case.units is not None
+        if isinstance(case.units, UnitSet):
+            return case.units
+        assert case.source is not None and case.emotion is not None
+        ranking = self.unit_ranking(case.source, case.emotion)
+        return UnitSet((ranking.unit(case.units.rank),))
+
+    def edited(self, fixture: str, case: Case, study: Study) -> HeadSet | UnitSet | None:
+        """Return the value of a fixture that is a set to edit; None where the case has none.
+
+        Args:
+            fixture: One that the table of fixtures says ``edits`` of.
+            case: What the item runs on.
+            study: Its study.
+        """
+        match fixture:
+            case "heads":
+                return self.heads(case) if case.heads else None
+            case "units":
+                return self.units(case) if case.units else None
+            case "matched_units":
+                return self.matched_units(study, self.units(case)) if case.units else None
+            case _:
+                raise AssertionError(f"how the sets of the fixture {fixture} are made is not here")
+
+
+def _named(study: Study) -> Named:
+    return study.model.name, study.emotion.name

@@ -1,0 +1,231 @@
+"""What a row says and what its numbers follow from; rows of one context can stand in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from emolib.files import hash_json
+from emolib.inputs.emotions import Emotion
+from emolib.inputs.heads import Top
+from emolib.inputs.profiles import SETTINGS, TEXT_DRAWS, Profile
+from emolib.results.provenance import code_hash, git_commit, package_hash, versions
+from emolib.results.records import sort_values
+from pytest_emolib.cases import Case
+from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
+from pytest_emolib.loaded import Loaded
+
+if TYPE_CHECKING:
+    from emolib.methods.study import Study
+
+
+class Rows:
+    """From an item and what it recorded to its rows and their key."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        profile: Profile,
+        emotions: Mapping[str, Emotion],
+        loaded: Loaded,
+    ) -> None:
+        """Hold what rows follow from.
+
+        Args:
+            config: Of the run.
+            profile: The settings.
+            emotions: The emotions of the profile, read.
+            loaded: The studies that items have run on.
+        """
+        self._config, self._profile = config, profile
+        self._emotions, self._loaded = emotions, loaded
+        self._contexts: dict[tuple[Path, str | None, str | None], str] = {}
+        self._gaps: dict[tuple[str, str], float | None] = {}
+        self._keyed: tuple[pytest.Item | None, str] = None, ""
+
+    def context(self, item: pytest.Item) -> str:
+        """Return the hash of all that an item's numbers follow from, but for which item it is.
+
+        That is the settings, the content of model, tokenizer and prompt files, the code of the
+        experiment, of emolib and of this plugin, and the versions of python and the libraries.
+        """
+        case = case_of(item)
+        key = item.path, case.source.name if case.source else None, case.emotion
+        if key not in self._contexts:
+            found = context_of(self._config, self._profile, self._emotions, case, item.path)
+            self._contexts[key] = found
+        return self._contexts[key]
+
+    def key(self, item: pytest.Item) -> str:
+        """Return the key of an item's rows in the store."""
+        # Asked for before an item runs and after it, so that the last one is kept.
+        if self._keyed[0] is not item:
+            found = hash_json([self.context(item), item.nodeid, full_dims(case_of(item))])
+            self._keyed = item, found
+        return self._keyed[1]
+
+    def sorted(self, values: dict[str, Any], study: Study | None) -> dict[str, Any]:
+        """Return recorded values sorted into the fields of a row, vectors summarised.
+
+        Args:
+            values: What an experiment gave ``record``.
+            study: Its study when it has one, whose templates are the clusters of the bootstrap.
+        """
+        clusters = study.prompts("emotion").clusters if study else None
+        if study:
+            # Read here, where an error is the item's own.
+            self._gaps[study.model.name, study.emotion.name] = study.clean_gap
+
+        def summary(vector: Any) -> dict[str, Any]:
+            # Imported here: it loads numpy, which runs that record no vector do without.
+            from emolib.stats.summary import summarize
+
+            fits = clusters is not None and len(clusters) == len(vector)
+            return summarize(vector, clusters if fits else None, seed=self._profile.seed)
+
+        if study and study.half is not None:
+            # Of scores alone: what is read of texts and clean runs is in full precision.
+            values = values | {"precision": study.runner.precision or "float32"}
+        row = sort_values(values, summary)
+        columns = [*row["vectors"].values(), *row["texts"].values(), *row["lists"].values()]
+        if study and clusters and any(len(column) == len(clusters) for column in columns):
+            ids = [pair.id for pair in study.pairs.pairs]
+            row["pairs"] = {"ids": ids, "templates": list(clusters)}
+        return row
+
+    def of(self, item: pytest.Item, recorded: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the rows of an item as plain data, ready to travel from a worker.
+
+        Args:
+            item: The item.
+            recorded: What each call of ``record`` gave, sorted by `sorted`.
+        """
+        case = case_of(item)
+        shared: dict[str, Any] = {
+            "item": item.nodeid,
+            "experiment": experiment_of(item),
+            "key": self.key(item),
+            "context": self.context(item),
+            "of": len(recorded),
+            "dims": self._dims(case) | own_parameters(item),
+            "output": output_of(item),
+            "provenance": self._provenance(case),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        named = self._rank_labels(case)
+        rows = []
+        for i, values in enumerate(recorded):
+            labels = named | values["labels"]
+            rows.append(shared | values | {"labels": labels, "row": i})
+        return rows
+
+    def _dims(self, case: Case) -> dict[str, str]:
+        """Return the parts of a case by name, those of a rank by the name they turned out."""
+        ranked = {}
+        if isinstance(case.heads, Top):
+            ranked["heads"] = str(self._loaded.heads(case))
+        if isinstance(case.units, Top):
+            ranked["units"] = str(self._loaded.units(case))
+        return case.dims | ranked
+
+    def _rank_labels(self, case: Case) -> dict[str, str]:
+        labels: dict[str, str] = {}
+        if not (isinstance(case.heads, Top) or isinstance(case.units, Top)):
+            return labels
+        from emolib.stats.summary import unreliable
+
+        if isinstance(case.heads, Top) and case.source and case.emotion:
+            doubt = unreliable(self._loaded.ranking(case.source, case.emotion)[1])
+            labels |= {"spec": str(case.heads)} | ({"ranking": doubt} if doubt else {})
+        if isinstance(case.units, Top) and case.source and case.emotion:
+            doubt = unreliable(self._loaded.unit_ranking(case.source, case.emotion).reliability)
+            # A function of both has two specs.
+            before = "unit_" if labels else ""
+            labels |= {f"{before}spec": str(case.units)}
+            labels |= {f"{before}ranking": doubt} if doubt else {}
+        return labels
+
+    def _provenance(self, case: Case) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if source := case.source:
+            found["model"] = {
+                "id": source.id,
+                "type": source.model_type,
+                "weights": source.weights_hash,
+                "config": source.config_hash,
+                "tokenizer": source.tokenizer_hash,
+            }
+            found["shape"] = {"layers": source.n_layers, "heads": source.n_heads}
+        if case.emotion:
+            found["prompts"] = self._emotions[case.emotion].hash
+        if study := self._loaded.made(case.source, case.emotion):
+            found["left_out"] = [list(pair) for pair in study.left_out]
+            found["in_pieces"] = list(study.in_pieces)
+            found["clean_gap"] = self._gaps.get((study.model.name, study.emotion.name))
+        if case.heads:
+            found["heads"] = [str(head) for head in self._loaded.heads(case)]
+        if case.units:
+            found["units"] = [str(unit) for unit in self._loaded.units(case)]
+        if case.ablation:
+            found["ablation"] = case.ablation
+        # Where nothing is the item's own, many items share one: the store keeps it of them all.
+        return found | self._setting if found else self._setting
+
+    @cached_property
+    def _setting(self) -> dict[str, Any]:
+        """The provenance that is the same for all items."""
+        found = {name: getattr(self._profile, name) for name in SETTINGS}
+        found["text_draws"] = TEXT_DRAWS
+        return found | {"versions": versions(), "commit": git_commit(self._config.rootpath)}
+
+
+def context_of(
+    config: pytest.Config,
+    profile: Profile,
+    emotions: Mapping[str, Emotion],
+    case: Case,
+    file: Path,
+) -> str:
+    """Return the hash of all that an item's numbers follow from, but for which item it is.
+
+    Args:
+        config: Of the run.
+        profile: The settings.
+        emotions: The emotions of the profile, read.
+        case: What the item runs on.
+        file: The experiment's file.
+    """
+    return hash_json(
+        {
+            "settings": {name: getattr(profile, name) for name in SETTINGS},
+            "weights": case.source and case.source.weights_hash,
+            "config": case.source and case.source.config_hash,
+            "tokenizer": case.source and case.source.tokenizer_hash,
+            "prompts": case.emotion and emotions[case.emotion].hash,
+            # Texts are read with the lexicon of every emotion of the profile.
+            "lexicons": case.emotion
+            and {name: emotion.lexicon.words for name, emotion in emotions.items()},
+            "code": _code(config, file),
+            "emolib": [package_hash(), package_hash(Path(__file__).parent)],
+            "versions": versions(),
+        }
+    )
+
+
+def _code(config: pytest.Config, file: Path) -> str:
+    """Return the hash of an experiment's file and of what it may import beside it."""
+    patterns = config.getini("python_files")
+    beside = [
+        path
+        for path in file.parent.glob("*.py")
+        if not any(fnmatch(path.name, pattern) for pattern in patterns)
+    ]
+    above = [folder / "conftest.py" for folder in file.parent.parents]
+    root = config.rootpath
+    return code_hash([file, *beside, *(path for path in above if path.is_relative_to(root))])

@@ -1,0 +1,124 @@
+"""What is in memory: the last model and study, and of each study what was computed, once."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_emolib.cases import Case
+from pytest_emolib.fixture_table import FIXTURES
+from pytest_emolib.loaded import Loaded
+
+from emolib.inputs.emotions import load_emotion
+from emolib.inputs.heads import HeadSet, Top, parse_head
+from emolib.inputs.profiles import load_profile
+from emolib.inputs.units import UnitSet, parse_unit
+from emolib.methods import attention, attribution, screening, unit_scores, unit_screening
+from emolib.models.sources import find
+
+HEADS = HeadSet((parse_head("0:1"),))
+UNITS = UnitSet((parse_unit("0:1"),))
+
+
+@pytest.fixture
+def loaded(gratitude):
+    profile = load_profile("demo").override(max_new_tokens=2)
+    return Loaded(profile, {"gratitude": gratitude, "anger": load_emotion(profile, "anger")})
+
+
+@pytest.fixture
+def neo():
+    return find("tiny-neo")
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Note what is computed, in place of computing it."""
+    seen = []
+
+    def counted(module, name, result):
+        def compute(*args):
+            seen.append(name)
+            return result
+
+        monkeypatch.setattr(module, name, compute)
+
+    class Ranked:
+        ranking, reliability = ["head"], 0.9
+
+        def unit(self, rank):
+            return parse_unit(f"1:{rank}")
+
+    class Scores:
+        def ranking(self):
+            return Ranked()
+
+    counted(screening, "screen", Ranked())
+    counted(attention, "last_attention", "attention")
+    counted(attribution, "ranking", ([parse_head("1:3"), parse_head("0:0")], None))
+    counted(unit_scores, "unit_scores", Scores())
+    units = type("Units", (), {"ranking": Ranked()})
+    counted(unit_screening, "screen_units", units)
+    return seen
+
+
+def test_one_model_and_one_study_are_kept(loaded, neo):
+    study = loaded.study(neo, "gratitude")
+    assert loaded.study(neo, "gratitude") is study is loaded.made(neo, "gratitude")
+    assert study.model is loaded.model(neo)
+    other = loaded.study(neo, "anger")
+    assert other.model is study.model and loaded.made(neo, "gratitude") is None
+    assert loaded.model(find("tiny-gpt2")) is not study.model
+    assert loaded.made(neo, "anger") is None and loaded.made(None, "anger") is None
+
+
+def test_each_thing_is_computed_once(loaded, neo, calls):
+    study = loaded.study(neo, "gratitude")
+    for _ in range(2):
+        loaded.screening(study)
+        loaded.attention(study)
+        loaded.unit_screening(study)
+    assert calls == ["screen", "last_attention", "screen_units"]
+
+
+def test_screening_has_made_the_rankings_already(loaded, neo, calls):
+    study = loaded.study(neo, "gratitude")
+    loaded.screening(study)
+    assert loaded.ranking(neo, "gratitude") == (["head"], 0.9)
+    screened = loaded.unit_screening(study)
+    assert loaded.unit_ranking(neo, "gratitude") is screened.ranking
+    assert calls == ["screen", "screen_units"]
+
+
+def test_what_is_large_goes_with_the_study_and_what_is_small_stays(loaded, neo, calls):
+    study = loaded.study(neo, "gratitude")
+    loaded.screening(study), loaded.attention(study), loaded.unit_screening(study)
+    loaded.ranking(neo, "gratitude")
+    loaded.study(neo, "anger")
+    calls.clear()
+    study = loaded.study(neo, "gratitude")
+    loaded.screening(study), loaded.attention(study), loaded.unit_screening(study)
+    loaded.ranking(neo, "gratitude"), loaded.unit_ranking(neo, "gratitude")
+    assert calls == ["screen", "last_attention"]
+
+
+def test_ranks_are_looked_up(loaded, neo, calls):
+    case = Case(neo, "gratitude", Top(2), Top(4))
+    assert str(loaded.heads(case)) == "L0H0" and str(loaded.units(case)) == "L1U4"
+    loaded.heads(case), loaded.units(case)
+    assert calls == ["ranking", "unit_scores"]
+    named = Case(neo, "gratitude", HEADS, UNITS)
+    assert (loaded.heads(named), loaded.units(named)) == (HEADS, UNITS)
+
+
+@pytest.mark.parametrize("name", [name for name, fixture in FIXTURES.items() if fixture.edits])
+def test_every_set_that_is_edited_can_be_made_of_a_case(loaded, neo, monkeypatch, name):
+    monkeypatch.setattr(unit_scores, "activity", lambda study: None)
+    monkeypatch.setattr(unit_scores, "matched", lambda units, active, seed: "others")
+    study = loaded.study(neo, "gratitude")
+    expected = {"heads": HEADS, "units": UNITS, "matched_units": "others"}
+    assert loaded.edited(name, Case(neo, "gratitude", HEADS, UNITS), study) == expected[name]
+    assert loaded.edited(name, Case(neo, "gratitude"), study) is None
+
+
+def test_a_set_that_is_not_known_is_a_mistake(loaded, neo):
+    with pytest.raises(AssertionError, match="mlps"):
+        loaded.edited("mlps", Case(neo, "gratitude"), loaded.study(neo, "gratitude"))

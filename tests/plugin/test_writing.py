@@ -1,0 +1,107 @@
+"""The one writer: rows to the store, files of items and of many, and what the terminal shows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pytest
+from pytest_emolib.writing import Writing
+
+from emolib.results.records import Row
+
+
+def config(fresh=None, stored=None):
+    """Give what a writer asks a config."""
+    given = {"emolib_fresh": fresh, "emolib_table_format": None}
+    made = SimpleNamespace(getoption=given.__getitem__)
+    if stored is not None:
+        made.workerinput = {"emolib_stored": stored}
+    return made
+
+
+class Terminal:
+    """Takes lines where pytest's reporter would."""
+
+    def __init__(self):
+        self.lines = []
+        self._tw = SimpleNamespace(fullwidth=80)
+
+    def write_line(self, line, **markup):
+        self.lines.append(line)
+
+    def write_sep(self, sep, title):
+        self.lines.append(f"[{title}]")
+
+
+def row(name="L0H0", shape="item", path="heads/{}.json", experiment="it", model="m"):
+    made = Row(
+        f"exp.py::exp_{experiment}[{model}-{name}]", experiment, f"key-{model}-{name}", 0, 1,
+        {"model": model, "heads": name}, values={"kl": 0.5},
+        output={"path": path.format(name), "shape": shape} if shape else {},
+    )  # fmt: skip
+    return asdict(made)
+
+
+@pytest.fixture
+def writing(tmp_path):
+    made = Writing(config(), tmp_path / "demo")
+    made.store.open()
+    yield made
+    made.store.close()
+
+
+def test_an_item_s_rows_go_to_the_store_and_to_its_file(writing):
+    writing.receive([row()])
+    assert writing.holds("key-m-L0H0") and not writing.holds("key-m-L0H1")
+    content = json.loads((writing.folder / "heads/L0H0.json").read_text("utf-8"))
+    assert content["item"] == "exp.py::exp_it[m-L0H0]"
+
+
+def test_a_stored_item_s_file_is_written_where_it_is_not_its_own(writing):
+    writing.receive([row()])
+    file = writing.folder / "heads/L0H0.json"
+    file.write_text("{}", "utf-8")
+    writing.replay("key-m-L0H0")
+    own = file.read_text("utf-8")
+    assert "L0H0" in own
+    stamp = file.stat().st_mtime_ns
+    writing.replay("key-m-L0H0")
+    assert file.stat().st_mtime_ns == stamp
+
+
+def test_tables_are_written_at_the_end_and_the_store_is_let_go(writing):
+    writing.receive([row()])
+    writing.receive([row("L0H1", shape="")])
+    writing.finish()
+    text = (writing.folder / "tables/it.csv").read_text("utf-8")
+    assert "L0H0" in text and "L0H1" in text
+    other = Writing(config(), writing.folder)
+    other.store.open()
+    other.store.close()
+
+
+def test_a_run_that_stored_nothing_writes_nothing(tmp_path):
+    made = Writing(config(), tmp_path / "demo")
+    made.finish()
+    made.summarize(Terminal(), list, lambda *to: None)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_the_terminal_shows_tables_in_the_order_of_names_then_effects_then_where(writing):
+    for model in ("b", "a"):
+        writing.receive([row(model=model)])
+    writing.replay("key-a-L0H0")
+    terminal = Terminal()
+    writing.summarize(terminal, lambda: ["b", "a"], lambda to, fmt: to.write_line(f"<{fmt}>"))
+    title, table, *_, effects, end = terminal.lines
+    assert title == "[it]" and effects == "<simple>"
+    assert table.index("\nb ") < table.index("\na ")
+    assert end == f"written to {writing.folder}, 1 items from the store (--fresh recomputes)"
+
+
+def test_fresh_runs_hold_nothing_and_workers_what_they_are_told(tmp_path):
+    assert not Writing(config(fresh=True, stored=["k"]), tmp_path).holds("k")
+    told = Writing(config(stored=["k"]), tmp_path)
+    assert told.holds("k") and not told.holds("l")
