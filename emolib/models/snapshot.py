@@ -73,6 +73,7 @@ class Snapshot:
         self._weights = {name: (w, _edits(w)) for name, w in hf.named_parameters()}
         self._marks = self._marked()
         self._values: dict[str, tuple[str, ...]] = {}
+        self._told: dict[str, None] = {}
 
     def _marked(self) -> list[tuple[Any, ...]]:
         """Return all that `changes` looks at, without names: what is compared at every run."""
@@ -90,11 +91,47 @@ class Snapshot:
         """Return what is not as it was, in the order of the modules; empty where all is.
 
         Weights that are edited through ``.data`` do not show here: torch does not count such
-        edits. `edited_values` finds them.
+        edits. `unseen_edits` finds them.
         """
         if self._marked() == self._marks:
             return ()
-        return tuple([*self._of_modules(), *self._of_weights()])
+        found = tuple([*self._of_modules(), *self._of_weights()])
+        self._told |= dict.fromkeys(map(str, found))
+        return found
+
+    def begin(self) -> None:
+        """Note the values of the weights as they are now, and forget what was told so far."""
+        self._values, self._told = values(self._hf), {}
+
+    def told(self) -> list[str]:
+        """Return all changes there were since `begin` while anything asked, or are now."""
+        self.changes()
+        return list(self._told)
+
+    def unseen_edits(self) -> list[str]:
+        """Return the weights whose values moved since `begin` and of which `changes` says nothing.
+
+        What is compared are sums over one row and one column of every matrix: an edit of a
+        head, of a unit or of a whole matrix changes them.
+        """
+        seen = {what.split()[2] for what in map(str, self._of_weights())}
+        return [name for name in self._moved() if name not in seen]
+
+    def left(self) -> list[str]:
+        """Return what is there that was not when the model was loaded, by name.
+
+        Weights that were edited in place and have the values that they had at `begin` are as
+        they were.
+        """
+        moved = self._moved()
+        lasting = [str(change) for change in self.changes()]
+        back = {f"weights of {name} edited in place" for name in self._weights if name not in moved}
+        unseen = [f"weights of {name} edited through .data" for name in self.unseen_edits()]
+        return [*(what for what in lasting if what not in back), *unseen]
+
+    def _moved(self) -> list[str]:
+        now = values(self._hf)
+        return [name for name, known in self._values.items() if now.get(name) != known]
 
     def _of_modules(self) -> Iterator[Change]:
         for kind, what in _OF_ALL.items():
@@ -134,19 +171,6 @@ class Snapshot:
                 yield Change(what, hash((id(weight), _edits(weight))), lifts=False)
         for name in self._weights.keys() - found.keys():
             yield Change(f"weights of {name} taken away", 0, lifts=False)
-
-    def note_values(self) -> None:
-        """Note the values of the weights as they are now, for `edited_values`."""
-        self._values = values(self._hf)
-
-    def edited_values(self) -> str | None:
-        """Return the name of weights whose values are others than were noted, None where none are.
-
-        What is compared are sums over one row and one column of every matrix: an edit of a
-        head, of a unit or of a whole matrix changes them.
-        """
-        now = values(self._hf)
-        return next((name for name, known in self._values.items() if now.get(name) != known), None)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:

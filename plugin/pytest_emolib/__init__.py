@@ -68,6 +68,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     session_of(item.config).before(item)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """See what an item leaves on a model, its fixtures gone."""
+    result = yield
+    session_of(item.config).ended(item)
+    return result
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

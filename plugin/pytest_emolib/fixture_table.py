@@ -39,6 +39,7 @@ FIXTURES = {
     "record": Fixture(),
     "model": _needing("model"),
     "model_source": _needing("model"),
+    "traced": _needing("model"),
     "emotion": _needing("emotion"),
     "ablation_kind": _needing("ablation"),
     "head": _needing("model", "heads"),

@@ -13,6 +13,7 @@ from pytest_emolib.reports import RECORDED
 from pytest_emolib.session import ExperimentSession, session_of
 
 if TYPE_CHECKING:
+    from emolib.engine.traced import PlacedTrace
     from emolib.inputs.emotions import Emotion
     from emolib.inputs.heads import Head, HeadSet
     from emolib.inputs.profiles import Ablation, Profile
@@ -101,6 +102,19 @@ def ablation_kind(emolib_case: Case) -> Ablation:
 def model(request: pytest.FixtureRequest, model_source: Source) -> LanguageModel:
     """The item's model; ``Trace(model.hf, …)`` works on it."""
     return _lab(request).loaded.model(model_source)
+
+
+@pytest.fixture
+def traced(model: LanguageModel) -> Callable[..., PlacedTrace]:
+    """Open a trace on the item's model.
+
+    ``with traced("resid:2", edit_output=f) as t:`` reads and edits what is there while it is open.
+    Places are ``resid``, ``attn``, ``z``, ``mlp`` and ``units`` with a layer, alike in every
+    architecture, or the path of a module. A run that is asked for inside belongs to the trace.
+    """
+    from emolib.engine.traced import traced
+
+    return partial(traced, model)
 
 
 @pytest.fixture

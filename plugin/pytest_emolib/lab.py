@@ -16,6 +16,7 @@ from emolib.models.sources import Source, find
 from pytest_emolib.cases import Cases
 from pytest_emolib.companions import Companions
 from pytest_emolib.effects import Effects
+from pytest_emolib.intact import Intact
 from pytest_emolib.loaded import Loaded
 from pytest_emolib.options import get
 from pytest_emolib.plan import Plan
@@ -83,7 +84,12 @@ class Lab:
     @cached_property
     def rows(self) -> Rows:
         """What the rows of items say."""
-        return Rows(self._config, self.profile, self.emotions, self.loaded)
+        return Rows(self._config, self.profile, self.emotions, self.loaded, self.intact)
+
+    @cached_property
+    def intact(self) -> Intact:
+        """What items put on the models, and leave there."""
+        return Intact(self.loaded)
 
     @cached_property
     def writing(self) -> Writing:

@@ -46,6 +46,18 @@ class Loaded:
         self._studies: dict[Named, Study] = {}
         self._computed: dict[tuple[What, Named], Any] = {}
 
+    @property
+    def models(self) -> list[LanguageModel]:
+        """The models in memory, but for copies in half precision."""
+        return list(self._models.values())
+
+    def forget(self, model: str) -> None:
+        """Let go of a model, and of all that was computed of it."""
+        self._models.pop(model, None)
+        self._halves.pop(model, None)
+        self._forget_studies()
+        self._computed = {k: made for k, made in self._computed.items() if k[1][0] != model}
+
     def model(self, source: Source) -> LanguageModel:
         """Return a model with its weights; the last one asked for is kept."""
         if source.name not in self._models:
@@ -56,7 +68,9 @@ class Loaded:
             self._models.clear()
             self._forget_studies()
             dtype = "float32" if self._profile.dtype == "bfloat16" else self._profile.dtype
-            self._models[source.name] = load(source, device=self._profile.device, dtype=dtype)
+            model = load(source, device=self._profile.device, dtype=dtype)
+            model.as_loaded.begin()
+            self._models[source.name] = model
         return self._models[source.name]
 
     def _half(self, source: Source) -> LanguageModel | None:
@@ -98,7 +112,12 @@ class Loaded:
         return self._studies.get((source.name, emotion)) if source and emotion else None
 
     def _once(self, what: What, study: Named, make: Callable[[], Made]) -> Made:
-        """Return what was computed of a study before; the first time, compute it."""
+        """Return what was computed of a study before; the first time, compute it.
+
+        While a model is not as it was loaded, what is computed of it is nobody else's.
+        """
+        if any(model.changes for model in self.models):
+            return make()
         if (what, study) not in self._computed:
             self._computed[what, study] = make()
         return cast(Made, self._computed[what, study])

@@ -51,12 +51,18 @@ def carry(
         extra["rows"] = rows(item, item.stash[RECORDED])
         # pytest keeps every item to the end.
         del item.stash[RECORDED]
-    elif report.failed and call.excinfo is not None:
+    elif report.failed:
         expected = (AssertionError, pytest.fail.Exception)
-        extra["raised"] = not call.excinfo.errisinstance(expected)
+        extra["raised"] = call.excinfo is None or not call.excinfo.errisinstance(expected)
     if DECLARED in item.stash and extra.keys() & {"rows", "stored"}:
         extra["declared"] = item.stash[DECLARED]
     report.emolib = extra  # type: ignore[attr-defined]
+
+
+def refuse(report: pytest.TestReport, item: pytest.Item, message: str) -> None:
+    """Make an error of an item that ended well, and of what it recorded nothing."""
+    report.outcome, report.longrepr = "failed", message
+    item.stash.get(RECORDED, []).clear()
 
 
 def carried(report: Any) -> dict[str, Any]:

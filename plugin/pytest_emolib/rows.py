@@ -18,6 +18,7 @@ from emolib.inputs.profiles import SETTINGS, TEXT_DRAWS, Profile
 from emolib.results.provenance import code_hash, git_commit, package_hash, versions
 from emolib.results.records import sort_values
 from pytest_emolib.cases import Case
+from pytest_emolib.intact import Intact
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.loaded import Loaded
 
@@ -34,6 +35,7 @@ class Rows:
         profile: Profile,
         emotions: Mapping[str, Emotion],
         loaded: Loaded,
+        intact: Intact,
     ) -> None:
         """Hold what rows follow from.
 
@@ -42,9 +44,10 @@ class Rows:
             profile: The settings.
             emotions: The emotions of the profile, read.
             loaded: The studies that items have run on.
+            intact: What items had on the models.
         """
         self._config, self._profile = config, profile
-        self._emotions, self._loaded = emotions, loaded
+        self._emotions, self._loaded, self._intact = emotions, loaded, intact
         self._contexts: dict[tuple[Path, str | None, str | None], str] = {}
         self._gaps: dict[tuple[str, str], float | None] = {}
         self._keyed: tuple[pytest.Item | None, str] = None, ""
@@ -78,7 +81,7 @@ class Rows:
             study: Its study when it has one, whose templates are the clusters of the bootstrap.
         """
         clusters = study.prompts("emotion").clusters if study else None
-        if study:
+        if study and all(change.lifts for change in study.runner.under):
             # Read here, where an error is the item's own.
             self._gaps[study.model.name, study.emotion.name] = study.clean_gap
 
@@ -174,6 +177,8 @@ class Rows:
             found["units"] = [str(unit) for unit in self._loaded.units(case)]
         if case.ablation:
             found["ablation"] = case.ablation
+        if under := self._intact.under():
+            found["under"] = under
         # Where nothing is the item's own, many items share one: the store keeps it of them all.
         return found | self._setting if found else self._setting
 

@@ -128,7 +128,7 @@ class ExperimentSession:
         """
         if expects_experiments(self.config):
             self._open()
-            node.workerinput["emolib_stored"] = list(self.lab.writing.store)
+            node.workerinput["emolib_stored"] = self.lab.writing.stored()
             node.workerinput["emolib_whole"] = not says_dist(self.config)
 
     def _open(self) -> None:
@@ -214,6 +214,7 @@ class ExperimentSession:
             return
         if self._refused:
             pytest.fail(self._refused, pytrace=False)
+        self.lab.intact.begin()
         if self.lab.holds(item):
             item.stash[reports.STORED] = self.lab.rows.key(item)
             # On the instance: pytest's own protocol still runs around it.
@@ -224,8 +225,15 @@ class ExperimentSession:
     ) -> pytest.TestReport:
         """Put rows, or the key of stored ones, on the report of an item's call."""
         if reports.records(item):
+            if report.when == "call" and report.passed and (said := self.lab.intact.unseen(item)):
+                reports.refuse(report, item, said)
             reports.carry(report, item, call, lambda *of: self.lab.rows.of(*of))
         return report
+
+    def ended(self, item: pytest.Item) -> None:
+        """Make what an item leaves on a model its own error, and nobody else's numbers."""
+        if self.has_lab and (said := self.lab.intact.left(item)):
+            pytest.fail(said, pytrace=False)
 
     def received(self, report: pytest.TestReport) -> None:
         """Write an item's rows and its results file; in a worker, leave both to the controller."""

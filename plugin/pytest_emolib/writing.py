@@ -13,6 +13,7 @@ from emolib.reporting.notes import clusters_of, notes, out_of_reach
 from emolib.reporting.tables import summary_table, write_tables
 from emolib.results.item_files import is_of, write_output
 from emolib.results.records import Row, Store, group
+from pytest_emolib.intact import may_replay
 from pytest_emolib.options import get
 
 
@@ -39,10 +40,15 @@ class Writing:
         return not get(self._config, "--fresh") and key in self._stored
 
     @cached_property
-    def _stored(self) -> frozenset[str] | Store:
+    def _stored(self) -> frozenset[str]:
         # A worker is told by the controller, which alone reads the store.
         told = getattr(self._config, "workerinput", {}).get("emolib_stored")
-        return frozenset(told) if told is not None else self.store
+        return frozenset(self.stored() if told is None else told)
+
+    def stored(self) -> list[str]:
+        """Return the keys of the items that the store can stand in for."""
+        rows = ((key, self.store.outline(key)[0].provenance) for key in self.store)
+        return [key for key, provenance in rows if may_replay(provenance.get("under", ()))]
 
     @property
     def where(self) -> str:

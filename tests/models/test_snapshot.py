@@ -113,11 +113,31 @@ def test_what_a_model_is_loaded_with_is_its_own():
 def test_an_edit_through_data_is_found_by_its_values(model):
     """Torch does not count such edits."""
     snapshot = model.as_loaded
-    snapshot.note_values()
-    assert snapshot.edited_values() is None
+    snapshot.begin()
+    assert snapshot.unseen_edits() == snapshot.left() == []
     model.hf.transformer.h[1].attn.c_attn.weight.data[:, 40:48] *= 0
     assert model.changes == ()
-    assert snapshot.edited_values() == "transformer.h.1.attn.c_attn.weight"
+    assert snapshot.unseen_edits() == ["transformer.h.1.attn.c_attn.weight"]
+    assert snapshot.left() == ["weights of transformer.h.1.attn.c_attn.weight edited through .data"]
+
+
+def test_weights_that_were_put_back_are_not_left(model):
+    snapshot, weight = model.as_loaded, model.hf.transformer.h[1].attn.c_attn.weight
+    snapshot.begin()
+    with torch.no_grad():
+        weight.mul_(4)
+        assert snapshot.left() == ["weights of transformer.h.1.attn.c_attn.weight edited in place"]
+        weight.div_(4)
+    assert snapshot.left() == [] and snapshot.changes()
+
+
+def test_what_there_was_is_told_until_the_next_begin(model):
+    snapshot = model.as_loaded
+    with OwnTrace(model.hf, "transformer.h.1"):
+        assert model.changes
+    assert snapshot.told() == ["forward hook on transformer.h.1"]
+    snapshot.begin()
+    assert snapshot.told() == []
 
 
 def test_hooks_and_forwards_are_lifted_and_put_back_as_they_were(model):
