@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ from torch import Tensor
 
 from emolib.engine import hooked
 from emolib.engine.batching import Request
+from emolib.engine.costs import Planned, Runs
 from emolib.engine.decoding import Continuations
 from emolib.engine.forwards import Prefix
+from emolib.inputs.profiles import TEXT_DRAWS
 from emolib.inputs.prompts import Lexicon
 from emolib.methods import metrics, text_metrics
 from emolib.methods.scores import Scores, Vector, mean_draws, to_numpy
@@ -185,3 +188,9 @@ class Readout:
         """Return 1 for each prompt whose text differs from the clean one, else 0."""
         pairs = zip(self.texts, clean.texts, strict=True)
         return np.array([float(text != other) for text, other in pairs])
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of items that read what their edits do to emotion prompts: logits, texts."""
+    yield planned.runs("emotion", planned.firsts * planned.draws)
+    yield planned.runs("emotion", planned.firsts * TEXT_DRAWS, new=planned.profile.max_new_tokens)

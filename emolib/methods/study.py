@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from emolib.engine import hooked
 from emolib.engine.batching import Batches, Request
+from emolib.engine.costs import CLEAN, Planned, Runs
 from emolib.engine.forwards import DEFAULT_BATCH, Prefix
 from emolib.errors import InputError
 from emolib.inputs.emotions import Emotion
@@ -271,3 +272,9 @@ def _joined(left: Prompts, right: Prompts, count: int) -> Prompts:
         both(left.slots, right.slots),  # type: ignore[arg-type]
         both(left.clusters, right.clusters),  # type: ignore[arg-type]
     )
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of a study itself: each side clean, with its texts."""
+    for side in planned.prompts:
+        yield planned.runs(side, (CLEAN,), new=planned.profile.max_new_tokens)
