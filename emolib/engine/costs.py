@@ -8,7 +8,7 @@ layer and the unembedding for the last position alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,13 +16,16 @@ import torch
 from emolib.engine import kernels
 from emolib.engine.batch_sizes import BATCH, columns_of, fit
 from emolib.engine.shapes import Shape
-from emolib.inputs.prompts import Position
+from emolib.inputs.profiles import Profile
+from emolib.inputs.prompts import Position, Side
 from emolib.models.encoding import Batch, Prompts
 
 _CALL = 1e-3
 """Seconds that calling one layer takes whatever is in it, on a CPU."""
 _BESIDE = 1.15
 """What norms, softmax and copies add to the matrix products."""
+CLEAN = -1
+"""In place of the first layer that a run edits, of one that edits none."""
 _BACKWARD = 2
 """A backward pass through the activations alone costs what the forward does."""
 
@@ -122,6 +125,49 @@ class Runs:
             calls += self.new * shape.n_layers
             peak = count * rows * shape.decode_floats(tokens + self.new) * shape.size
         return Cost(0, 1, calls, flops, peak)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What runs are planned for: one model on one emotion's prompts. Methods say what they cost.
+
+    Attributes:
+        prompts: The prompts of each side.
+        profile: The settings.
+        n_layers: Layers of the model.
+        n_heads: Heads per layer.
+        n_units: MLP units per layer.
+        items: How many items of one function there are, that differ in what they edit.
+        firsts: Of each set that they edit, the first layer; empty where they name none.
+        positions: Where they edit; None for wherever the method does.
+        draws: Draws of a run of theirs.
+    """
+
+    prompts: Mapping[Side, Prompts]
+    profile: Profile
+    n_layers: int
+    n_heads: int
+    n_units: int
+    items: int = 0
+    firsts: tuple[int, ...] = ()
+    positions: tuple[Position, ...] | None = None
+    draws: int = 1
+
+    def runs(
+        self, side: Side, firsts: Sequence[int], *, new: int = 0, backward: bool = False
+    ) -> Runs:
+        """Return runs on one side's prompts at the profile's position; see `Runs`."""
+        position = self.profile.position
+        return Runs(self.prompts[side], position, tuple(firsts), new, backward)
+
+    def clean(self) -> Iterator[Runs]:
+        """Yield a clean run of each side."""
+        for side in self.prompts:
+            yield self.runs(side, (CLEAN,))
+
+    def spread(self, count: int) -> list[int]:
+        """Return layers of heads or units that are not known yet: evenly over the model."""
+        return [i * self.n_layers // count for i in range(count)]
 
 
 def kept(shape: Shape, prompts: Prompts) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emolib.engine.costs import Planned, Runs
 from emolib.engine.hooked import read
 from emolib.inputs.heads import Head, all_heads
 from emolib.inputs.prompts import Side
@@ -104,3 +105,8 @@ def last_attention(study: Study) -> LastAttention:
             ]
     heads = tuple(all_heads(model.n_layers, model.n_heads))
     return LastAttention(heads, tokens, weights, pairs.emotion.slots or ())
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of `last_attention`: each side once."""
+    yield from planned.clean()

@@ -6,12 +6,13 @@ Formulas: docs/science.md, "Attribution patching", after Kramár et al. (2403.00
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from emolib.engine.costs import Planned, Runs
 from emolib.engine.hooked import split_heads
 from emolib.inputs.heads import Head, all_heads
 from emolib.inputs.prompts import Side
@@ -125,3 +126,17 @@ def verify(study: Study, ranking: Sequence[Head]) -> dict[Head, tuple[float, flo
             float((noise - emotion.logit_diff).mean()),
         )
     return effects
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of `attribution_scores`: the gradient at the clean runs and along the path."""
+    yield planned.runs("neutral", (0,) * (1 + len(MIDPOINTS)), backward=True)
+    yield planned.runs("emotion", (0,), backward=True)
+
+
+def verify_costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of `verify`: the top heads and as many others, patched both ways."""
+    heads, count = planned.n_layers * planned.n_heads, planned.profile.verify
+    chosen = min(count, heads) + min(count, max(0, heads - count))
+    for side in planned.prompts:
+        yield planned.runs(side, planned.spread(chosen))

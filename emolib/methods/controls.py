@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from emolib.engine.costs import Planned, Runs
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Pair, Side
@@ -187,3 +188,18 @@ def _rare_words(study: Study) -> list[str]:
             f'{path}: expected {{"version": 1, "words": ["…", …]}}, got something else ({error!r})'
         ) from None
     return [str(word) for word in words]
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of `controls`, but for the ranking, which others share.
+
+    Of each head denoise, noise, another head of its layer and its z of the lexical study's prompts,
+    which are here taken to be as many and as long as the emotion's.
+    """
+    heads = planned.spread(min(planned.profile.verify, planned.n_layers * planned.n_heads))
+    same_layer = heads if planned.n_heads > 1 else []
+    lexical = heads
+    yield planned.runs("neutral", [*heads, *same_layer, *lexical])
+    yield planned.runs("emotion", heads)
+    # The lexical study's own.
+    yield from planned.clean()

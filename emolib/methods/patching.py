@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from emolib.engine.costs import Planned, Runs
 from emolib.inputs.prompts import Position, Side
 from emolib.inputs.units import Targets, target_set
 from emolib.interventions import patch
@@ -84,3 +85,19 @@ def _recovery(study: Study, clean: Readout, run: Readout) -> tuple[float | None,
     if abs(gap) < FLOOR:
         return None, f"the clean gap, {gap:.2g} logits, is below {FLOOR}"
     return float((run.logit_diff - clean.logit_diff).mean()) / gap, ""
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of items that patch: both ways at each position, texts at the profile's."""
+    profile, positions = planned.profile, planned.positions
+    if positions is None:
+        everywhere = dict.fromkeys((profile.position, *get_args(Position)))
+        if planned.prompts["emotion"].ends_with_slot:
+            del everywhere["after_slot"]
+        positions = tuple(everywhere)
+    # What is patched is named by the items, or else by their function: then it may be any layer.
+    firsts = planned.firsts or (0,) * planned.items
+    for side, _ in DIRECTIONS.values():
+        for position in positions:
+            yield Runs(planned.prompts[side], position, firsts)
+        yield planned.runs(side, firsts, new=profile.max_new_tokens)

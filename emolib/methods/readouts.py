@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,8 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from emolib.engine.batching import Request
+from emolib.engine.costs import Planned, Runs
 from emolib.engine.decoding import Continuations
 from emolib.engine.runner import Runner
+from emolib.inputs.profiles import TEXT_DRAWS
 from emolib.inputs.prompts import Lexicon, Side
 from emolib.methods import metrics, text_metrics
 from emolib.methods.scores import Scores, Vector, mean_draws, to_numpy
@@ -174,3 +176,9 @@ class Readout:
         """Return 1 for each prompt whose text differs from the clean one, else 0."""
         pairs = zip(self.texts, clean.texts, strict=True)
         return np.array([float(text != other) for text, other in pairs])
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of items that read what their edits do to emotion prompts: logits, texts."""
+    yield planned.runs("emotion", planned.firsts * planned.draws)
+    yield planned.runs("emotion", planned.firsts * TEXT_DRAWS, new=planned.profile.max_new_tokens)

@@ -6,7 +6,7 @@ Formulas: docs/science.md, "Screening scores"; direct logit attribution as in Wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emolib.engine.costs import Planned, Runs
 from emolib.engine.hooked import read
 from emolib.inputs.heads import Head, all_heads
 from emolib.methods.attention import patterns
-from emolib.methods.attribution import attribution_scores, rank, verify
+from emolib.methods.attribution import attribution_scores, rank, verify, verify_costs
 from emolib.methods.frozen_norms import frozen_norms, norm_paths
 from emolib.methods.scores import Table, Vector, to_numpy
 from emolib.methods.study import Study
@@ -228,3 +229,13 @@ def target_direction(study: Study) -> Tensor:
     unembed: Tensor = study.model.hf.get_output_embeddings().weight
     emotion, neutral = study.targets
     return unembed[emotion].double().mean(0) - unembed[neutral].double().mean(0)
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of `screen`, but for those of attribution, which others share.
+
+    Each side is read twice: where heads look, and what goes into the final norm.
+    """
+    yield from planned.clean()
+    yield from planned.clean()
+    yield from verify_costs(planned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, get_args
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from emolib.engine.batch_sizes import BATCH
 from emolib.engine.batching import Request
+from emolib.engine.costs import CLEAN, Planned, Runs
 from emolib.engine.runner import Runner
 from emolib.engine.traced import PlacedTrace, traced
 from emolib.errors import InputError
@@ -317,3 +318,9 @@ def _joined(left: Prompts, right: Prompts, count: int) -> Prompts:
         both(left.slots, right.slots),  # type: ignore[arg-type]
         both(left.clusters, right.clusters),  # type: ignore[arg-type]
     )
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of a study itself: each side clean, with its texts."""
+    for side in planned.prompts:
+        yield planned.runs(side, (CLEAN,), new=planned.profile.max_new_tokens)

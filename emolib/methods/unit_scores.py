@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emolib.engine.costs import CLEAN, Planned, Runs
 from emolib.engine.hooked import by_prompt, read, slopes
 from emolib.errors import InputError
 from emolib.inputs.prompts import Side
@@ -214,3 +215,14 @@ def matched(
         choice = np.argsort(distance, kind="stable")[: min(nearest, free)]
         drawn.append(Unit(unit.layer, int(rng.choice(choice))))
     return UnitSet(tuple(drawn))
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of `unit_scores`: each side forward and backward through the whole model."""
+    for prompts in planned.prompts.values():
+        yield Runs(prompts, "all", (CLEAN,), backward=True)
+
+
+def activity_costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of `activity`: each side once."""
+    yield from planned.clean()

@@ -14,11 +14,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emolib.engine.costs import Planned, Runs
 from emolib.inputs.units import Unit, UnitSet
 from emolib.interventions import mean, zero
 from emolib.methods.scores import Vector
 from emolib.methods.study import Study
-from emolib.methods.unit_scores import UnitRanking, UnitScores, activity, matched, unit_scores
+from emolib.methods.unit_scores import (
+    UnitRanking,
+    UnitScores,
+    activity,
+    activity_costs,
+    matched,
+    unit_scores,
+)
 from emolib.stats.summary import two_halves, unreliable
 
 LISTED, CONFIRMED = 50, 20
@@ -192,3 +200,20 @@ def d_z(values: NDArray[np.float32]) -> float | None:
     x = values.astype(float)
     sd = float(x.std(ddof=1)) if len(x) > 1 else 0.0
     return float(x.mean()) / sd if sd > 1e-6 * max(1.0, abs(float(x.mean()))) else None
+
+
+def costs(planned: Planned) -> Iterator[Runs]:
+    """Yield the runs of `screen_units`, but for those of the scores, which others share.
+
+    The reference of `mean`; the top units ablated alone; and, where the templates are of two
+    halves, those of each half together and their random counterparts, which sets are taken to
+    reach into the first layer.
+    """
+    yield from planned.clean()
+    alone = planned.spread(min(CONFIRMED, planned.n_layers * planned.n_units))
+    together: list[int] = []
+    halves = two_halves(len(planned.prompts["emotion"]), planned.prompts["emotion"].clusters)
+    if len(set(halves.tolist())) == 2:
+        yield from activity_costs(planned)
+        together = [0] * 2 * len(("top", "random"))
+    yield planned.runs("emotion", len(KINDS) * [*alone, *together])

@@ -20,42 +20,51 @@ Need = Literal[Dim, "pairs"]
 class Fixture:
     """What is to be known of a fixture before it is made.
 
+    Costs are functions of `emolib.methods`, by module and name: ``screening.costs``.
+
     Attributes:
         needs: What it needs, itself or through the fixtures that it asks for.
         edits: Of a set that an item edits the dimension that it is of, or is like.
+        once: What making it costs, once for a model and an emotion, whoever else needs that too.
+        ranked: The same, of a set that is named by its rank.
+        each: What the items of one function cost that ask for it.
     """
 
     needs: frozenset[Need] = frozenset()
     edits: Literal["heads", "units"] | None = None
+    once: tuple[str, ...] = ()
+    ranked: tuple[str, ...] = ()
+    each: tuple[str, ...] = ()
 
 
-def _needing(*needs: Need, edits: Literal["heads", "units"] | None = None) -> Fixture:
-    return Fixture(frozenset(needs), edits)
-
-
+_MODEL: frozenset[Need] = frozenset({"model"})
+_STUDY: frozenset[Need] = _MODEL | {"emotion"}
+_PAIRS: frozenset[Need] = _STUDY | {"pairs"}
 FIXTURES = {
     "emolib_case": Fixture(),
     "profile": Fixture(),
     "record": Fixture(),
-    "model": _needing("model"),
-    "model_source": _needing("model"),
-    "traced": _needing("model"),
-    "emotion": _needing("emotion"),
-    "ablation_kind": _needing("ablation"),
-    "head": _needing("model", "heads"),
-    "heads": _needing("model", "heads", edits="heads"),
-    "units": _needing("model", "units", edits="units"),
-    "matched_units": _needing("model", "emotion", "units", edits="units"),
-    "study": _needing("model", "emotion"),
-    "prompts": _needing("model", "emotion"),
-    "pairs": _needing("model", "emotion", "pairs"),
-    "run": _needing("model", "emotion"),
-    "ablation": _needing("model", "emotion", "ablation"),
-    "patched": _needing("model", "emotion", "pairs"),
-    "attention": _needing("model", "emotion", "pairs"),
-    "screening": _needing("model", "emotion", "pairs"),
-    "unit_screening": _needing("model", "emotion", "pairs"),
-    "controls": _needing("model", "emotion", "pairs"),
+    "model": Fixture(_MODEL),
+    "model_source": Fixture(_MODEL),
+    "traced": Fixture(_MODEL),
+    "emotion": Fixture(frozenset({"emotion"})),
+    "ablation_kind": Fixture(frozenset({"ablation"})),
+    "head": Fixture(_MODEL | {"heads"}),
+    "heads": Fixture(_MODEL | {"heads"}, edits="heads", ranked=("attribution.costs",)),
+    "units": Fixture(_MODEL | {"units"}, edits="units", ranked=("unit_scores.costs",)),
+    "matched_units": Fixture(
+        _STUDY | {"units"}, edits="units", once=("unit_scores.activity_costs",)
+    ),
+    "study": Fixture(_STUDY, once=("study.costs",)),
+    "prompts": Fixture(_STUDY),
+    "pairs": Fixture(_PAIRS),
+    "run": Fixture(_STUDY, each=("readouts.costs",)),
+    "ablation": Fixture(_STUDY | {"ablation"}, each=("readouts.costs",)),
+    "patched": Fixture(_PAIRS, each=("patching.costs",)),
+    "attention": Fixture(_PAIRS, once=("attention.costs",)),
+    "screening": Fixture(_PAIRS, once=("attribution.costs", "screening.costs")),
+    "unit_screening": Fixture(_PAIRS, once=("unit_scores.costs", "unit_screening.costs")),
+    "controls": Fixture(_PAIRS, once=("attribution.costs", "controls.costs")),
 }
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, assert_never
 
 import pytest
 from tabulate import tabulate
 
 from emolib.inputs.emotions import Emotion
-from emolib.inputs.profiles import Profile
+from emolib.inputs.heads import HeadSet, Top
+from emolib.inputs.profiles import Ablation, Profile
+from emolib.inputs.units import UnitSet
 from emolib.models.sources import Source
-from pytest_emolib.cases import Case
+from pytest_emolib.fixture_table import FIXTURES
 from pytest_emolib.items import case_of
 from pytest_emolib.options import get
 
 if TYPE_CHECKING:
-    from emolib.engine.costs import Runs
+    from emolib.engine.costs import Planned, Runs
     from emolib.inputs.prompts import Side
     from emolib.models.encoding import Prompts
 
@@ -105,7 +108,7 @@ class Plan:
             yield f"with -n {workers}: about {total / workers:.0f} s, where cores are free"
 
     def _of_model(self, source: Source, items: Group) -> tuple[list[Any], float]:
-        from emolib.engine.costs import Cost, forward_flops, kept, rate
+        from emolib.engine.costs import Cost, Planned, forward_flops, kept, rate
         from emolib.engine.shapes import shape_of
         from emolib.models.language_model import describe
 
@@ -120,7 +123,8 @@ class Plan:
             members = [item for item in running if case_of(item).emotion == emotion]
             prompts = self._prompts(emotion, tokenizer, config)
             cost = Cost()
-            for runs in _runs(profile, source, members, prompts):
+            shapes = source.n_layers, source.n_heads, source.n_units
+            for runs in _runs(Planned(prompts, profile, *shapes), members):
                 cost += runs.cost(shape, size=profile.batch_size, gpu=profile.device != "cpu")
             total += cost
             forwards += cost.flops / forward_flops(shape, prompts["emotion"])
@@ -145,74 +149,54 @@ class Plan:
         return {"emotion": pairs.emotion, "neutral": pairs.neutral}
 
 
-def _runs(
-    profile: Profile, source: Source, items: Group, prompts: dict[Side, Prompts]
-) -> Iterator[Runs]:
-    """Yield the runs of one model and emotion: the clean ones, and what fixtures stand for."""
-    from emolib.engine.costs import Runs
-
-    here, new = profile.position, profile.max_new_tokens
-    for of_side in prompts.values():
-        yield Runs(of_side, here, (-1,), new)
-    once: set[str] = set()
-    functions: dict[tuple[str, str | None], Group] = {}
+def _runs(planned: Planned, items: Group) -> Iterator[Runs]:
+    """Yield the runs of the items of one model and emotion: what their fixtures say they cost."""
+    functions: dict[tuple[str, Ablation | None], Group] = {}
     for item in items:
         key = item.nodeid.partition("[")[0], case_of(item).ablation
         functions.setdefault(key, []).append(item)
-        once |= set(getattr(item, "fixturenames", ()))
-    for members in functions.values():
-        names = set(getattr(members[0], "fixturenames", ()))
-        yield from _each(profile, members, names, prompts)
-    every = [layer for layer in range(source.n_layers) for _ in range(2)]
-    checked = tuple(every[i % len(every)] for i in range(2 * profile.verify))
-    for side, prompts_of in prompts.items():
-        if "attention" in once or "screening" in once:
-            yield Runs(prompts_of, here, (-1,))
-        if "screening" in once:
-            passes = (0,) * (6 if side == "neutral" else 1)
-            yield Runs(prompts_of, here, passes, backward=True)
-            yield Runs(prompts_of, here, checked)
-        if "controls" in once:
-            yield Runs(prompts_of, here, checked)
-        if "unit_screening" in once:
-            yield Runs(prompts_of, "all", (-1,), backward=True)
-    if "unit_screening" in once:
-        yield Runs(prompts["emotion"], here, tuple(every[i % len(every)] for i in range(48)))
+    once: dict[str, None] = {}
+    for (_, ablation), members in functions.items():
+        asked = [FIXTURES[n] for n in getattr(members[0], "fixturenames", ()) if n in FIXTURES]
+        # Each set that an item edits, by the fixture that it comes from.
+        sets = [(f, getattr(case_of(item), f.edits)) for f in asked if f.edits for item in members]
+        once |= dict.fromkeys(name for fixture in asked for name in fixture.once)
+        once |= dict.fromkeys(n for f, chosen in sets if isinstance(chosen, Top) for n in f.ranked)
+        of_function = replace(
+            planned,
+            items=len(members),
+            firsts=tuple(_first(chosen) for _, chosen in sets if chosen is not None),
+            # Units are many: they are patched at the profile's position alone.
+            positions=(planned.profile.position,)
+            if any(f.edits == "units" for f in asked)
+            else None,
+            draws=_draws(ablation, planned.profile),
+        )
+        for name in dict.fromkeys(name for fixture in asked for name in fixture.each):
+            yield from costs_of(name)(of_function)
+    for name in once:
+        yield from costs_of(name)(planned)
 
 
-def _each(
-    profile: Profile, items: Group, names: set[str], prompts: dict[Side, Prompts]
-) -> Iterator[Runs]:
-    """Yield the runs that each item of a function makes of its own heads or units."""
-    from emolib.engine.costs import Runs
-    from emolib.inputs.prompts import Position
-
-    here, new = profile.position, profile.max_new_tokens
-    firsts = [_first(case_of(item)) for item in items]
-    if "matched_units" in names:
-        firsts *= 2
-    if "patched" in names:
-        positions = dict.fromkeys((here, *get_args(Position)))
-        if prompts["emotion"].ends_with_slot:
-            del positions["after_slot"]
-        if "units" in names:
-            positions = dict.fromkeys([here])
-        for of_side in prompts.values():
-            for position in positions:
-                yield Runs(of_side, position, tuple(firsts))
-            yield Runs(of_side, here, tuple(firsts), new)
-    elif names & {"ablation", "run"} and names & {"heads", "units"}:
-        draws = profile.draws if case_of(items[0]).ablation == "resample" else 1
-        yield Runs(prompts["emotion"], here, tuple(firsts * draws))
-        yield Runs(prompts["emotion"], here, tuple(firsts), new)
+def costs_of(name: str) -> Callable[[Planned], Iterator[Runs]]:
+    """Return the function of a method that says what it costs, by module and name."""
+    module, _, function = name.partition(".")
+    found: Callable[[Planned], Iterator[Runs]] = getattr(
+        import_module(f"emolib.methods.{module}"), function
+    )
+    return found
 
 
-def _first(case: Case) -> int:
-    """Return the first layer that an item edits; 0 of a rank, which screening will tell."""
-    from emolib.inputs.heads import HeadSet
-    from emolib.inputs.units import UnitSet
+def _first(chosen: HeadSet | UnitSet | Top) -> int:
+    """Return the first layer of a set; 0 of a rank, since only screening will tell."""
+    return 0 if isinstance(chosen, Top) else min(target.layer for target in chosen)
 
-    chosen = case.heads or case.units
-    if not isinstance(chosen, (HeadSet, UnitSet)):
-        return 0
-    return min(target.layer for target in chosen)
+
+def _draws(ablation: Ablation | None, profile: Profile) -> int:
+    match ablation:
+        case "resample":
+            return profile.draws
+        case "zero" | "mean" | None:
+            return 1
+        case _:
+            assert_never(ablation)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+from pathlib import Path
 
 import pytest
+from pytest_emolib.fixture_table import FIXTURES
+from pytest_emolib.plan import costs_of
 
 ABLATION = """
 def exp_ablation(run, heads, ablation, record):
@@ -23,6 +27,32 @@ def exp_screening(screening, head, record):
 
 
 def exp_nothing(record):
+    record(a=1)
+"""
+
+
+RANKED = """
+def exp_ranked(run, heads, ablation, record):
+    record(a=run(ablation(heads)).logit_diff)
+
+
+def exp_screening(screening, head, record):
+    record(a=1)
+
+
+def exp_controls(controls, record):
+    record(a=1)
+
+
+def exp_units(run, units, record):
+    record(a=1)
+
+
+def exp_matched(run, units, matched_units, record):
+    record(a=1)
+
+
+def exp_unit_screening(unit_screening, record):
     record(a=1)
 """
 
@@ -88,3 +118,50 @@ def test_a_plan_of_free_prompts_and_of_bad_input(planned):
     wrong = planned.pytest("--plan", "--head-spec", "9:9")
     assert wrong.ret == 4
     wrong.stderr.fnmatch_lines(["*9:9*"])
+
+
+COSTS = {name for f in FIXTURES.values() for name in (*f.once, *f.ranked, *f.each)}
+
+
+@pytest.mark.parametrize("name", sorted(COSTS))
+def test_every_cost_is_stated_by_its_method(name):
+    (parameter,) = inspect.signature(costs_of(name)).parameters
+    assert parameter == "planned"
+
+
+def test_every_method_that_states_a_cost_is_asked_for_it():
+    """Costs that others are made of aside."""
+    stated = {
+        f"{path.stem}.{name}"
+        for path in Path(inspect.getfile(costs_of("study.costs"))).parent.glob("*.py")
+        for name in re.findall(r"^def (\w*costs)\(", path.read_text("utf-8"), re.M)
+    }
+    assert stated - {"attribution.verify_costs"} == COSTS
+
+
+def test_what_others_need_too_is_counted_once(folder):
+    folder.write("exp_effect.py", RANKED)
+
+    def rows(*args):
+        return int(table(folder.pytest("--plan", *args))["tiny-neo"]["rows"])
+
+    # Two clean runs with their texts each time; verify = 1 in the profile.
+    heads = rows("-k", "ranked")
+    assert heads == 2 + 3 * 2
+    # Their ranking takes six backward passes on neutral prompts and one on emotion prompts.
+    ranked = ["--head-spec", "top:3"]
+    assert rows("-k", "ranked", *ranked) == heads + 7
+    screening = rows("-k", "exp_screening and not unit")
+    # Four clean runs, the ranking, two heads verified both ways.
+    assert screening == 2 + 4 + 7 + 4
+    assert rows("-k", "ranked or (exp_screening and not unit)", *ranked) == heads + screening - 2
+    # Of one head denoise, noise, same layer and lexical, whose study has two clean runs.
+    assert rows("-k", "controls") == 2 + 7 + 4 + 2
+    assert rows("-k", "controls or (exp_screening and not unit)") == screening + 4 + 2
+    units = ["--unit-spec", "top:2"]
+    assert rows("-k", "exp_units", *units) == 2 + 2 * 2 + 2
+    assert rows("-k", "matched", *units) == 2 + 2 * 4 + 2 + 2
+    assert rows("-k", "matched", "--unit-spec", "0:1") == 2 + 4 + 2
+    # 20 units and 2 × 2 sets, of two kinds; clean runs for the reference and the activity.
+    assert rows("-k", "unit_screening") == 2 + 2 + 48 + 4
+    assert rows("-k", "unit_screening or exp_units", *units) == 2 + 2 + 48 + 4 + 4

@@ -1,0 +1,164 @@
+"""What methods say they cost is what they then ask for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from tiny import HEADS, N_LAYERS, profile, tiny_emotion, tiny_model
+
+from emolib.engine.costs import CLEAN, Planned
+from emolib.methods import (
+    attention,
+    attribution,
+    controls,
+    patching,
+    readouts,
+    screening,
+    study,
+    unit_scores,
+    unit_screening,
+)
+from emolib.methods.study import Study
+
+
+@pytest.fixture
+def made():
+    return Study(tiny_model("gpt2"), tiny_emotion(), profile())
+
+
+def planned(made, **more):
+    sides = {side: made.prompts(side) for side in ("emotion", "neutral")}
+    shape = made.model.n_layers, made.model.n_heads, made.model.n_units
+    return Planned(sides, made.profile, *shape, **more)
+
+
+def stated(runs):
+    """Count runs under an intervention by side, and clean ones."""
+    found, clean = Counter(), 0
+    for one in runs:
+        edited = [first for first in one.firsts if first != CLEAN]
+        found[one.prompts] += 0 if one.backward else len(edited)
+        clean += len(one.firsts) - len(edited)
+    return +found, clean
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Count the runs under an intervention that any study is asked for, by side."""
+    found, run = Counter(), Study.run
+
+    def counted(self, *interventions, on="emotion", position=None):
+        if interventions:
+            found[on] += 1
+        return run(self, *interventions, on=on, position=position)
+
+    monkeypatch.setattr(Study, "run", counted)
+    return found
+
+
+def by_side(made, counts):
+    sides = {side: counts[made.prompts(side)] for side in ("emotion", "neutral")}
+    return {side: count for side, count in sides.items() if count}
+
+
+@pytest.mark.parametrize("verify", [0, 1, 3, 6, 20])
+def test_verifying_heads(made, asked, verify):
+    made.profile = replace(made.profile, verify=verify)
+    attribution.verify(made, HEADS)
+    edited, clean = stated(attribution.verify_costs(planned(made)))
+    assert by_side(made, edited) == asked and not clean
+
+
+@pytest.mark.parametrize("verify", [1, 3, 20])
+def test_controls(made, asked, verify, monkeypatch):
+    made.profile = replace(made.profile, verify=verify)
+    monkeypatch.setattr(controls, "lexical_study", lambda study: study)
+    controls.controls(made, HEADS[:verify])
+    edited, clean = stated(controls.costs(planned(made)))
+    assert by_side(made, edited) == asked and clean == 2
+
+
+def test_unit_screening(made, asked):
+    unit_screening.screen_units(made)
+    edited, clean = stated(unit_screening.costs(planned(made)))
+    assert by_side(made, edited) == asked
+    # The units' reference on both sides, and how active they are on both.
+    assert clean == 4
+
+
+def test_unit_screening_of_one_pair_has_no_halves(asked):
+    made = Study(tiny_model("gpt2"), tiny_emotion(1), profile())
+    unit_screening.screen_units(made)
+    edited, clean = stated(unit_screening.costs(planned(made)))
+    assert by_side(made, edited) == asked and clean == 2
+
+
+def test_patching(made, asked):
+    for positions in (None, ("last",), ("last", "all")):
+        asked.clear()
+        runs = list(patching.patched(made, HEADS[1], positions))
+        edited, clean = stated(patching.costs(planned(made, firsts=(0,), positions=positions)))
+        # And a text each way, at the profile's position.
+        assert sum(edited.values()) == len(runs) + 2 == sum(asked.values()) + 2 and not clean
+    assert stated(patching.costs(planned(made, items=3, positions=("last",))))[0].total() == 12
+
+
+def test_readouts(made):
+    twice = planned(made, firsts=(0, 1), draws=10)
+    scores, texts = readouts.costs(twice)
+    assert scores.firsts == (0, 1) * 10 and not scores.new
+    assert texts.firsts == (0, 1) and texts.new == made.profile.max_new_tokens
+    assert all(not runs.firsts for runs in readouts.costs(planned(made)))
+
+
+def test_clean_runs_and_gradients(made, monkeypatch):
+    """Each of few prompts is a batch: so many forwards are so many clean runs."""
+    seen = Counter()
+    for module in (attention, screening, unit_scores, attribution):
+        name, forward = module.__name__.rpartition(".")[2], module.forward
+
+        def counted(*args, name=name, forward=forward, **kwargs):
+            seen[name] += 1
+            return forward(*args, **kwargs)
+
+        monkeypatch.setattr(module, "forward", counted)
+    plan = planned(made)
+    attention.last_attention(made)
+    assert stated(attention.costs(plan)) == (Counter(), seen["attention"]) == (Counter(), 2)
+    seen.clear()
+    screening.attention_scores(made)
+    screening.output_scores(made)
+    others = stated(attribution.verify_costs(plan))[1]
+    assert stated(screening.costs(plan))[1] - others == seen["attention"] + seen["screening"] == 4
+    seen.clear()
+    unit_scores.unit_scores(made)
+    assert sum(len(runs.firsts) for runs in unit_scores.costs(plan)) == seen["attribution"] == 2
+    assert all(runs.backward and runs.position == "all" for runs in unit_scores.costs(plan))
+    unit_scores.activity(made)
+    assert stated(unit_scores.activity_costs(plan))[1] == seen["unit_scores"] == 2
+    assert [runs.new for runs in study.costs(plan)] == [made.profile.max_new_tokens] * 2
+
+
+def test_attribution(made, monkeypatch):
+    taken, gradients = Counter(), attribution.gradients
+
+    def counted(blocks, clean, position, targets, values):
+        taken[clean.batch.prompts] += len(values)
+        return gradients(blocks, clean, position, targets, values)
+
+    monkeypatch.setattr(attribution, "gradients", counted)
+    attribution.attribution_scores(made)
+    runs = list(attribution.costs(planned(made)))
+    batches = len(made.prompts().buckets(128, 0, "cpu"))
+    assert {one.prompts: batches * len(one.firsts) for one in runs} == taken
+    assert all(one.backward for one in runs)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 48])
+def test_layers_that_are_not_known_are_spread_over_the_model(made, count):
+    layers = planned(made).spread(count)
+    assert layers == sorted(layers) and len(layers) == count
+    sizes = Counter(layers)
+    assert not count or max(sizes.values()) - min(sizes[i] for i in range(N_LAYERS)) <= 1
