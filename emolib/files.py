@@ -1,4 +1,4 @@
-"""Short content hashes, the identity of weights, tokenizers, prompts and code."""
+"""Files and what they are called: where data lie, safe names, content hashes, whole writes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,32 @@ from typing import Any
 
 from emolib.errors import InputError
 
+PACKAGE = Path(__file__).parent
+"""The folder of the library's code."""
 _LENGTH = 16
 _JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+# Lists whose members are written on a line each.
+_ENTRIES = ("prompts", "scores", "studies", "effects")
+
+
+def data_root() -> Path:
+    """Return the folder of the project's own data, in a checkout or inside the wheel."""
+    installed = PACKAGE / "data"
+    return installed if installed.is_dir() else PACKAGE.parent / "data"
+
+
+def results_folder(base: Path, profile: str) -> Path:
+    """Return the folder of a profile's results, whether it goes by its name or its path."""
+    return base / safe(profile.rpartition("/")[2].removesuffix(".toml"))
+
+
+def safe(name: str) -> str:
+    """Return a name fit for a file: letters, digits and ``._+-`` are kept.
+
+    >>> safe("Eleuther/AI gpt")
+    'Eleuther-AI-gpt'
+    """
+    return re.sub(r"[^\w.+-]+", "-", name).strip(".-") or "unnamed"
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -42,21 +66,32 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(_JSON.encode(value).encode()).hexdigest()[:_LENGTH]
 
 
-_ENTRIES = ("prompts", "scores", "studies", "effects")
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all.
 
-
-def safe(name: str) -> str:
-    """Return a name fit for a file: letters, digits and ``._+-`` are kept.
-
-    >>> safe("Eleuther/AI gpt")
-    'Eleuther-AI-gpt'
+    Raises:
+        InputError: When it cannot be written.
     """
-    return re.sub(r"[^\w.+-]+", "-", name).strip(".-") or "unnamed"
+    write_bytes(path, text.encode())
 
 
-def results_folder(base: Path, profile: str) -> Path:
-    """Return the folder of a profile's results, whether it goes by its name or its path."""
-    return base / safe(profile.rpartition("/")[2].removesuffix(".toml"))
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        InputError: When it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another --results-dir"
+        ) from None
 
 
 def to_json(value: Any, indent: str = "\n", *, entries: bool = False) -> str:
@@ -90,38 +125,3 @@ def to_json(value: Any, indent: str = "\n", *, entries: bool = False) -> str:
 
 def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all.
-
-    Raises:
-        InputError: When it cannot be written.
-    """
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    Raises:
-        InputError: When it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another --results-dir"
-        ) from None
-
-
-def data_root() -> Path:
-    """Return the folder of the project's own data, in a checkout or inside the wheel."""
-    package = Path(__file__).parent
-    installed = package / "data"
-    return installed if installed.is_dir() else package.parent / "data"

@@ -1,4 +1,4 @@
-"""Hashes: equal for equal content alone."""
+"""Files: safe names, hashes equal for equal content alone, JSON for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emolib.files import hash_files, hash_json
+from emolib.files import hash_files, hash_json, safe, to_json
 
 names = st.text('abé"', max_size=3)
 values = st.recursive(
@@ -56,3 +56,32 @@ def test_names_contents_and_their_borders_count(tmp_path):
         found.append(hash_files(files(folder, **contents)))
     assert len({*found, hash_files([])}) == len(sets) + 1
     assert all(len(value) == 16 and int(value, 16) >= 0 for value in found)
+
+
+@given(st.text("aé_Ω/\\.- :*\n+7", max_size=8))
+def test_safe_names_are_names_of_files(name):
+    found = safe(name)
+    assert found and found == safe(found)
+    assert not set(found) & set("/\\: *\n") and not found.startswith((".", "-"))
+
+
+readable = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.sampled_from(["prompts", "scores"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(readable.filter(lambda value: "inf" not in repr(value)))
+def test_json_for_people_is_the_same_json(value):
+    assert json.loads(to_json(value)) == value
+
+
+def test_an_entry_is_a_line():
+    entries = [{"text": "a\nb", "kl": [1, 2]}, {"text": "c", "kl": []}]
+    text = to_json({"records": [{"summary": {"kl": {"ci": [0, 1]}}, "prompts": entries}]})
+    assert sum('"text"' in line for line in text.splitlines()) == 2
+    assert '"ci": [0, 1]' in text

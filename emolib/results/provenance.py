@@ -9,8 +9,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import emolib
-from emolib.files import hash_files, hash_tree
+from emolib.files import PACKAGE, hash_files, hash_tree
 
 _LIBRARIES = (
     "emolib",
@@ -61,7 +60,7 @@ def package_hash(folder: Path | None = None) -> str:
     Modules of every folder below count, by their paths: an edit anywhere makes other numbers
     possible, and rows of the code before must not stand in for them.
     """
-    return hash_tree(folder or Path(emolib.__file__).parent, "*.py")
+    return hash_tree(folder or PACKAGE, "*.py")
 
 
 def code_hash(files: Iterable[Path]) -> str:

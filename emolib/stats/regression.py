@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from emolib.stats.noise import FLOAT_NOISE
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 REPLAY_ABSOLUTE = REPLAY_RELATIVE = 1e-3
 SHARE_OF_EFFECT, SHARE_OF_GAP, LEAST = 0.2, 0.02, 0.05
 _EQUIVALENCE, _ERROR = 0.90, 0.05
-# Below this an SD is float noise, and no interval is made of it.
-_TINY = 1e-6
 
 Outcome = Literal["drifted", "inconclusive", "equivalent", "replayed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -108,7 +108,7 @@ def judge(
     drift, tested = new - old, new if null else new - old
 
     def verdict(outcome: Outcome, why: str = "") -> Verdict:
-        noisy = drift.std() > _TINY * max(1.0, abs(float(old.mean())))
+        noisy = drift.std() > FLOAT_NOISE * max(1.0, abs(float(old.mean())))
         ci = _interval(drift, _EQUIVALENCE) if noisy else None
         return Verdict(outcome, float(old.mean()), float(new.mean()), ci, delta, why)
 
@@ -117,7 +117,7 @@ def judge(
     if replay and bool(same.all()) and not (null and size >= delta):
         return verdict("replayed")
     what = "the control's effect" if null else "the drift"
-    if tested.std() <= _TINY * max(1.0, size):
+    if tested.std() <= FLOAT_NOISE * max(1.0, size):
         # No spread to test against: the size alone decides.
         return verdict("drifted" if size > delta else "equivalent", f"{what} has SD ≈ 0")
     low, high = _interval(tested, _EQUIVALENCE)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emolib.stats.noise import FLOAT_NOISE
+
 FLIPS = 20_000
 LEVEL = 0.05
 _AT_ONCE = 1_000
 # Flipped means that differ by float noise alone are as large as the mean.
 _TIE = 1e-9
-# Float noise of a model in float32, as `emolib.stats.summary` has it.
-_NOISE = 1e-6
 
 
 def sign_flip(
@@ -125,7 +125,7 @@ def _scaled(values: ArrayLike, clusters: Sequence[str] | None) -> NDArray[np.flo
     sums = np.zeros((labels.max() + 1, x.shape[1]))
     np.add.at(sums, labels, x)
     # Sums that cancel within every template are noise of the summing.
-    sums[:, np.abs(x).max(0) <= _NOISE] = 0.0
+    sums[:, np.abs(x).max(0) <= FLOAT_NOISE] = 0.0
     sums[:, np.abs(sums).max(0) <= _TIE * np.abs(x).sum(0)] = 0.0
     length = np.linalg.norm(sums, axis=0)
     return np.asarray(np.divide(sums, length, out=np.zeros_like(sums), where=length > 0))

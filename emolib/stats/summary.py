@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emolib.stats.noise import FLOAT_NOISE
+
 BOOTSTRAPS = 10_000
 SPLITS = 100
 RELIABLE = 0.8
 # An interval between resampled means stays within the range of the C means, which holds what they
 # scatter around in 1 − 2 / 2^C of all samples. At 6 it holds it in 92 %, Student's t in 94 %.
 FEWEST = 8
-# Float noise of a model in float32: logits of 10 differ by 1e-6 from one order of sums to another.
-_TINY = 1e-6
 
 
 def _scipy_stats() -> Any:
@@ -64,7 +64,7 @@ def summarize(
     summary: dict[str, Any] = {"mean": mean, "ci": None, "n": n, "sd": sd, "d_z": None, "g_z": None}
     if n < 2:
         return summary | {"why": "n < 2"}
-    if sd <= _TINY * max(1.0, abs(mean)):
+    if sd <= FLOAT_NOISE * max(1.0, abs(mean)):
         return summary | {"ci": [mean, mean], "why": "SD ≈ 0"}
     d_z = mean / sd
     summary |= {"d_z": d_z, "g_z": d_z * (1 - 3 / (4 * (n - 1) - 1))}
@@ -81,7 +81,7 @@ def _interval(
     sums = np.bincount(labels, weights=x).astype(np.float64)
     sizes = np.bincount(labels).astype(np.float64)
     # One cluster, or several of the same mean: every resample is the sample, which is no width.
-    if np.ptp(sums / sizes) <= _TINY * max(1.0, abs(float(x.mean()))):
+    if np.ptp(sums / sizes) <= FLOAT_NOISE * max(1.0, abs(float(x.mean()))):
         return None
 
     if len(sums) < FEWEST:
