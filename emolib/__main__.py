@@ -87,13 +87,14 @@ def _report(options: argparse.Namespace, results: Path) -> None:
 
 
 def _compare(options: argparse.Namespace, results: Path) -> None:
-    from emolib.reporting.comparison import COMPARED, compare, overlap, write_comparison
+    from emolib.reporting.comparison import compare, overlap, write_comparison
+    from emolib.reporting.experiments import ABLATED, PATCHED
     from emolib.reporting.markdown import plain_table
     from emolib.results.item_files import read_scores
-    from emolib.results.records import Store
+    from emolib.results.records import RECORDS, Store
 
-    store = Store(results / "records.jsonl")
-    lines = compare(store.whole_rows(COMPARED), store.whole_rows("head_patching"))
+    store = Store(results / RECORDS)
+    lines = compare(store.whole_rows(ABLATED), store.whole_rows(PATCHED))
     files = options.head_scores or sorted((results / "alignment").glob("head_scores_*.json"))
     ranks = overlap([read_scores(path) for path in files])
     if not lines and not ranks:
@@ -106,9 +107,9 @@ def _compare(options: argparse.Namespace, results: Path) -> None:
 
 
 def _export(options: argparse.Namespace, results: Path) -> None:
-    from emolib.reporting.export import export
+    from emolib.reporting.export import write_export
 
-    made = export(results, options.format, options.output_dir, experiment=options.experiment)
+    made = write_export(results, options.format, options.output_dir, experiment=options.experiment)
     print(*made, sep="\n")
 
 

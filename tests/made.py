@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from emolib.results.item_files import write_output
-from emolib.results.records import Row, Store, sort_values
+from emolib.results.records import Store
+from emolib.results.rows import Row, sort_values
 from emolib.stats.summary import summarize
 
 HOSTILE = "a|b `c` <script>x</script> ](y) $z$ \\n *d*\n# e\n1. f & \\frac{}_{}"

@@ -9,6 +9,7 @@ from typing import Any
 from emolib.reporting.plot_style import COLOURS, grid, save
 from emolib.results.item_files import read_attention
 
+# Pairs drawn of a head.
 _PAIRS = 3
 
 

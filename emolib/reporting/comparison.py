@@ -9,14 +9,15 @@ from typing import Any
 
 from emolib.files import write_text
 from emolib.inputs.heads import parse_head
-from emolib.reporting.markdown import Lines, table
+from emolib.reporting.markdown import table
 from emolib.reporting.tables import to_columns
-from emolib.results.chances import of_rows
-from emolib.results.records import Row
-from emolib.results.selection import clean_gap, is_joint, kinds, mean, strongest, studies, subject
+from emolib.results.chances import share_significant
+from emolib.results.frames import Lines
+from emolib.results.rows import Row
+from emolib.results.selection import clean_gap, is_joint, kinds, strongest, studies, subject
 from emolib.stats.summary import rank_correlation
 
-COMPARED = "head_ablation"
+# Heads named after the strongest.
 _NEXT = 2
 
 
@@ -39,16 +40,15 @@ def compare(rows: Sequence[Row], patching: Sequence[Row] = ()) -> Lines:
     patched = studies(patching)
     lines: Lines = []
     for study, members in studies(single).items():
-        for (kind, *_), alike in kinds(members).items():
+        for kind, alike in kinds(members).items():
             first, *others = strongest(alike, "logit_diff")
             effect = first.values["logit_diff"]
             layers = first.provenance.get("shape", {}).get("layers", 1)
-            q = [q for _, q in of_rows(alike, "logit_diff").values()]
             lines.append(
                 {
-                    "model": study[0],
-                    "emotion": study[1],
-                    "ablation": kind,
+                    "model": study.model,
+                    "emotion": study.emotion,
+                    "ablation": kind.ablation,
                     "clean_gap": clean_gap(patched.get(study, ())),
                     "heads": len(alike),
                     "strongest": subject(first),
@@ -57,9 +57,9 @@ def compare(rows: Sequence[Row], patching: Sequence[Row] = ()) -> Lines:
                     "ci": effect["ci"],
                     "d_z": effect["d_z"],
                     "next": ", ".join(map(subject, others[:_NEXT])),
-                    "mean_abs_effect": sum(abs(mean(row, "logit_diff") or 0.0) for row in alike)
+                    "mean_abs_effect": sum(abs(row.mean("logit_diff") or 0.0) for row in alike)
                     / len(alike),
-                    "significant": sum(value < 0.05 for value in q) / len(q) if q else None,
+                    "significant": share_significant(alike, "logit_diff"),
                 }
             )
     return lines

@@ -1,152 +1,109 @@
-"""Plots of effects: ablation, patching, layers, models side by side."""
+"""Plots of effects on heads: ablation, patching, layers, models side by side.
+
+Rows come from a store or from results files (`emolib.results.item_files.read_effects`) alike.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from emolib.reporting.plot_style import COLOURS, grid, save, short
-from emolib.results.effects import Effect, names, strongest
-from emolib.stats.significance import benjamini_hochberg, sign_flip
+from emolib.results.chances import share_significant
+from emolib.results.rows import Row, group
+from emolib.results.selection import (
+    ABLATIONS,
+    DIRECTIONS,
+    StudyKey,
+    kind_of,
+    layer_of,
+    strongest_subjects,
+    study_of,
+    subject,
+)
 
-KINDS = {"zero": COLOURS[0], "mean": COLOURS[1], "resample": COLOURS[2]}
+_KIND_COLOURS = dict(zip(ABLATIONS, COLOURS, strict=False))
+_HATCHES = dict(zip(DIRECTIONS, ("", "////"), strict=True))
 _SHOWN = 5
+_KEYWORDS = "keyword_rate_"
 
 
-def ablation_sentiment_comparison(
-    effects: Sequence[Effect], out: Path, *, shown: int = _SHOWN
-) -> Path:
+class _Bar(NamedTuple):
+    """A bar of a group: a metric of a row, and its place in the legend."""
+
+    row: Row
+    style: str
+    metric: str
+
+
+def ablation_sentiment_comparison(rows: Sequence[Row], out: Path, *, shown: int = _SHOWN) -> Path:
     """Draw how far ablating the strongest heads moves sentiment, kinds side by side.
 
     A panel per emotion and model; bars are means over prompts, error bars 95 % CIs.
 
     Args:
-        effects: Effects of ablation.
+        rows: Rows of ablation.
         out: The PNG to write.
         shown: Heads a panel, those with the largest effect on ``logit_diff``.
     """
-
-    def bars(effect: Effect) -> tuple[str, str] | None:
-        return (effect.kind, "sentiment") if "sentiment" in effect.values else None
-
-    label = "Δ sentiment (VADER compound, −1…1), 95 % CI"
-    return _bars(effects, out, bars, {k: {"color": c} for k, c in KINDS.items()}, label, shown)
+    bars = [_Bar(row, kind_of(row).name, "sentiment") for row in rows if "sentiment" in row.values]
+    styles = {kind: {"color": colour} for kind, colour in _KIND_COLOURS.items()}
+    return _grouped(rows, bars, out, styles, "Δ sentiment (VADER compound, −1…1), 95 % CI", shown)
 
 
-def patching_keyword_comparison(effects: Sequence[Effect], out: Path, *, shown: int = 3) -> Path:
+def patching_keyword_comparison(rows: Sequence[Row], out: Path, *, shown: int = 3) -> Path:
     """Draw how far patching the strongest heads moves the rates of every emotion's words.
 
     A panel per emotion and model; bars are means over pairs, error bars 95 % CIs; the colour is
     the lexicon, denoise is solid and noise hatched.
 
     Args:
-        effects: Effects of patching; those that made text count.
+        rows: Rows of patching; those that made text count.
         out: The PNG to write.
         shown: Heads a panel, those with the largest effect on ``logit_diff``.
     """
-    prefix = "keyword_rate_"
-    told = [effect for effect in effects if any(name.startswith(prefix) for name in effect.values)]
     lexicons = list(
         dict.fromkeys(
-            name.removeprefix(prefix)
-            for effect in told
-            for name in effect.values
-            if name.startswith(prefix)
+            name.removeprefix(_KEYWORDS)
+            for row in rows
+            for name in row.values
+            if name.startswith(_KEYWORDS)
         )
     )
+    told = [row for row in rows if any(name.startswith(_KEYWORDS) for name in row.values)]
     styles: dict[str, dict[str, Any]] = {}
-    for direction, hatch in (("denoise", ""), ("noise", "////")):
+    for direction, hatch in _HATCHES.items():
         for lexicon, colour in zip(lexicons, COLOURS, strict=False):
             styles[f"{direction}, {lexicon} words"] = {"color": colour, "hatch": hatch}
-    spread = [
-        (effect, f"{effect.kind}, {lexicon} words", prefix + lexicon)
-        for effect in told
+    bars = [
+        _Bar(row, f"{kind_of(row).name}, {lexicon} words", _KEYWORDS + lexicon)
+        for row in told
         for lexicon in lexicons
     ]
-    label = "Δ words per 100 words, 95 % CI"
-    return _grouped(told, spread, out, styles, label, shown)
+    return _grouped(told, bars, out, styles, "Δ words per 100 words, 95 % CI", shown)
 
 
-def _bars(
-    effects: Sequence[Effect], out: Path, of: Any, styles: dict[str, Any], label: str, shown: int
-) -> Path:
-    spread = [(effect, *found) for effect in effects if (found := of(effect))]
-    return _grouped(effects, spread, out, styles, label, shown)
-
-
-def _grouped(
-    effects: Sequence[Effect],
-    spread: Sequence[tuple[Effect, str, str]],
-    out: Path,
-    styles: dict[str, dict[str, Any]],
-    label: str,
-    shown: int,
-) -> Path:
-    """Draw groups of bars, a group a head.
-
-    Args:
-        effects: What ranks the heads.
-        spread: Per bar its effect, its place in `styles` and its metric.
-        out: The PNG to write.
-        styles: What the bars of a group look like, in order.
-        label: Of the axis.
-        shown: Heads a panel.
-    """
-    models, emotions = names(effects, "model"), names(effects, "emotion")
-    used = [name for name in styles if any(style == name for _, style, _ in spread)]
-    width = 0.8 / max(1, len(used))
-    size = (max(2.4, 0.16 * shown * len(used) + 1.0), 1.9)
-    figure, axes = grid(len(emotions), len(models), size, legend=len(used))
-    for row, emotion in enumerate(emotions):
-        for column, model in enumerate(models):
-            panel = axes[row, column]
-            here = [e for e in effects if (e.model, e.emotion) == (model, emotion)]
-            heads = strongest(here, "logit_diff", shown)
-            for effect, style, metric in spread:
-                mean = effect.mean(metric)
-                if effect not in here or effect.heads not in heads or mean is None:
-                    continue
-                x = heads.index(effect.heads) + (used.index(style) - (len(used) - 1) / 2) * width
-                low, high = effect.interval(metric) or (mean, mean)
-                error = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
-                panel.bar(x, mean, width, yerr=error, ecolor="0.2", error_kw={"lw": 0.8},
-                          edgecolor="white", lw=0.3, **styles[style])  # fmt: skip
-            panel.axhline(0, color="0.4", lw=0.6)
-            panel.set_xticks(range(len(heads)), [short(name) for name in heads], fontsize=7)
-            panel.tick_params(axis="y", labelsize=7)
-            if row == 0:
-                panel.set_title(model, fontsize=10)
-            if column == 0:
-                panel.set_ylabel(emotion)
-    handles = [axes[0, 0].bar(0, 0, label=name, **styles[name]) for name in used]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(used)), fontsize=8,
-                  frameon=False)  # fmt: skip
-    figure.supylabel(label, fontsize=9)
-    return save(figure, out)
-
-
-def effect_by_layer(effects: Sequence[Effect], out: Path) -> Path:
+def effect_by_layer(rows: Sequence[Row], out: Path) -> Path:
     """Draw the mean absolute effect of a layer's heads on ``logit_diff``, a line a kind.
 
     Joint sets are left out: they belong to no one layer.
     """
-    single = [effect for effect in effects if effect.layer is not None]
-    models, emotions = names(single, "model"), names(single, "emotion")
-    figure, axes = grid(len(emotions), len(models), (2.4, 1.7), legend=len(KINDS))
+    single = [row for row in rows if layer_of(row) is not None]
+    models, emotions = _names(single)
+    figure, axes = grid(len(emotions), len(models), (2.4, 1.7), legend=len(_KIND_COLOURS))
+    sizes: dict[tuple[StudyKey, str], dict[int, list[float]]] = {}
+    for member in single:
+        layers = sizes.setdefault((study_of(member), kind_of(member).name), {})
+        size = abs(member.mean("logit_diff") or 0.0)
+        layers.setdefault(layer_of(member) or 0, []).append(size)
     for row, emotion in enumerate(emotions):
         for column, model in enumerate(models):
             panel = axes[row, column]
-            here = [e for e in single if (e.model, e.emotion) == (model, emotion)]
-            for number, (kind, colour) in enumerate(KINDS.items()):
-                layers: dict[int, list[float]] = {}
-                for effect in here:
-                    if effect.kind == kind and effect.layer is not None:
-                        layers.setdefault(effect.layer, []).append(
-                            abs(effect.mean("logit_diff") or 0.0)
-                        )
+            for number, (kind, colour) in enumerate(_KIND_COLOURS.items()):
+                layers = sizes.get((StudyKey(model, emotion), kind), {})
                 places = sorted(layers)
                 panel.plot(
                     places,
@@ -172,36 +129,39 @@ def effect_by_layer(effects: Sequence[Effect], out: Path) -> Path:
     return save(figure, out)
 
 
-def model_comparison(effects: Sequence[Effect], out: Path, *, kind: str = "zero") -> Path:
+def model_comparison(rows: Sequence[Row], out: Path, *, kind: str = "zero") -> Path:
     """Draw models side by side: where their heads' effects lie in depth, and how many there are.
 
     On the left every head, its relative depth (0 the first layer, 1 the last) against its
     effect on ``logit_diff``; on the right the share of heads with q < 0.05 (sign flips over
     templates, Benjamini–Hochberg over the heads of a model and emotion).
     """
-    single = [e for e in effects if e.layer is not None and e.kind == kind]
-    models, emotions = names(single, "model"), names(single, "emotion")
+    single = [row for row in rows if layer_of(row) is not None and kind_of(row).name == kind]
+    models, emotions = _names(single)
+    by_study = group(single, study_of)
     figure, axes = grid(1, 2, (4.2, 3.0), legend=len(models) + len(emotions))
     left, right = axes[0]
     markers = "os^Dvp"
     for number, model in enumerate(models):
         colour = COLOURS[number % len(COLOURS)]
-        last = max(e.layer or 0 for e in single if e.model == model) or 1
-        for row, emotion in enumerate(emotions):
-            here = [e for e in single if (e.model, e.emotion) == (model, emotion)]
+        shift = 0.012 * (number - (len(models) - 1) / 2)
+        last = max(layer_of(row) or 0 for row in single if study_of(row).model == model) or 1
+        for place, emotion in enumerate(emotions):
+            here = by_study.get(StudyKey(model, emotion))
             if not here:
                 continue
             left.scatter(
-                [(e.layer or 0) / last + 0.012 * (number - (len(models) - 1) / 2) for e in here],
-                [e.mean("logit_diff") for e in here],
-                color=colour, marker=markers[row % 6], s=16, alpha=0.75, lw=0,
+                [(layer_of(row) or 0) / last + shift for row in here],
+                [row.mean("logit_diff") for row in here],
+                color=colour, marker=markers[place % 6], s=16, alpha=0.75, lw=0,
             )  # fmt: skip
             width = 0.8 / len(models)
-            x = row + (number - (len(models) - 1) / 2) * width
-            right.bar(x, share_significant(here), width, color=colour, edgecolor="white")
+            x = place + (number - (len(models) - 1) / 2) * width
+            share = share_significant(here, "logit_diff") or 0.0
+            right.bar(x, share, width, color=colour, edgecolor="white")
         left.scatter([], [], color=colour, marker="s", s=16, label=model)
-    for row, emotion in enumerate(emotions):
-        left.scatter([], [], color="0.4", marker=markers[row % 6], s=16, label=emotion)
+    for place, emotion in enumerate(emotions):
+        left.scatter([], [], color="0.4", marker=markers[place % 6], s=16, label=emotion)
     left.axhline(0, color="0.4", lw=0.6)
     left.set_xlabel("relative depth of the head's layer")
     left.set_ylabel(f"Δ logit_diff under {kind} ablation (logits)")
@@ -213,10 +173,61 @@ def model_comparison(effects: Sequence[Effect], out: Path, *, kind: str = "zero"
     return save(figure, out)
 
 
-def share_significant(effects: Sequence[Effect], metric: str = "logit_diff") -> float:
-    """Return the share of effects with q < 0.05 among those given."""
-    known = [effect for effect in effects if metric in effect.vectors]
-    if not known:
-        return 0.0
-    p = [float(sign_flip(e.vectors[metric], e.templates or None)[0]) for e in known]
-    return float((benjamini_hochberg(p) < 0.05).mean())
+def _grouped(
+    rows: Sequence[Row],
+    bars: Sequence[_Bar],
+    out: Path,
+    styles: dict[str, dict[str, Any]],
+    label: str,
+    shown: int,
+) -> Path:
+    """Draw groups of bars, a group a head.
+
+    Args:
+        rows: What ranks the heads.
+        bars: The bars, in the order in which they are drawn.
+        out: The PNG to write.
+        styles: What the bars of a group look like, in order.
+        label: Of the axis.
+        shown: Heads a panel.
+    """
+    models, emotions = _names(rows)
+    used = [name for name in styles if name in {bar.style for bar in bars}]
+    place = {name: index - (len(used) - 1) / 2 for index, name in enumerate(used)}
+    width = 0.8 / max(1, len(used))
+    size = (max(2.4, 0.16 * shown * len(used) + 1.0), 1.9)
+    figure, axes = grid(len(emotions), len(models), size, legend=len(used))
+    ranked, drawn = group(rows, study_of), group(bars, lambda bar: study_of(bar.row))
+    for row, emotion in enumerate(emotions):
+        for column, model in enumerate(models):
+            panel, study = axes[row, column], StudyKey(model, emotion)
+            heads = strongest_subjects(ranked.get(study, ()), "logit_diff", shown)
+            at = {name: index for index, name in enumerate(heads)}
+            for bar in drawn.get(study, ()):
+                mean = bar.row.mean(bar.metric)
+                if subject(bar.row) not in at or bar.style not in place or mean is None:
+                    continue
+                x = at[subject(bar.row)] + place[bar.style] * width
+                low, high = bar.row.interval(bar.metric) or (mean, mean)
+                error = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+                panel.bar(x, mean, width, yerr=error, ecolor="0.2", error_kw={"lw": 0.8},
+                          edgecolor="white", lw=0.3, **styles[bar.style])  # fmt: skip
+            panel.axhline(0, color="0.4", lw=0.6)
+            panel.set_xticks(range(len(heads)), [short(name) for name in heads], fontsize=7)
+            panel.tick_params(axis="y", labelsize=7)
+            if row == 0:
+                panel.set_title(model, fontsize=10)
+            if column == 0:
+                panel.set_ylabel(emotion)
+    handles = [axes[0, 0].bar(0, 0, label=name, **styles[name]) for name in used]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(used)), fontsize=8,
+                  frameon=False)  # fmt: skip
+    figure.supylabel(label, fontsize=9)
+    return save(figure, out)
+
+
+def _names(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """Return the models and the emotions of rows, each once, as they come."""
+    keys = [study_of(row) for row in rows]
+    models = dict.fromkeys(key.model for key in keys)
+    return list(models), list(dict.fromkeys(key.emotion for key in keys))

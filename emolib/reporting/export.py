@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import io
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from emolib.errors import InputError
 from emolib.files import write_bytes, write_text
 from emolib.reporting.markdown import visible
-from emolib.reporting.tables import flat, to_columns
-from emolib.results.item_files import per_prompt
-from emolib.results.records import Row, Store
+from emolib.reporting.tables import to_columns
+from emolib.results.frames import Lines, by_prompt, flat, needed
+from emolib.results.records import RECORDS, Store
 
 FORMATS = {"csv": ".csv", "parquet": ".parquet", "pickle": ".pkl", "latex": ".tex"}
 _NEEDS = {"parquet": ("pandas", "pyarrow"), "pickle": ("pandas",)}
@@ -24,10 +22,9 @@ _LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\textasciitilde{}", "[": "{[}", "]": "{]}"}
     | {"<": r"\ensuremath{<}", ">": r"\ensuremath{>}", "|": r"\ensuremath{|}"}
 )
-Lines = list[dict[str, Any]]
 
 
-def export(
+def write_export(
     results: Path, fmt: str, out: Path | None = None, *, experiment: str | None = None
 ) -> list[Path]:
     """Write two frames per experiment and return the files.
@@ -45,7 +42,7 @@ def export(
     Raises:
         InputError: When there is nothing to export, or a package that the format needs is missing.
     """
-    store = Store(results / "records.jsonl")
+    store = Store(results / RECORDS)
     known = list(dict.fromkeys(row.experiment for row in store.rows()))
     if not known:
         raise InputError(f"{store.path}: no rows; run `pytest experiments` first")
@@ -59,7 +56,8 @@ def export(
     made = []
     for name in [experiment] if experiment else known:
         rows = store.whole_rows(name)
-        for stem, lines in ((name, [flat(row) for row in rows]), (f"{name}_prompts", _long(rows))):
+        frames = {name: [flat(row) for row in rows], f"{name}_prompts": by_prompt(rows)}
+        for stem, lines in frames.items():
             if lines:
                 path = folder / f"{stem}{FORMATS[fmt]}"
                 write(lines, path)
@@ -67,37 +65,12 @@ def export(
     return made
 
 
-def _long(rows: Sequence[Row]) -> Lines:
-    return [
-        {"item": row.item}
-        | row.dims
-        | row.labels
-        | {"record": row.row, "prompt_index": i}
-        | {name: _plain(value) for name, value in values.items()}
-        for row in rows
-        for i, values in enumerate(per_prompt(row))
-    ]
-
-
-def _plain(value: Any) -> Any:
-    """Return a list as JSON, which every format holds and every tool reads."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
-
-
 def _writer(fmt: str) -> Callable[[Lines, Path], None]:
     if fmt == "csv":
         return lambda lines, path: write_text(path, to_columns(lines))
     if fmt == "latex":
         return lambda lines, path: write_text(path, _latex(lines))
-    try:
-        for package in _NEEDS[fmt]:
-            importlib.import_module(package)
-    except ImportError as error:
-        raise InputError(
-            f"--format {fmt} needs {error.name}; install emolib's extra: "
-            "pip install 'emolib[export]'"
-        ) from None
-    import pandas as pd
+    pd, *_ = (needed(package, f"--format {fmt}") for package in _NEEDS[fmt])
 
     def write(lines: Lines, path: Path) -> None:
         content = io.BytesIO()

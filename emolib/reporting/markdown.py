@@ -9,9 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from emolib.reporting.tables import number
+from emolib.reporting.cells import cell
 
-Lines = list[dict[str, Any]]
 _LONGEST = 300
 # An underscore inside a word marks nothing, and names are better read without a backslash.
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
@@ -68,19 +67,3 @@ def plain_table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     return _inline(value) if isinstance(value, str) else cell(value)
-
-
-def cell(value: Any) -> str:
-    """Return a value for reading: a text, a number, an interval, the summary of a vector.
-
-    >>> cell(None), cell([0.5, 1.0]), cell({"mean": 0.75, "ci": [0.5, 1.0]})
-    ('–', '[0.500, 1]', '0.750 [0.500, 1]')
-    """
-    if value is None:
-        return "–"
-    if isinstance(value, dict):
-        mean = number(value["mean"])
-        return f"{mean} {cell(value['ci'])}" if value["ci"] else mean
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(cell, value))}]"
-    return number(value) if isinstance(value, (int, float)) else str(value)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from emolib.results.records import Row, group
+from emolib.results.rows import Row, group
+from emolib.results.selection import chosen_by_rank, kinds, studies, study_of
 
 _NAMED = 2
 # Whose rows the report tests against chance.
@@ -16,7 +17,7 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
     pairs: dict[str, str] = {}
     words: dict[str, dict[str, None]] = {}
     for row in rows:
-        model, emotion = row.dims.get("model", ""), row.dims.get("emotion", "")
+        model, emotion = study_of(row)
         if left_out := row.provenance.get("left_out"):
             reasons = _some([f"{pair}: {reason}" for pair, reason in left_out], "; ")
             pairs[f"{model}, {emotion}"] = f"{len(left_out)} pairs left out ({reasons})"
@@ -40,9 +41,7 @@ def out_of_reach(rows: Sequence[Row], clusters: Callable[[Row], tuple[int, str]]
     tested = [row for row in rows if any(isinstance(row.values.get(n), dict) for n in _TESTED)]
     if not tested:
         return
-    # Imported here: they load numpy, which runs that test nothing do without.
-    from emolib.results.chances import chosen_by_rank
-    from emolib.results.selection import kinds, studies
+    # Imported here: it loads numpy, which runs that test nothing do without.
     from emolib.stats.significance import reach
 
     found: dict[str, dict[str, None]] = {}

@@ -13,6 +13,17 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 _LONGEST = 12
 
 
+def canvas(width: float, height: float) -> Any:
+    """Return an empty figure of a size in inches, which needs no display."""
+    # Imported here: --help and reports do without matplotlib.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def grid(rows: int, columns: int, size: tuple[float, float], *, legend: int = 0) -> tuple[Any, Any]:
     """Return a figure and its panels, ``[rows, columns]``.
 
@@ -22,12 +33,8 @@ def grid(rows: int, columns: int, size: tuple[float, float], *, legend: int = 0)
         size: Width and height of a panel, in inches.
         legend: Entries of a legend below, three a line, for which room is left.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     height = rows * size[1] + 0.4 + 0.2 * -(-legend // 3)
-    figure = Figure((max(4.5, columns * size[0] + 0.5), height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(max(4.5, columns * size[0] + 0.5), height)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

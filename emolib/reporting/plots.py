@@ -1,4 +1,4 @@
-"""Plots of results files: scores of heads here, the others in their modules. Needs no torch."""
+"""Which plots a results folder gets, and from which files."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emolib.errors import InputError
-from emolib.reporting.score_plots import _check_score, head_reaction_heatmap, top_heads
-from emolib.results.effects import Effect, read_effects
+from emolib.reporting.attention_plots import attention_patterns
+from emolib.reporting.effect_plots import (
+    ablation_sentiment_comparison,
+    effect_by_layer,
+    model_comparison,
+    patching_keyword_comparison,
+)
+from emolib.reporting.score_plots import check_score, head_reaction_heatmap, top_heads
+from emolib.results.item_files import read_effects
+from emolib.results.rows import Row
 
 
 def draw(
@@ -36,15 +44,7 @@ def draw(
     Raises:
         InputError: When there is nothing to draw, or a file is damaged.
     """
-    from emolib.reporting.attention_plots import attention_patterns
-    from emolib.reporting.effect_plots import (
-        ablation_sentiment_comparison,
-        effect_by_layer,
-        model_comparison,
-        patching_keyword_comparison,
-    )
-
-    _check_score(score)
+    check_score(score)
 
     def of(pattern: str, named: Sequence[Path]) -> list[Path]:
         return list(named) or sorted(results.glob(pattern))
@@ -79,5 +79,5 @@ def draw(
     return made
 
 
-def _about(effects: list[Effect], emotion: str | None) -> list[Effect]:
-    return [effect for effect in effects if emotion in (None, effect.emotion)]
+def _about(rows: list[Row], emotion: str | None) -> list[Row]:
+    return [row for row in rows if emotion in (None, row.dims["emotion"])]

@@ -12,18 +12,21 @@ from tabulate import tabulate
 
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
-from emolib.reporting.tables import number
-from emolib.results.baselines import Baseline, Effect, Ground, differs, replayable
+from emolib.reporting.cells import number
+from emolib.results.baselines import Baseline, DeclaredEffect
+from emolib.results.grounds import Ground, differs, replayable
 from emolib.stats.regression import OUTCOMES, Outcome, Verdict, judge, tolerance
 
 _SHOWN = 6
+# The change that a gated effect should be large enough to show, as a share of it.
+_GUARDED = 0.25
 
 
 @dataclass(frozen=True)
 class Check:
     """One declared effect and what became of it; no verdict where the baseline lacks it."""
 
-    effect: Effect
+    effect: DeclaredEffect
     verdict: Verdict | None
 
     @property
@@ -79,7 +82,9 @@ def compare(path: Path, baseline: Baseline, now: Baseline) -> list[Check]:
     return sorted(checks, key=lambda c: (OUTCOMES.index(c.outcome), -c.size, c.effect.name))
 
 
-def _judge(baseline: Baseline, effect: Effect, ground: Ground, tests: int) -> Verdict | None:
+def _judge(
+    baseline: Baseline, effect: DeclaredEffect, ground: Ground, tests: int
+) -> Verdict | None:
     before = baseline.effects.get(effect.name)
     if before is None or before.metric != effect.metric:
         return None
@@ -113,12 +118,11 @@ def check_table(checks: Sequence[Check], fmt: str = "simple") -> str:
 
 def _line(check: Check) -> dict[str, str]:
     v, effect = check.verdict, check.effect
-    now = sum(effect.values) / len(effect.values)
     return {
         "verdict": check.outcome,
         "effect": effect.name + (" (control)" if effect.role == "control" else ""),
         "baseline": number(v.baseline) if v else "–",
-        "now": number(v.now if v else now),
+        "now": number(v.now if v else effect.mean),
         "drift, 90 % CI": (
             number(v.drift) + (f" [{number(v.ci[0])}, {number(v.ci[1])}]" if v.ci else "")
             if v
@@ -135,8 +139,8 @@ def weak(baseline: Baseline) -> list[str]:
         effect.name
         for effect in baseline.effects.values()
         if effect.role == "gated"
-        and abs(mean := sum(effect.values) / len(effect.values)) * 0.25
-        <= tolerance(mean, baseline.grounds[effect.study].gap)
+        and abs(effect.mean) * _GUARDED
+        <= tolerance(effect.mean, baseline.grounds[effect.study].gap)
     ]
 
 

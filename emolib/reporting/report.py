@@ -9,32 +9,20 @@ from pathlib import Path
 
 from emolib.errors import InputError
 from emolib.files import write_text
-from emolib.reporting.comparison import COMPARED
-from emolib.reporting.markdown import escape
-from emolib.reporting.report_heads import (
+from emolib.reporting import report_heads, report_study, report_units
+from emolib.reporting.experiments import (
+    ABLATED,
     ATTENTION,
     CONTROLLED,
     PATCHED,
     SCREENED,
-    ablation,
-    attention,
-    controls,
-    patching,
-    screening,
-    tables,
+    UNITS,
 )
-from emolib.reporting.report_study import (
-    _figures,
-    _in_short,
-    _models,
-    _samples,
-    _setup,
-    _significance,
-)
-from emolib.reporting.report_units import units
-from emolib.results.records import Store
+from emolib.reporting.markdown import escape
+from emolib.reporting.report_parts import strongest_rows
+from emolib.results.records import RECORDS, Store
 
-_UNITS = "unit_"
+_OF_HEADS = (SCREENED, ABLATED, PATCHED, ATTENTION, CONTROLLED)
 
 
 def write_report(
@@ -51,38 +39,35 @@ def write_report(
     Raises:
         InputError: When there are no records, or none on `emotion`.
     """
-    store = Store(results / "records.jsonl")
+    store = Store(results / RECORDS)
     outlines = [row for row in store.rows() if emotion in (None, row.dims.get("emotion"))]
     if not outlines:
         about = f" on {emotion!r}" if emotion else ""
         raise InputError(f"{store.path}: no rows{about}; run `pytest experiments` first")
     keys = {row.key for row in outlines}
-
     rows = {
         name: [row for row in store.whole_rows(name) if row.key in keys]
         for name in sorted({row.experiment for row in outlines})
     }
-    screened, ablated = rows.get(SCREENED, []), rows.get(COMPARED, [])
-    patched, attended = rows.get(PATCHED, []), rows.get(ATTENTION, [])
-    known = (SCREENED, COMPARED, PATCHED, CONTROLLED, ATTENTION)
-    of_units = {name: rows[name] for name in rows if name.startswith(_UNITS)}
-    others = {name: rows[name] for name in rows if name not in (*known, *of_units)}
+    screened, ablated, patched, attended, controlled = (rows.get(name, []) for name in _OF_HEADS)
+    of_units = {name: rows[name] for name in rows if name.startswith(UNITS)}
+    others = {name: rows[name] for name in rows if name not in (*_OF_HEADS, *of_units)}
     folder = out or results / "report"
     sections = [
         f"# Head analysis: {escape(results.name)}",
-        *_in_short(ablated, patched),
-        *_setup([row for members in rows.values() for row in members]),
-        *screening(screened, top_n),
-        *ablation(ablated, top_n),
-        *patching(patched, top_n),
-        *controls(rows.get(CONTROLLED, []), top_n),
-        *units(of_units, top_n),
-        *attention(attended, top_n),
-        *_models(ablated, patched, screened),
-        *_significance(ablated, patched, *of_units.values()),
-        *_samples(ablated, "ablated_text"),
-        *(tables("Other experiments", others, top_n) if others else ()),
-        *_figures(results, folder),
+        *report_study.in_short(ablated, patched),
+        *report_study.setup([row for members in rows.values() for row in members]),
+        *report_heads.screening(screened, top_n),
+        *report_heads.ablation(ablated, top_n),
+        *report_heads.patching(patched, top_n),
+        *report_heads.controls(controlled, top_n),
+        *report_units.units(of_units, top_n),
+        *report_heads.attention(attended, top_n),
+        *report_study.models(ablated, patched, screened),
+        *report_study.significance(ablated, patched, *of_units.values()),
+        *report_study.samples(ablated, "ablated_text"),
+        *(("## Other experiments", *strongest_rows(others, top_n)) if others else ()),
+        *report_study.figures(results, folder),
     ]
     path = folder / "head_analysis_report.md"
     write_text(path, "\n\n".join(sections) + "\n")

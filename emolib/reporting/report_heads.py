@@ -1,20 +1,31 @@
-"""Sections of the report, one per experiment: the strongest heads or units of each study."""
+"""Sections of the report on heads, one per experiment: the strongest heads of each study."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from emolib.reporting.comparison import COMPARED
-from emolib.reporting.markdown import Lines, cell, escape, table
+from emolib.reporting.cells import cell
+from emolib.reporting.experiments import ABLATED, ATTENTION, CONTROLLED, PATCHED, SCREENED
+from emolib.reporting.markdown import escape, table
+from emolib.reporting.report_parts import heading, missing, named, q_of, title
 from emolib.results.chances import of_rows
-from emolib.results.records import Row
-from emolib.results.selection import Chances, Kind, Study, kinds, mean, strongest, studies, subject
+from emolib.results.frames import Lines
+from emolib.results.rows import Row
+from emolib.results.selection import (
+    KindKey,
+    kinds,
+    strongest,
+    strongest_subjects,
+    studies,
+    subject,
+)
 from emolib.stats.summary import unreliable
 
-SCREENED, PATCHED, ATTENTION = "head_screening", "head_patching", "attention_patterns"
-CONFIRMED, CONTROLLED = "unit_confirmation", "head_controls"
-_CONSTANT, _METRICS, _LAYERS, _CONTROLLED = 0.2, 6, 3, 3
+# Below this share of the effect under zero ablation another kind's effect counts for nothing.
+_CONSTANT = 0.2
+# Heads of a study that the section on controls shows.
+_CONTROLLED_SHOWN = 3
 
 
 def screening(rows: Sequence[Row], top_n: int) -> Iterator[str]:
@@ -34,7 +45,7 @@ def screening(rows: Sequence[Row], top_n: int) -> Iterator[str]:
         for alike in kinds(members).values():
             first, chances = alike[0], of_rows(alike, "atp_ig")
             ranked = strongest(alike, "atp_ig", top_n)
-            doubt = unreliable(reliability := mean(first, "reliability"))
+            doubt = unreliable(reliability := first.mean("reliability"))
             if doubt:
                 ranked = sorted(ranked, key=lambda row: row.item)
             yield heading(study)
@@ -42,13 +53,13 @@ def screening(rows: Sequence[Row], top_n: int) -> Iterator[str]:
                 f"No ranking: {doubt}. The heads below stand in order of their names."
                 if doubt
                 else f"By |atp_ig|; split-half reliability {cell(reliability)}, rank correlation "
-                f"with exact patching {cell(mean(first, 'rank_correlation'))}."
+                f"with exact patching {cell(first.mean('rank_correlation'))}."
             )
             yield table(
                 [
                     {"head": subject(row), "atp_ig": row.values.get("atp_ig")}
-                    | {"q": _q(chances, row)}
-                    | {name: mean(row, name) for name in columns}
+                    | {"q": q_of(chances, row)}
+                    | {name: row.mean(name) for name in columns}
                     for row in ranked
                 ]
             )
@@ -58,7 +69,7 @@ def ablation(rows: Sequence[Row], top_n: int) -> Iterator[str]:
     """Yield the strongest heads of each study, the kinds of ablation side by side."""
     yield "## Ablation"
     if not rows:
-        yield missing(COMPARED)
+        yield missing(ABLATED)
         return
     yield (
         "Δ: under the intervention less clean. “constant”: zero counts, mean and resample do not, "
@@ -67,21 +78,20 @@ def ablation(rows: Sequence[Row], top_n: int) -> Iterator[str]:
     )
     for study, members in studies(rows).items():
         lines: dict[str, dict[str, Any]] = {
-            subject(row): {"heads": subject(row)} for row in strongest(members, "logit_diff")
+            name: {"heads": name} for name in strongest_subjects(members, "logit_diff", top_n)
         }
-        lines = dict(list(lines.items())[:top_n])
         found: dict[str, dict[str, Row]] = {}
         texts: dict[str, dict[str, Any]] = {}
-        for (kind, *_), alike in kinds(members).items():
-            chances = of_rows(alike, "logit_diff")
+        for key, alike in kinds(members).items():
+            kind, chances = key.ablation, of_rows(alike, "logit_diff")
             for row in alike:
                 if line := lines.get(subject(row)):
                     found.setdefault(subject(row), {})[kind] = row
                     line[title("Δ logit_diff", kind)] = row.values.get("logit_diff")
-                    line[title("q", kind)] = _q(chances, row)
+                    line[title("q", kind)] = q_of(chances, row)
                     texts.setdefault(subject(row), {}).update(
                         {
-                            title(shown, kind): mean(row, metric)
+                            title(shown, kind): row.mean(metric)
                             for metric, shown in (
                                 ("changed", "changed"),
                                 ("keyword_rate", "Δ keywords"),
@@ -105,7 +115,7 @@ def _constant(kinds_of: dict[str, Row]) -> str:
     zero = kinds_of["zero"].values.get("logit_diff")
     if not isinstance(zero, dict) or not zero["ci"] or zero["ci"][0] <= 0 <= zero["ci"][1]:
         return ""
-    others = [mean(row, "logit_diff") for kind, row in kinds_of.items() if kind != "zero"]
+    others = [row.mean("logit_diff") for kind, row in kinds_of.items() if kind != "zero"]
     small = all(abs(other or 0.0) < _CONSTANT * abs(zero["mean"]) for other in others)
     return "constant" if small else ""
 
@@ -132,13 +142,13 @@ def patching(rows: Sequence[Row], top_n: int) -> Iterator[str]:
             for row in strongest(alike, "logit_diff"):
                 line = lines.setdefault(subject(row), {"heads": subject(row)})
                 line[title("Δ logit_diff", direction)] = row.values.get("logit_diff")
-                line[title("q", direction)] = _q(chances, row)
-                line[title("R", direction)] = mean(row, "recovery")
+                line[title("q", direction)] = q_of(chances, row)
+                line[title("R", direction)] = row.mean("recovery")
                 for name in row.values:
                     if name.startswith("keyword_rate_"):
                         word = f"Δ {name.removeprefix('keyword_rate_')} words"
                         told = words.setdefault(subject(row), {"heads": subject(row)})
-                        told[title(word, direction)] = mean(row, name)
+                        told[title(word, direction)] = row.mean(name)
         yield heading(study, f"position {at}" if at else "")
         yield table(list(lines.values())[:top_n])
         whys = {row.labels.get("why_no_recovery", "") for row in members} - {""}
@@ -156,18 +166,18 @@ def _moves(line: dict[str, Any]) -> bool:
     return any(value for name, value in line.items() if name != "heads")
 
 
-def _places(everywhere: dict[Kind, list[Row]]) -> Lines:
+def _places(everywhere: dict[KindKey, list[Row]]) -> Lines:
     """Return R of the strongest head: a line a direction, a column a position."""
     rows = [row for alike in everywhere.values() for row in alike]
     if len({position for *_, position in everywhere}) < 2 or not rows:
         return []
-    best = subject(strongest(rows, "logit_diff", 1)[0])
+    best = strongest_subjects(rows, "logit_diff", 1)[0]
     lines: dict[str, dict[str, Any]] = {}
     for (_, direction, position), alike in everywhere.items():
         line = lines.setdefault(direction, {"head": best, "direction": direction})
         for row in alike:
             if subject(row) == best:
-                line[position] = mean(row, "recovery")
+                line[position] = row.mean("recovery")
     return [line for line in lines.values() if any(isinstance(v, float) for v in line.values())]
 
 
@@ -189,7 +199,7 @@ def controls(rows: Sequence[Row], top_n: int) -> Iterator[str]:
             | {"head": row.labels.get("head"), "other head": row.labels.get("other_head")}
             | {name.replace("_", " "): row.values.get(name) for name in names}
             for study, members in studies(rows).items()
-            for row in strongest(members, "denoise", min(top_n, _CONTROLLED))
+            for row in strongest(members, "denoise", min(top_n, _CONTROLLED_SHOWN))
         ]
     )
 
@@ -209,62 +219,7 @@ def attention(rows: Sequence[Row], top_n: int) -> Iterator[str]:
         yield table(
             [
                 {"head": subject(row), "delta_slot": row.values.get("delta_slot")}
-                | {place: mean(row, f"emotion_{place}") for place in places}
+                | {place: row.mean(f"emotion_{place}") for place in places}
                 for row in strongest(members, "delta_slot", top_n)
             ]
         )
-
-
-def tables(title: str, experiments: Mapping[str, Sequence[Row]], top_n: int) -> Iterator[str]:
-    """Yield a section with the strongest rows, by its first metric, of each experiment."""
-    yield f"## {title}"
-    yield from _each(experiments, top_n)
-
-
-def _each(experiments: Mapping[str, Sequence[Row]], top_n: int) -> Iterator[str]:
-    for name, rows in experiments.items():
-        for study, members in studies(rows).items():
-            metrics = list(dict.fromkeys(metric for row in members for metric in row.values))
-            by = next(iter(metrics), "")
-            chances = {
-                place: chance
-                for alike in kinds(members).values()
-                for place, chance in of_rows(alike, by).items()
-            }
-            yield heading((name, *study))
-            yield table(
-                [
-                    {"what": subject(row)}
-                    | {k: row.dims[k] for k in ("ablation",) if k in row.dims}
-                    | row.labels
-                    | {by: row.values.get(by), "q": _q(chances, row)}
-                    | {metric: mean(row, metric) for metric in metrics[1:_METRICS]}
-                    for row in strongest(members, by, top_n)
-                ]
-            )
-
-
-def missing(*experiments: str) -> str:
-    """Return which command makes the rows that a section lacks."""
-    files = " ".join(f"experiments/exp_{name}.py" for name in experiments)
-    return f"Not run: `pytest {files}`."
-
-
-def heading(parts: Sequence[str], more: str = "") -> str:
-    """Return the heading of a part of a section."""
-    about = escape(", ".join(filter(None, parts)) or "all")
-    return f"### {about}{': ' if more else ''}{escape(more)}"
-
-
-def named(study: Study) -> dict[str, str]:
-    """Return a study as the first columns of a table."""
-    return {"model": study[0], "emotion": study[1]}
-
-
-def title(metric: str, kind: str) -> str:
-    """Return the title of the column of a metric under one kind of intervention."""
-    return f"{kind}: {metric}" if kind else metric
-
-
-def _q(chances: Chances, row: Row) -> float | None:
-    return chances.get((row.item, row.row), (None, None))[1]

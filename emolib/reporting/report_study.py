@@ -8,49 +8,46 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from emolib.reporting.comparison import COMPARED, compare, overlap
-from emolib.reporting.markdown import Lines, escape, table
+from emolib.reporting.comparison import compare, overlap
+from emolib.reporting.experiments import ABLATED
+from emolib.reporting.markdown import escape, table
 from emolib.reporting.notes import clusters_of, notes, out_of_reach
-from emolib.reporting.report_heads import (
-    heading,
-    missing,
-    named,
-    title,
-)
-from emolib.results.chances import chances, chosen_by_rank
+from emolib.reporting.report_parts import heading, missing, named, title
+from emolib.results.chances import chances
+from emolib.results.frames import Lines
 from emolib.results.item_files import scores_file
-from emolib.results.records import Row, group
+from emolib.results.rows import Row, group
 from emolib.results.selection import (
-    Study,
+    StudyKey,
+    chosen_by_rank,
     clean_gap,
     is_joint,
     kinds,
-    mean,
     strongest,
+    strongest_subjects,
     studies,
+    study_of,
     subject,
 )
 from emolib.stats.significance import LEVEL
 
+# Texts shown of a study, and rows named of those that are significant.
 _SAMPLES, _NAMED = 3, 6
-
-
 _FIGURES = ("plots/heads/*.png", "plots/attention/*.png")
-
-
-_SETUP = (
+# What provenance has that is told elsewhere than among the settings.
+_NO_SETTINGS = (
     "model", "shape", "heads", "units", "left_out", "in_pieces", "versions", "ablation", "prompts"
 )  # fmt: skip
 
 
-def _in_short(ablated: Sequence[Row], patched: Sequence[Row]) -> Iterator[str]:
+def in_short(ablated: Sequence[Row], patched: Sequence[Row]) -> Iterator[str]:
     """Yield what the strongest head of each study does, under every intervention."""
     yield "## In short"
     single = [row for row in ablated if "logit_diff" in row.vectors and not is_joint(row)]
     moved_of = studies(patched)
     lines: Lines = []
     for study, members in studies(single).items():
-        best = subject(strongest(members, "logit_diff", 1)[0])
+        best = strongest_subjects(members, "logit_diff", 1)[0]
         moved = moved_of.get(study, [])
         line: dict[str, Any] = named(study) | {"clean gap": clean_gap(moved), "head": best}
         for i, ((kind, *_), alike) in enumerate(kinds(members).items()):
@@ -58,14 +55,14 @@ def _in_short(ablated: Sequence[Row], patched: Sequence[Row]) -> Iterator[str]:
             if found:
                 line[title("Δ logit_diff", kind)] = found.values["logit_diff"]
                 if i == 0:
-                    line[title("texts changed", kind)] = mean(found, "changed")
+                    line[title("texts changed", kind)] = found.mean("changed")
         for (_, direction, position), alike in kinds(moved).items():
             found = {subject(row): row for row in alike}.get(best)
             if found and position == found.provenance.get("position"):
-                line[f"R, {direction}"] = mean(found, "recovery")
+                line[f"R, {direction}"] = found.mean("recovery")
         lines.append(line)
     if not lines:
-        yield missing(COMPARED)
+        yield missing(ABLATED)
         return
     yield (
         "The head whose ablation moves logit_diff the most. logit_diff: mean logit of the "
@@ -75,10 +72,11 @@ def _in_short(ablated: Sequence[Row], patched: Sequence[Row]) -> Iterator[str]:
     yield table(lines)
 
 
-def _setup(rows: Sequence[Row]) -> Iterator[str]:
+def setup(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what was run on what: models, prompts, settings and what was left out."""
     yield "## Setup"
     models: dict[str, dict[str, Any]] = {}
-    sizes: dict[Study, dict[str, Any]] = {}
+    sizes: dict[StudyKey, dict[str, Any]] = {}
     settings: dict[str, set[str]] = {}
     for row in rows:
         told = row.provenance
@@ -93,7 +91,7 @@ def _setup(rows: Sequence[Row]) -> Iterator[str]:
                 "tokenizer": told["model"].get("tokenizer"),
             }
         if "prompts" in told:
-            [study] = studies([row])
+            study = study_of(row)
             sizes[study] = named(study) | {
                 "prompts": max((len(v) for v in (row.vectors | row.texts).values()), default=None)
                 or sizes.get(study, {}).get("prompts"),
@@ -103,7 +101,7 @@ def _setup(rows: Sequence[Row]) -> Iterator[str]:
                 "hash": told["prompts"],
             }
         for name, value in [*told.items(), *told.get("versions", {}).items()]:
-            if name not in _SETUP:
+            if name not in _NO_SETTINGS:
                 settings.setdefault(name, set()).add(str(value))
     if models:
         yield table(list(models.values()))
@@ -118,9 +116,10 @@ def _setup(rows: Sequence[Row]) -> Iterator[str]:
         yield "\n".join(f"- {escape(note)}" for note in told_of)
 
 
-def _models(
+def models(
     ablated: Sequence[Row], patched: Sequence[Row], screened: Sequence[Row]
 ) -> Iterator[str]:
+    """Yield the comparison of models, and how far their rankings agree."""
     yield "## Models side by side"
     if lines := compare(ablated, patched):
         yield (
@@ -129,7 +128,7 @@ def _models(
         )
         yield table(lines)
     else:
-        yield missing(COMPARED)
+        yield missing(ABLATED)
     scored = [row for row in screened if {"model", "emotion", "heads"} <= row.dims.keys()]
     of_models = group(scored, lambda row: row.dims["model"])
     if ranks := overlap([scores_file(members) for members in of_models.values()]):
@@ -137,7 +136,8 @@ def _models(
         yield table(ranks)
 
 
-def _significance(*experiments: Sequence[Row]) -> Iterator[str]:
+def significance(*experiments: Sequence[Row]) -> Iterator[str]:
+    """Yield, a line a table, how many rows are more than chance and which."""
     yield "## What is significant"
     lines: Lines = []
     for rows in experiments:
@@ -150,7 +150,7 @@ def _significance(*experiments: Sequence[Row]) -> Iterator[str]:
                     lines.append({"table": ", ".join(filter(None, told))} | _found(alike))
     chosen = sum(chosen_by_rank(row) for rows in experiments for row in rows)
     if not lines and not chosen:
-        yield missing(COMPARED)
+        yield missing(ABLATED)
         return
     yield (
         "By logit_diff: sign flips of templates (p), Benjamini–Hochberg over a table (q): of those "
@@ -189,11 +189,17 @@ def _found(alike: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _samples(rows: Sequence[Row], after: str) -> Iterator[str]:
+def samples(rows: Sequence[Row], after: str) -> Iterator[str]:
+    """Yield texts before and after the strongest intervention of each study.
+
+    Args:
+        rows: Rows of ablation.
+        after: Name of the texts under the intervention.
+    """
     yield "## Texts"
     told = [row for row in rows if after in row.texts and "clean_text" in row.texts]
     if not told:
-        yield missing(COMPARED)
+        yield missing(ABLATED)
         return
     yield "Of the strongest row of each study, the texts whose emotion words changed the most."
     for study, members in studies(told).items():
@@ -214,7 +220,13 @@ def _samples(rows: Sequence[Row], after: str) -> Iterator[str]:
             yield "\n".join(samples)
 
 
-def _figures(results: Path, folder: Path) -> Iterator[str]:
+def figures(results: Path, folder: Path) -> Iterator[str]:
+    """Yield links to the plots there are.
+
+    Args:
+        results: The results folder of the profile.
+        folder: The folder of the report, which links go from.
+    """
     yield "## Figures"
     files = [path for pattern in _FIGURES for path in sorted(results.glob(pattern))]
     if not files:

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from emolib.reporting.markdown import Lines, cell, escape, table
-from emolib.reporting.report_heads import _LAYERS, CONFIRMED, _each, heading, missing, named
+from emolib.reporting.cells import cell
+from emolib.reporting.experiments import UNIT_LAYERS, UNITS_CONFIRMED, UNITS_SCREENED
+from emolib.reporting.markdown import escape, table
+from emolib.reporting.report_parts import heading, missing, named, strongest_rows
 from emolib.results.chances import of_rows
-from emolib.results.records import Row
-from emolib.results.selection import mean, strongest, studies, subject
+from emolib.results.frames import Lines
+from emolib.results.rows import Row
+from emolib.results.selection import strongest, studies, subject
+
+# Layers named of a study.
+_LAYERS = 3
 
 
 def units(experiments: Mapping[str, Sequence[Row]], top_n: int) -> Iterator[str]:
     """Yield what MLP units do: the strongest, layers, held-out confirmation, ablation, patching."""
     yield "## Units"
     if not experiments:
-        yield missing("unit_screening", "unit_ablation")
+        yield missing(UNITS_SCREENED, "unit_ablation")
         return
-    others = {k: v for k, v in experiments.items() if k not in (*_UNIT_TABLES, CONFIRMED)}
-    for name, made in _UNIT_TABLES.items():
-        yield from made(experiments.get(name, ()), top_n)
-    yield from _confirmed(experiments.get(CONFIRMED, ()))
-    yield from _each(others, top_n)
+    own = (UNITS_SCREENED, UNIT_LAYERS, UNITS_CONFIRMED)
+    yield from _scores(experiments.get(UNITS_SCREENED, ()), top_n)
+    yield from _layers(experiments.get(UNIT_LAYERS, ()))
+    yield from _confirmed(experiments.get(UNITS_CONFIRMED, ()))
+    yield from strongest_rows({k: v for k, v in experiments.items() if k not in own}, top_n)
 
 
-def _unit_scores(rows: Sequence[Row], top_n: int) -> Iterator[str]:
+def _scores(rows: Sequence[Row], top_n: int) -> Iterator[str]:
     if rows:
         yield (
             "Units by |atp| (logits), the gradient averaged over both sides. zero, mean: exact "
@@ -38,7 +44,7 @@ def _unit_scores(rows: Sequence[Row], top_n: int) -> Iterator[str]:
         yield (
             f"No ranking: {escape(doubt)}."
             if doubt
-            else f"Split-half reliability {cell(mean(members[0], 'reliability'))}."
+            else f"Split-half reliability {cell(members[0].mean('reliability'))}."
         )
         yield table(
             [
@@ -48,7 +54,7 @@ def _unit_scores(rows: Sequence[Row], top_n: int) -> Iterator[str]:
                     for name, title in (("zero_effect", "zero"), ("mean_effect", "mean"))
                 }
                 | {
-                    title: mean(row, name)
+                    title: row.mean(name)
                     for name, title in (
                         ("held_out_zero", "held out: zero"),
                         ("held_out_mean", "held out: mean"),
@@ -62,21 +68,21 @@ def _unit_scores(rows: Sequence[Row], top_n: int) -> Iterator[str]:
         )
 
 
-def _unit_layers(rows: Sequence[Row], _: int) -> Iterator[str]:
+def _layers(rows: Sequence[Row]) -> Iterator[str]:
     lines: Lines = []
     for study, members in studies(rows).items():
-        total = sum(mean(row, "sum_abs_atp") or 0.0 for row in members)
+        total = sum(row.mean("sum_abs_atp") or 0.0 for row in members)
         ranked = strongest(members, "sum_abs_atp", _LAYERS)
         if not total:
             continue
         shares = (
-            f"{row.labels.get('layer', '')} {100 * (mean(row, 'sum_abs_atp') or 0.0) / total:.0f} %"
+            f"{row.labels.get('layer', '')} {100 * (row.mean('sum_abs_atp') or 0.0) / total:.0f} %"
             for row in ranked
         )
         lines.append(
             named(study)
             | {"Σ\u2009|atp|": total, "layers": ", ".join(shares)}
-            | {"units for half of the first": mean(ranked[0], "units_for_half")}
+            | {"units for half of the first": ranked[0].mean("units_for_half")}
         )
     if lines:
         yield "### Layers"
@@ -88,8 +94,8 @@ def _confirmed(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the confirmation: a test, since the pairs took no part in the selection."""
     lines = [
         named(study)
-        | {"ablation": row.labels.get("kind", ""), "units": mean(row, "n_units")}
-        | {"in both halves": mean(row, "in_both_halves"), "top": row.values.get("top_effect")}
+        | {"ablation": row.labels.get("kind", ""), "units": row.mean("n_units")}
+        | {"in both halves": row.mean("in_both_halves"), "top": row.values.get("top_effect")}
         | {"random": row.values.get("random_effect"), "difference": row.values.get("difference")}
         | {"p": of_rows([row], "difference").get((row.item, row.row), (None, None))[0]}
         for study, members in studies(rows).items()
@@ -102,6 +108,3 @@ def _confirmed(rows: Sequence[Row]) -> Iterator[str]:
             "other, beside random units of the same layers about as active (Δ logit_diff)."
         )
         yield table(lines)
-
-
-_UNIT_TABLES = {"unit_screening": _unit_scores, "unit_layers": _unit_layers}

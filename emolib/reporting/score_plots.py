@@ -10,25 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emolib.errors import InputError
-from emolib.reporting.plot_style import COLOURS, grid, save
+from emolib.reporting.plot_style import COLOURS, canvas, grid, save
 from emolib.results.item_files import read_scores
 from emolib.stats.summary import unreliable
 
-UNITS = {
-    "atp_ig": "atp_ig (logits)",
-    "atp_denoise": "atp_denoise (logits)",
-    "atp_noise": "atp_noise (logits)",
-    "dla": "dla (logits)",
-    "delta_attn": "delta_attn (attention)",
-    "delta_proj": "delta_proj (residual units)",
-    "delta_out": "delta_out (residual units)",
+SCORES = {
+    "atp_ig": "logits",
+    "atp_denoise": "logits",
+    "atp_noise": "logits",
+    "dla": "logits",
+    "delta_attn": "attention",
+    "delta_proj": "residual units",
+    "delta_out": "residual units",
 }
-
-
+"""The scores that can be drawn and their units."""
 _DIVERGING = "PuOr_r"
-
-
+# Size of a head in the map, in inches.
 _CELL = 0.16
+
+
+def check_score(score: str) -> None:
+    """Check the name of a score.
+
+    Raises:
+        InputError: When it is none of `SCORES`.
+    """
+    if score not in SCORES:
+        raise InputError(f"--score {score}: unknown; expected one of {', '.join(SCORES)}")
 
 
 def head_table(scores: dict[str, Any], emotion: str, score: str = "atp_ig") -> NDArray[np.float64]:
@@ -54,21 +62,17 @@ def head_reaction_heatmap(files: Sequence[Path], out: Path, *, score: str = "atp
     Args:
         files: Scores files, one a model.
         out: The PNG to write.
-        score: Which score, one of `UNITS`.
+        score: Which score, one of `SCORES`.
 
     Raises:
         InputError: When a file is missing or damaged, or the score is unknown.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    _check_score(score)
+    check_score(score)
     models = [read_scores(path) for path in files]
     emotions = _emotions(models)
     widths = [max(1.9, _CELL * model["heads_per_layer"] + 0.9) for model in models]
     height = max(1.8, _CELL * max(model["layers"] for model in models) + 0.8)
-    figure = Figure((sum(widths) + 0.8, height * len(emotions) + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(sum(widths) + 0.8, height * len(emotions) + 0.5)
     axes = figure.subplots(
         len(emotions), len(models), squeeze=False, gridspec_kw={"width_ratios": widths}
     )
@@ -88,7 +92,7 @@ def head_reaction_heatmap(files: Sequence[Path], out: Path, *, score: str = "atp
                 panel.set_xlabel("head")
             if column == 0:
                 panel.set_ylabel(f"{emotion}\nlayer")
-        figure.colorbar(image, ax=axes[:, column], location="bottom", label=UNITS[score])
+        figure.colorbar(image, ax=axes[:, column], location="bottom", label=_labelled(score))
     return save(figure, out)
 
 
@@ -101,13 +105,13 @@ def top_heads(files: Sequence[Path], out: Path, *, score: str = "atp_ig", top_n:
     Args:
         files: Scores files, one a model.
         out: The PNG to write.
-        score: Which score, one of `UNITS`.
+        score: Which score, one of `SCORES`.
         top_n: Heads a panel.
 
     Raises:
         InputError: When a file is missing or damaged, or the score is unknown.
     """
-    _check_score(score)
+    check_score(score)
     models = [read_scores(path) for path in files]
     emotions = _emotions(models)
     shown = min(top_n, max(model["layers"] * model["heads_per_layer"] for model in models))
@@ -140,15 +144,14 @@ def top_heads(files: Sequence[Path], out: Path, *, score: str = "atp_ig", top_n:
             if row == 0:
                 panel.set_title(model["model"], fontsize=10)
             if row == len(emotions) - 1:
-                panel.set_xlabel(f"{UNITS[score]}, 95 % CI", fontsize=8)
+                panel.set_xlabel(f"{_labelled(score)}, 95 % CI", fontsize=8)
             if column == 0:
                 panel.set_ylabel(emotion)
     return save(figure, out)
 
 
-def _check_score(score: str) -> None:
-    if score not in UNITS:
-        raise InputError(f"--score {score}: unknown; expected one of {', '.join(UNITS)}")
+def _labelled(score: str) -> str:
+    return f"{score} ({SCORES[score]})"
 
 
 def _emotions(models: Sequence[dict[str, Any]]) -> list[str]:

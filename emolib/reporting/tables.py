@@ -12,7 +12,9 @@ from tabulate import tabulate, tabulate_formats
 
 from emolib.errors import InputError
 from emolib.files import write_text
-from emolib.results.records import Row, group
+from emolib.reporting.cells import cell
+from emolib.results.frames import flat
+from emolib.results.rows import Row, group
 
 SHOWN = 24
 # What begins a line, stands between two cells and ends it: of rows, and of the rule below headers.
@@ -79,19 +81,6 @@ def to_columns(lines: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def flat(row: Row) -> dict[str, Any]:
-    """Return what a row ran on and its metrics as columns, vectors as mean, CI, n and d_z."""
-    line: dict[str, Any] = {"item": row.item} | row.dims | row.labels
-    for name, value in row.values.items():
-        if isinstance(value, dict):
-            low, high = value["ci"] or (None, None)
-            line |= {name: value["mean"], f"{name}_ci_low": low, f"{name}_ci_high": high}
-            line |= {f"{name}_n": value["n"], f"{name}_d_z": value["d_z"]}
-        else:
-            line[name] = value
-    return line
-
-
 def summary_table(
     rows: Sequence[Row], *, fmt: str = "simple", width: int = 100, shown: int = SHOWN
 ) -> str:
@@ -140,7 +129,7 @@ def _strongest(rows: Sequence[Row], shown: int) -> list[Row]:
 
 
 def _strength(row: Row) -> float:
-    means = [v["mean"] if isinstance(v, dict) else v for v in row.values.values()]
+    means = map(row.mean, row.values)
     return next((abs(mean) for mean in means if mean is not None), 0.0)
 
 
@@ -181,32 +170,11 @@ def _cells(
         for name in columns:
             value = row.values.get(name)
             if name not in wide:
-                line.append(_cell(value["mean"] if isinstance(value, dict) else value))
+                line.append(cell(row.mean(name)))
             else:
-                line += [_cell(value), _cell(value["d_z"] if isinstance(value, dict) else None)]
+                line += [cell(value), cell(value["d_z"] if isinstance(value, dict) else None)]
         lines.append(line)
     return lines, headers
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if not isinstance(value, dict):
-        return number(value)
-    interval = value["ci"]
-    mean = number(value["mean"])
-    return f"{mean} [{number(interval[0])}, {number(interval[1])}]" if interval else mean
-
-
-def number(value: float) -> str:
-    """Return a number for reading: three decimals, or three digits where that shows nothing.
-
-    >>> number(-1.23456), number(0.00001234), number(40.0), number(0)
-    ('-1.235', '1.23e-05', '40', '0')
-    """
-    if value == int(value) and abs(value) < 1e6:
-        return str(int(value))
-    return f"{value:.3f}" if 5e-4 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _escaped(text: str) -> str:

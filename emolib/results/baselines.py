@@ -14,8 +14,8 @@ from typing import Any
 
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
-from emolib.inputs.profiles import COMPARED
-from emolib.results.records import Row
+from emolib.results.grounds import Ground, differs, ground_of, moved
+from emolib.results.rows import Row
 from emolib.stats.regression import Role, tolerance
 
 VERSION = 1
@@ -39,8 +39,8 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class Effect:
-    """One effect on every pair.
+class DeclaredEffect:
+    """One declared effect, on every pair.
 
     Attributes:
         experiment: Its experiment.
@@ -62,56 +62,21 @@ class Effect:
         return self.dims["model"], self.dims["emotion"]
 
     @property
+    def mean(self) -> float:
+        """Mean over pairs, in the metric's unit."""
+        return sum(self.values) / len(self.values)
+
+    @property
     def name(self) -> str:
         """What it is called in reports: ``head_ablation[tiny-gpt2-gratitude-L0H2-mean]``."""
         return f"{self.experiment}[{'-'.join(self.dims.values())}]"
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What the effects of a study stand on.
-
-    Attributes:
-        model: The model's name.
-        emotion: The emotion.
-        type: The model's architecture.
-        weights: Hash of its weights and configuration.
-        tokenizer: Hash of its tokenizer.
-        prompts: Hash of prompts and lexicons.
-        settings: Those of `emolib.inputs.profiles.COMPARED`.
-        device: Where it ran.
-        gap: Clean gap of ``logit_diff`` between the sides, logits; None of free prompts.
-        ids: Ids of the pairs.
-        versions: Of python and the libraries.
-        commit: Of the project, ``+`` behind it where the tree was changed.
-        time: When, ISO 8601 in UTC.
-    """
-
-    model: str
-    emotion: str
-    type: str
-    weights: str
-    tokenizer: str
-    prompts: str
-    settings: dict[str, Any]
-    device: str
-    gap: float | None = None
-    ids: tuple[str, ...] = ()
-    versions: dict[str, str] = field(default_factory=dict)
-    commit: str | None = None
-    time: str = ""
-
-    @property
-    def study(self) -> tuple[str, str]:
-        """(model, emotion)."""
-        return self.model, self.emotion
-
-
-@dataclass(frozen=True)
 class Baseline:
     """Effects by name and what they stand on by study."""
 
-    effects: dict[str, Effect] = field(default_factory=dict)
+    effects: dict[str, DeclaredEffect] = field(default_factory=dict)
     grounds: dict[tuple[str, str], Ground] = field(default_factory=dict)
 
     def merged(self, other: Baseline) -> Baseline:
@@ -123,7 +88,7 @@ class Baseline:
         for effect in self.effects.values():
             new = other.grounds.get(effect.study)
             old = self.grounds[effect.study]
-            if new and effect.name not in other.effects and (differs(old, new) or _moved(old, new)):
+            if new and effect.name not in other.effects and (differs(old, new) or moved(old, new)):
                 study = " on ".join(old.study)
                 raise InputError(
                     f"{effect.name} is in the baseline and did not run, and {study} has changed "
@@ -138,7 +103,7 @@ def effects_of(rows: Sequence[Row], declared: Declared) -> Baseline:
     Raises:
         InputError: When the item did not record what it declares.
     """
-    effects: dict[str, Effect] = {}
+    effects: dict[str, DeclaredEffect] = {}
     grounds: dict[tuple[str, str], Ground] = {}
     for row in rows:
         told = row.dims | {name: row.labels[name] for name in _LABELS if name in row.labels}
@@ -151,65 +116,15 @@ def effects_of(rows: Sequence[Row], declared: Declared) -> Baseline:
                 f"{row.item}: effects marker: expected {declared.metric!r} with a value per pair "
                 f"among what it records, got {known}"
             )
-        effect = Effect(row.experiment, told, declared.metric, declared.role, tuple(values))
+        effect = DeclaredEffect(row.experiment, told, declared.metric, declared.role, tuple(values))
         if effect.name in effects:
             effect = replace(effect, dims=told | {"record": str(row.row)})
         effects[effect.name] = effect
-        grounds[effect.study] = _ground(row, len(values))
+        grounds[effect.study] = ground_of(row, len(values))
     if not effects:
         wanted = ", ".join(f"{name}={want}" for name, want in declared.where.items())
         raise InputError(f"{rows[0].item}: effects marker: none of its records has {wanted}")
     return Baseline(effects, grounds)
-
-
-def _ground(row: Row, count: int) -> Ground:
-    told = row.provenance
-    ids = tuple(row.pairs.get("ids", ()))
-    return Ground(
-        row.dims["model"],
-        row.dims["emotion"],
-        told["model"]["type"],
-        f"{told['model']['weights']}-{told['model']['config']}",
-        told["model"]["tokenizer"],
-        told["prompts"],
-        {name: told[name] for name in COMPARED},
-        told["device"],
-        told["clean_gap"],
-        ids if len(ids) == count else tuple(map(str, range(count))),
-        told.get("versions", {}),
-        told.get("commit"),
-        row.time,
-    )
-
-
-def differs(old: Ground, new: Ground) -> list[str]:
-    """Return what makes two runs incomparable, each as ``what: before -> now``."""
-    found = [
-        f"{name}: {before} -> {now}"
-        for name, before, now in (
-            ("model type", old.type, new.type),
-            ("tokenizer", old.tokenizer, new.tokenizer),
-            ("prompt set", old.prompts, new.prompts),
-        )
-        if before != now
-    ]
-    found += [
-        f"{name}: {old.settings.get(name)} -> {now}"
-        for name, now in new.settings.items()
-        if old.settings.get(name) != now
-    ]
-    if old.ids and new.ids and old.ids != new.ids:
-        found.append(f"pairs: {len(old.ids)} -> {len(new.ids)}, of other ids")
-    return found
-
-
-def _moved(old: Ground, new: Ground) -> bool:
-    return (old.weights, old.device) != (new.weights, new.device)
-
-
-def replayable(old: Ground, new: Ground) -> bool:
-    """Tell whether two runs must give equal numbers: weights and device too are the same."""
-    return not _moved(old, new) and old.settings["dtype"] in ("float32", "float64")
 
 
 def save(baseline: Baseline, path: Path) -> None:
@@ -219,7 +134,7 @@ def save(baseline: Baseline, path: Path) -> None:
         InputError: When a null control has an effect, or the file cannot be written.
     """
     for effect in baseline.effects.values():
-        size = abs(sum(effect.values) / len(effect.values))
+        size = abs(effect.mean)
         least = tolerance(0.0, baseline.grounds[effect.study].gap)
         if effect.role == "control" and size >= least:
             raise InputError(
@@ -255,7 +170,9 @@ def load(path: Path) -> Baseline:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["version"] != VERSION:
             raise ValueError(f"version {content['version']}")
-        effects = [Effect(**_members(entry, Effect)) for entry in content["effects"]]
+        effects = [
+            DeclaredEffect(**_members(entry, DeclaredEffect)) for entry in content["effects"]
+        ]
         grounds = [Ground(**_members(entry, Ground)) for entry in content["studies"]]
         made = Baseline({e.name: e for e in effects}, {g.study: g for g in grounds})
         for effect in effects:

@@ -8,8 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emolib.results.records import Row
-from emolib.stats.significance import benjamini_hochberg, max_t, sign_flip
+from emolib.results.rows import Row
+from emolib.results.selection import chosen_by_rank
+from emolib.stats.significance import LEVEL, benjamini_hochberg, max_t, sign_flip
+
+Chances = dict[tuple[str, int], tuple[float, float]]
+"""p and q of rows, by item and number of the row."""
 
 
 class Chance(NamedTuple):
@@ -20,9 +24,7 @@ class Chance(NamedTuple):
     family: float
 
 
-def of_rows(
-    rows: Sequence[Row], metric: str, *, seed: int = 0
-) -> dict[tuple[str, int], tuple[float, float]]:
+def of_rows(rows: Sequence[Row], metric: str, *, seed: int = 0) -> Chances:
     """Return p and q of one metric over the rows of one table.
 
     Args:
@@ -64,6 +66,17 @@ def chances(rows: Sequence[Row], metric: str, *, seed: int = 0) -> dict[tuple[st
     return {(row.item, row.row): Chance(*map(float, found)) for row, *found in columns}
 
 
+def share_significant(rows: Sequence[Row], metric: str) -> float | None:
+    """Return the share of the rows of one table with q < 0.05, None where none can be tested.
+
+    Args:
+        rows: As in `of_rows`.
+        metric: As in `of_rows`.
+    """
+    q = [q for _, q in of_rows(rows, metric).values()]
+    return sum(value < LEVEL for value in q) / len(q) if q else None
+
+
 def _tested(rows: Sequence[Row], metric: str) -> list[Row]:
     return [row for row in rows if metric in row.vectors and not chosen_by_rank(row)]
 
@@ -78,11 +91,6 @@ def _on_the_same_prompts(
     for (_, templates), indices in alike.items():
         table = np.array([rows[index].vectors[metric] for index in indices]).T
         yield indices, table, templates or None
-
-
-def chosen_by_rank(row: Row) -> bool:
-    """Tell whether screening of the same prompts chose what a row is about (``top:N``)."""
-    return any(row.labels.get(name, "").startswith("top") for name in ("spec", "unit_spec"))
 
 
 def _templates(row: Row, metric: str) -> tuple[str, ...]:

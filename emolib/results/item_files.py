@@ -1,19 +1,23 @@
-"""The results files that are made from rows: scores per model, effects per item."""
+"""The JSON files made from rows, scores per model and effects per item: their writers, readers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
 from emolib.inputs.heads import parse_head
-from emolib.results.records import Row
+from emolib.results.rows import Row, mean_of
+from emolib.results.selection import kind_of
 
 SHAPES = ("item", "scores")
+# How far into an item's file its key is looked for, in bytes.
 _HEAD = 200
+_NO_DIMS = ("key", "experiment", "item", "labels", "summary", "prompts", "records", "provenance")
 
 
 def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> Path | None:
@@ -92,7 +96,7 @@ def scores_file(rows: Sequence[Row]) -> dict[str, Any]:
         head = parse_head(row.dims["heads"])
         entry = {"layer": head.layer, "head": head.index, "emotion": row.dims["emotion"]}
         for name, value in row.values.items():
-            entry[name] = value["mean"] if isinstance(value, dict) else value
+            entry[name] = mean_of(value)
             if isinstance(value, dict):
                 entry[f"{name}_ci"] = value["ci"]
         scores.append(entry)
@@ -115,41 +119,117 @@ def scores_file(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def read_attention(path: Path) -> dict[str, Any]:
-    """Return the content of a file of exp_attention_patterns, ``attention/….json``.
-
-    Raises:
-        InputError: When there is none or it is not one.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content["summary"]["delta_slot"]["mean"] is None or not content["prompts"]:
-            raise KeyError("delta_slot")
-        return content
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: not a file of exp_attention_patterns ({error!r}); run it with --fresh"
-        ) from None
-
-
 def read_scores(path: Path) -> dict[str, Any]:
     """Return the content of a scores file, ``alignment/head_scores_<model>.json``.
 
     Raises:
         InputError: When there is none or it is not one.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+    with _reading(
+        path, "a scores file", "run `pytest experiments/exp_head_screening.py` first",
+        "run screening again with --fresh",
+    ):  # fmt: skip
+        content = _content(path)
         shape = content["layers"], content["heads_per_layer"]
         if not all(isinstance(size, int) for size in shape) or not content["scores"]:
             raise KeyError("layers")
+        return content
+
+
+def read_attention(path: Path) -> dict[str, Any]:
+    """Return the content of a file of exp_attention_patterns, ``attention/….json``.
+
+    Raises:
+        InputError: When there is none or it is not one.
+    """
+    with _reading(path, "a file of exp_attention_patterns", "run it first", "run it with --fresh"):
+        content = _content(path)
+        if content["summary"]["delta_slot"]["mean"] is None or not content["prompts"]:
+            raise KeyError("delta_slot")
+        return content
+
+
+def read_effects(files: Iterable[Path]) -> list[Row]:
+    """Return the rows in files of head ablation and patching, in the order of the files.
+
+    They are the rows that `item_file` was given, less what no file of an item holds: context and
+    output, and vectors and texts of another length than the others.
+
+    Raises:
+        InputError: When a file is missing or is none of them.
+    """
+    return [row for path in files for row in _read_effects(path)]
+
+
+def _read_effects(path: Path) -> list[Row]:
+    with _reading(
+        path, "a results file of an item", "run the experiment that writes it first",
+        "run its experiment with --fresh",
+    ):  # fmt: skip
+        content = _content(path)
+        records = content.get("records", [content])
+        # Older files have no item; its name is what tells rows apart.
+        content = {"item": path.name} | content
+        rows = [_row(content, record, i, len(records)) for i, record in enumerate(records)]
+        for row in rows:
+            for name in ("model", "emotion", "heads"):
+                row.dims[name]
+            if not kind_of(row).name:
+                raise KeyError("direction")
+        return rows
+
+
+def _row(content: Mapping[str, Any], record: Mapping[str, Any], number: int, of: int) -> Row:
+    """Return a record in a file of an item as the row it was made from."""
+    provenance = dict(content["provenance"])
+    time = provenance.pop("time", "")
+    prompts: list[dict[str, Any]] = record["prompts"]
+    columns = {name: [prompt[name] for prompt in prompts] for name in (prompts or [{}])[0]}
+    pairs = {f"{name}s": columns.pop(name) for name in ("id", "template") if name in columns}
+
+    def of_kind(*kinds: type) -> dict[str, list[Any]]:
+        return {name: column for name, column in columns.items() if isinstance(column[0], kinds)}
+
+    return Row(
+        item=content["item"],
+        experiment=content["experiment"],
+        key=content.get("key", ""),
+        row=number,
+        of=of,
+        dims={
+            name: text
+            for name, text in content.items()
+            if name not in _NO_DIMS and isinstance(text, str)
+        },
+        labels=record.get("labels", {}),
+        values=record["summary"],
+        vectors=of_kind(int, float),
+        texts=of_kind(str),
+        lists=of_kind(list),
+        pairs=pairs,
+        provenance=provenance,
+        time=time,
+    )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+@contextmanager
+def _reading(path: Path, what: str, absent: str, wrong: str) -> Iterator[None]:
+    """Raise what goes wrong in reading a file as an InputError.
+
+    Args:
+        path: The file.
+        what: What it should be.
+        absent: What to do where there is none.
+        wrong: What to do where it is not what it should be.
+    """
+    try:
+        yield
     except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; run `pytest experiments/exp_head_screening.py` first"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: not a scores file ({error!r}); run screening again with --fresh"
-        ) from None
-    found: dict[str, Any] = content
-    return found
+        raise InputError(f"{path}: no such file; {absent}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not {what} ({error!r}); {wrong}") from None

@@ -3,50 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
+from emolib.inputs.heads import parse_head
 from emolib.inputs.profiles import Ablation
-from emolib.results.chances import chosen_by_rank
-from emolib.results.records import Row
+from emolib.results.rows import Row, group
 
-Chances = dict[tuple[str, int], tuple[float, float]]
-"""p and q of rows, by item and number of the row."""
-_KINDS = ("ablation", "direction", "position")
-_WHAT = ("heads", "units")
-Study = tuple[str, str]
-Kind = tuple[str, str, str]
+ABLATIONS: tuple[str, ...] = get_args(Ablation)
+"""Kinds of ablation in the order of tables and legends."""
+DIRECTIONS = ("denoise", "noise")
+"""Directions of patching in that order."""
+_TARGETS = ("heads", "units")
+
+
+class StudyKey(NamedTuple):
+    """What the rows of a study share; empty where an item has none."""
+
+    model: str
+    emotion: str
+
+
+class KindKey(NamedTuple):
+    """What the rows of a table within a study share; empty where a row has none."""
+
+    ablation: str
+    direction: str
+    position: str
+
+    @property
+    def name(self) -> str:
+        """What the intervention is called: the kind of ablation or the direction of patching."""
+        return self.ablation or self.direction
+
+
+def study_of(row: Row) -> StudyKey:
+    """Return the study a row belongs to."""
+    return StudyKey(row.dims.get("model", ""), row.dims.get("emotion", ""))
+
+
+def kind_of(row: Row) -> KindKey:
+    """Return which table within its study a row belongs to."""
+    named = row.dims | row.labels
+    return KindKey(*(named.get(name, "") for name in KindKey._fields))
 
 
 def subject(row: Row) -> str:
     """Return what a row is about: heads or units, else the parts of its item."""
-    found = next((row.dims[name] for name in _WHAT if name in row.dims), None)
-    others = [v for k, v in row.dims.items() if k not in ("model", "emotion", *_KINDS)]
+    found = next((row.dims[name] for name in _TARGETS if name in row.dims), None)
+    known = (*StudyKey._fields, *KindKey._fields)
+    others = [value for name, value in row.dims.items() if name not in known]
     return found or ", ".join(others) or row.item.rpartition("::")[2]
-
-
-def studies(rows: Iterable[Row]) -> dict[Study, list[Row]]:
-    """Return rows by model and emotion, empty where an item has none."""
-    found: dict[Study, list[Row]] = {}
-    for row in rows:
-        key = row.dims.get("model", ""), row.dims.get("emotion", "")
-        found.setdefault(key, []).append(row)
-    return dict(sorted(found.items()))
-
-
-def kinds(rows: Iterable[Row]) -> dict[Kind, list[Row]]:
-    """Return rows of one study by kind of ablation, direction and position, zero first.
-
-    Heads that a rank (``top1``) and a name stand for alike are one row, the named one: counted
-    twice they would be two tests of one effect.
-    """
-    found: dict[Kind, dict[tuple[str, int], Row]] = {}
-    for row in sorted(rows, key=chosen_by_rank):
-        named = row.dims | row.labels
-        key = (named.get("ablation", ""), named.get("direction", ""), named.get("position", ""))
-        found.setdefault(key, {}).setdefault((subject(row), row.row), row)
-    known = get_args(Ablation)
-    order = sorted(found, key=lambda key: known.index(key[0]) if key[0] in known else len(known))
-    return {key: list(found[key].values()) for key in order}
 
 
 def is_joint(row: Row) -> bool:
@@ -54,16 +60,45 @@ def is_joint(row: Row) -> bool:
     return "+" in subject(row)
 
 
-def mean(row: Row, metric: str) -> float | None:
-    """Return a metric of a row as one number, None where it has none."""
-    value = row.values.get(metric)
-    return value["mean"] if isinstance(value, dict) else value
+def layer_of(row: Row) -> int | None:
+    """Return the layer of a row on a single head, None of any other."""
+    heads = row.dims.get("heads", "")
+    return parse_head(heads).layer if heads.startswith("L") and "+" not in heads else None
+
+
+def chosen_by_rank(row: Row) -> bool:
+    """Tell whether screening of the same prompts chose what a row is about (``top:N``)."""
+    return any(row.labels.get(name, "").startswith("top") for name in ("spec", "unit_spec"))
+
+
+def studies(rows: Iterable[Row]) -> dict[StudyKey, list[Row]]:
+    """Return rows by study, in order of model and emotion."""
+    return dict(sorted(group(rows, study_of).items()))
+
+
+def kinds(rows: Iterable[Row]) -> dict[KindKey, list[Row]]:
+    """Return rows of one study by kind of ablation, direction and position, zero first.
+
+    Heads that a rank (``top1``) and a name stand for alike are one row, the named one: counted
+    twice they would be two tests of one effect.
+    """
+    found: dict[KindKey, dict[tuple[str, int], Row]] = {}
+    for row in sorted(rows, key=chosen_by_rank):
+        found.setdefault(kind_of(row), {}).setdefault((subject(row), row.row), row)
+    place = {ablation: index for index, ablation in enumerate(ABLATIONS)}
+    order = sorted(found, key=lambda kind: place.get(kind.ablation, len(place)))
+    return {kind: list(found[kind].values()) for kind in order}
 
 
 def strongest(rows: Iterable[Row], metric: str, count: int | None = None) -> list[Row]:
     """Return the rows with the largest absolute mean of a metric, all of them by default."""
-    order = sorted(rows, key=lambda row: (-abs(mean(row, metric) or 0.0), row.item, row.row))
+    order = sorted(rows, key=lambda row: (-abs(row.mean(metric) or 0.0), row.item, row.row))
     return order[:count]
+
+
+def strongest_subjects(rows: Iterable[Row], metric: str, count: int | None = None) -> list[str]:
+    """Return what the strongest rows are about, each once, by the largest of its rows."""
+    return list(dict.fromkeys(map(subject, strongest(rows, metric))))[:count]
 
 
 def clean_gap(rows: Sequence[Row]) -> float | None:
@@ -76,6 +111,6 @@ def clean_gap(rows: Sequence[Row]) -> float | None:
     known = [
         (abs(recovery), effect / recovery)
         for row in rows
-        if (recovery := mean(row, "recovery")) and (effect := mean(row, "logit_diff")) is not None
+        if (recovery := row.mean("recovery")) and (effect := row.mean("logit_diff")) is not None
     ]
     return max(known)[1] if known else None

@@ -28,13 +28,13 @@ from emolib.reporting.regression_check import (
 from emolib.results.baselines import (
     Baseline,
     Declared,
-    Ground,
     check_grounds,
     effects_of,
     load,
     save,
 )
-from emolib.results.records import Row
+from emolib.results.grounds import Ground
+from emolib.results.rows import Row
 from pytest_emolib.items import case_of
 from pytest_emolib.options import get
 

@@ -16,7 +16,7 @@ from emolib.inputs.emotions import Emotion
 from emolib.inputs.heads import Top
 from emolib.inputs.profiles import SETTINGS, TEXT_DRAWS, Profile
 from emolib.results.provenance import code_hash, git_commit, package_hash, versions
-from emolib.results.records import sort_values
+from emolib.results.rows import sort_values
 from pytest_emolib.cases import Case
 from pytest_emolib.intact import Intact
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters

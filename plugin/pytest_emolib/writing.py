@@ -12,7 +12,8 @@ import pytest
 from emolib.reporting.notes import clusters_of, notes, out_of_reach
 from emolib.reporting.tables import summary_table, write_tables
 from emolib.results.item_files import is_of, write_output
-from emolib.results.records import Row, Store, group
+from emolib.results.records import Store
+from emolib.results.rows import Row, group
 from pytest_emolib.intact import may_replay
 from pytest_emolib.options import get
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from pytest_emolib.writing import Writing
 
-from emolib.results.records import Row
+from emolib.results.rows import Row
 
 
 def config(fresh=None, stored=None):

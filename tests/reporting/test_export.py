@@ -13,7 +13,7 @@ from made import HOSTILE, PAIRS, make_results
 
 import emolib
 from emolib.errors import InputError
-from emolib.reporting.export import FORMATS, _latex, _writer, export
+from emolib.reporting.export import FORMATS, _latex, _writer, write_export
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def results(tmp_path_factory):
 
 
 def test_csv_has_a_line_a_record_and_a_line_a_prompt(results, tmp_path):
-    files = {path.stem: path for path in export(results, "csv", tmp_path)}
+    files = {path.stem: path for path in write_export(results, "csv", tmp_path)}
     assert set(files) == {
         name + end
         for name in ("attention_patterns", "head_ablation", "head_patching", "head_screening")
@@ -44,9 +44,9 @@ def test_csv_has_a_line_a_record_and_a_line_a_prompt(results, tmp_path):
     ("fmt", "read"), [("parquet", pd.read_parquet), ("pickle", pd.read_pickle)]
 )
 def test_frames_hold_what_csv_holds(results, tmp_path, fmt, read):
-    (path, long) = export(results, fmt, tmp_path, experiment="head_ablation")
+    (path, long) = write_export(results, fmt, tmp_path, experiment="head_ablation")
     assert (path.name, long.suffix) == (f"head_ablation{FORMATS[fmt]}", FORMATS[fmt])
-    plain, _ = export(results, "csv", tmp_path, experiment="head_ablation")
+    plain, _ = write_export(results, "csv", tmp_path, experiment="head_ablation")
     expected = pd.read_csv(plain)
     frame = read(path)
     assert list(frame.columns) == list(expected.columns)
@@ -56,7 +56,7 @@ def test_frames_hold_what_csv_holds(results, tmp_path, fmt, read):
 
 @pytest.mark.parametrize("experiment", ["head_ablation", "attention_patterns"])
 def test_latex_escapes_texts_and_lists(results, tmp_path, experiment):
-    (_, path) = export(results, "latex", tmp_path, experiment=experiment)
+    (_, path) = write_export(results, "latex", tmp_path, experiment=experiment)
     lines = path.read_text("utf-8").splitlines()
     head, body = lines[2], lines[5:-2]
     assert len(body) == 2 * 4 * PAIRS * (3 if experiment == "head_ablation" else 1)
@@ -76,7 +76,7 @@ def test_latex_keeps_numbers_and_leaves_gaps():
 
 def test_lists_are_json_in_every_format(results, tmp_path):
     for fmt, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
-        (_, path) = export(results, fmt, tmp_path, experiment="attention_patterns")
+        (_, path) = write_export(results, fmt, tmp_path, experiment="attention_patterns")
         frame = read(path)
         assert json.loads(frame["emotion_tokens"][0]) == ["<s>", "$x_1$", "a\nb", "end"]
         assert json.loads(frame["slot"][0]) == [1, 3]
@@ -94,20 +94,20 @@ def test_parquet_takes_a_column_of_texts_and_numbers(tmp_path):
 def test_an_unwritable_folder_is_one_line_and_leaves_nothing(results, tmp_path, fmt):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/x/attention_patterns\..*: cannot be written"):
-        export(results, fmt, tmp_path / "file/x")
+        write_export(results, fmt, tmp_path / "file/x")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_folder_is_beside_the_results(tmp_path):
     made = make_results(tmp_path, models=("one",), emotions=("joy",))
-    assert export(made, "csv", experiment="head_screening")[0].parent == made / "export"
+    assert write_export(made, "csv", experiment="head_screening")[0].parent == made / "export"
 
 
 def test_nothing_of_it_is_one_line(results, tmp_path):
     with pytest.raises(InputError, match=r"records\.jsonl: no rows; run"):
-        export(tmp_path, "csv")
+        write_export(tmp_path, "csv")
     with pytest.raises(InputError, match=r"^--experiment other: no rows in .*; expected one of "):
-        export(results, "csv", experiment="other")
+        write_export(results, "csv", experiment="other")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_nothing_of_it_is_one_line(results, tmp_path):
 def test_a_missing_package_names_the_extra(results, tmp_path, monkeypatch, fmt, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError) as error:
-        export(results, fmt, tmp_path)
+        write_export(results, fmt, tmp_path)
     assert str(error.value) == (
         f"--format {fmt} needs {package}; install emolib's extra: pip install 'emolib[export]'"
     )
@@ -125,13 +125,13 @@ def test_a_missing_package_names_the_extra(results, tmp_path, monkeypatch, fmt, 
 def test_csv_and_latex_need_no_extra(results, tmp_path, monkeypatch):
     for package in ("pandas", "pyarrow"):
         monkeypatch.setitem(sys.modules, package, None)
-    assert export(results, "csv", tmp_path) and export(results, "latex", tmp_path)
+    assert write_export(results, "csv", tmp_path) and write_export(results, "latex", tmp_path)
 
 
 def test_nothing_in_the_library_unpickles():
     """Pickle is written for others. torch.load would unpickle too."""
     forbidden = {"read_pickle", "pickle", "dill", "joblib", "Unpickler"}
-    for path in Path(emolib.__file__).parent.glob("*.py"):
+    for path in Path(emolib.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = {
                 *([node.attr] if isinstance(node, ast.Attribute) else []),

@@ -6,15 +6,17 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made import make_results
 
 from emolib.errors import InputError
-from emolib.reporting import plots, score_plots
+from emolib.reporting import effect_plots, plots, score_plots
 from emolib.reporting.attention_plots import attention_patterns
-from emolib.results.item_files import read_scores
+from emolib.results.item_files import read_effects, read_scores
+from emolib.results.records import Store
 
 
 def scores_file(folder, model="tiny", layers=3, heads=2, **changes):
@@ -92,6 +94,28 @@ def test_draw_makes_every_plot_the_same_each_time(results):
     }  # fmt: skip
     before = {path: path.read_bytes() for path in made}
     assert {path: path.read_bytes() for path in plots.draw(results)} == before
+
+
+def test_effects_are_drawn_alike_from_files_and_from_the_store(results, tmp_path):
+    store = Store(results / "records.jsonl")
+    for experiment, plot in (
+        ("head_ablation", effect_plots.ablation_sentiment_comparison),
+        ("head_ablation", effect_plots.effect_by_layer),
+        ("head_ablation", effect_plots.model_comparison),
+        ("head_patching", effect_plots.patching_keyword_comparison),
+    ):
+        files = sorted((results / "patching" / experiment).iterdir())
+        stored = sorted(store.whole_rows(experiment), key=lambda row: row.output["path"])
+        one = plot(read_effects(files), tmp_path / "files.png")
+        assert plot(stored, tmp_path / "store.png").read_bytes() == one.read_bytes()
+
+
+def test_a_kind_of_ablation_without_a_colour_is_left_out(results, tmp_path):
+    rows = read_effects(sorted((results / "patching/head_ablation").glob("one_joy_*.json")))
+    odd = [replace(row, dims=row.dims | {"ablation": "odd"}) for row in rows]
+    known = effect_plots.ablation_sentiment_comparison(rows, tmp_path / "known.png")
+    with_odd = effect_plots.ablation_sentiment_comparison([*rows, *odd], tmp_path / "odd.png")
+    assert known.read_bytes() == with_odd.read_bytes()
 
 
 def test_one_emotion_alone(results, tmp_path):

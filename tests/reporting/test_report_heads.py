@@ -7,7 +7,8 @@ from made import make_results
 
 from emolib.reporting.report_heads import ablation, controls, patching
 from emolib.reporting.report_units import units
-from emolib.results.records import Row, Store, sort_values
+from emolib.results.records import Store
+from emolib.results.rows import Row, sort_values
 from emolib.stats.summary import summarize
 
 

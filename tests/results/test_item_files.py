@@ -1,17 +1,25 @@
-"""Results files: their content, whole or not at all."""
+"""Results files: their content, whole or not at all, and back as rows."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from made import PAIRS, TEMPLATES, make_results
 
 from emolib.errors import InputError
-from emolib.files import safe, to_json
-from emolib.results.item_files import is_of, item_file, per_prompt, scores_file, write_output
-from emolib.results.records import Row
+from emolib.results.item_files import (
+    is_of,
+    item_file,
+    per_prompt,
+    read_effects,
+    scores_file,
+    write_output,
+)
+from emolib.results.records import Store
+from emolib.results.rows import Row
+from emolib.results.selection import kind_of, layer_of
 
 SCORES = {"shape": "scores", "path": "alignment/head_scores_tiny.json"}
 SHAPE = {"layers": 2, "heads": 4}
@@ -30,13 +38,6 @@ def row(heads="L0H1", emotion="joy", **fields):
 def scored(heads, atp_ig, emotion="joy"):
     values = {"atp_ig": atp_ig, "delta_attn": mean(0.25), "reliability": 0.9}
     return row(heads, emotion, values=values, output=SCORES)
-
-
-@given(st.text("aé_Ω/\\.- :*\n+7", max_size=8))
-def test_safe_names_are_names_of_files(name):
-    found = safe(name)
-    assert found and found == safe(found)
-    assert not set(found) & set("/\\: *\n") and not found.startswith((".", "-"))
 
 
 def test_a_row_is_told_prompt_by_prompt():
@@ -105,23 +106,54 @@ def test_an_unwritable_place_is_named(tmp_path):
     )
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=3) | st.sampled_from(["prompts", "scores"]), inner)
-    ),
-    max_leaves=8,
-)
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return make_results(tmp_path_factory.mktemp("results"), models=("one",))
 
 
-@given(values.filter(lambda value: "inf" not in repr(value)))
-def test_json_for_people_is_the_same_json(value):
-    assert json.loads(to_json(value)) == value
+@pytest.mark.parametrize("experiment", ["head_ablation", "head_patching"])
+def test_the_rows_in_files_are_those_that_were_stored(results, experiment):
+    """All but what tells which rows can stand in one table and where their file is."""
+    stored = [
+        replace(row, context="", output={})
+        for row in Store(results / "records.jsonl").whole_rows(experiment)
+    ]
+    read = read_effects(results / row.output["path"] for row in _firsts(results, experiment))
+    assert read == stored
+    effect = next(row for row in read if row.dims["heads"] == "L1H0")
+    assert layer_of(effect) == 1 and effect.pairs["templates"] == TEMPLATES
+    mean = sum(effect.vectors["logit_diff"]) / PAIRS
+    assert effect.mean("logit_diff") == pytest.approx(mean)
 
 
-def test_an_entry_is_a_line():
-    entries = [{"text": "a\nb", "kl": [1, 2]}, {"text": "c", "kl": []}]
-    text = to_json({"records": [{"summary": {"kl": {"ci": [0, 1]}}, "prompts": entries}]})
-    assert sum('"text"' in line for line in text.splitlines()) == 2
-    assert '"ci": [0, 1]' in text
+def _firsts(results, experiment):
+    rows = Store(results / "records.jsonl").rows()
+    return [row for row in rows if row.experiment == experiment and row.row == 0]
+
+
+def test_patching_has_a_row_a_direction_and_position(results):
+    rows = read_effects([results / "patching/head_patching/one_joy_L0H0.json"])
+    assert [kind_of(row)[1:] for row in rows] == [
+        ("denoise", "last"), ("denoise", "slot"), ("noise", "last"), ("noise", "slot")
+    ]  # fmt: skip
+
+
+def test_files_of_older_scripts_are_told_apart(results, tmp_path):
+    source = results / "patching/head_ablation/one_joy_L1H0-zero.json"
+    content = json.loads(source.read_text("utf-8"))
+    old = {k: v for k, v in content.items() if k not in ("key", "item")}
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path in paths:
+        path.write_text(json.dumps(old), "utf-8")
+    assert [row.item for row in read_effects(paths)] == ["a.json", "b.json"]
+
+
+@pytest.mark.parametrize("missing", ["heads", "ablation", "summary", "provenance"])
+def test_a_file_without_what_an_effect_needs_is_named(results, tmp_path, missing):
+    source = results / "patching/head_ablation/one_joy_L1H0-zero.json"
+    content = json.loads(source.read_text("utf-8"))
+    del content[missing]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(InputError, match=r"x\.json: not a results file of an item \(KeyError"):
+        read_effects([path])

@@ -9,12 +9,12 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from emolib.errors import InputError
-from emolib.results.records import VERSION, Row, Store, group, sort_values
+from emolib.results.records import Store
+from emolib.results.rows import Row
 
 ADVICE = "restore the file from a copy or move it away to start afresh"
 
@@ -44,80 +44,9 @@ def said(call):
     return str(error.value)
 
 
-# Rows
-
-
-texts = st.text('a"\n\r\u2028é\\{', max_size=5)
-
-
-@given(st.dictionaries(texts, texts, max_size=2), st.lists(st.floats(-1e300, 1e300), max_size=3))
-def test_a_row_is_one_line_and_comes_back_equal(labels, numbers):
-    row = replace(rows("a")[0], labels=labels, vectors={"v": numbers}, texts={"t": [*labels]})
-    line = row.to_json()
-    assert len(line.encode().splitlines()) == 1
-    data = json.loads(line)
-    assert data.pop("v") == VERSION and Row(**data) == row
-
-
-def test_nan_is_no_json():
-    with pytest.raises(ValueError, match="Out of range float"):
-        replace(rows("a")[0], values={"x": float("nan")}).to_json()
-
-
 def test_reading_rows_loads_no_numpy():
     code = "import sys, emolib.results.records; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-# sort_values
-
-
-def test_values_are_sorted_by_kind():
-    vectors = {
-        "list": [1, 2], "tuple": (1, 2), "array": np.array([1, 2], dtype=np.float32),
-        "tensor": torch.tensor([1, 2], dtype=torch.bfloat16, requires_grad=False),
-        "graph": torch.tensor([1.0, 2.0], requires_grad=True),
-    }  # fmt: skip
-    numbers = {"int": 3, "bool": True, "numpy": np.float32(0.5), "scalar": torch.tensor(2)}
-    recorded = vectors | numbers | {"none": None, "label": "x", "texts": ("a", "b")}
-    recorded["tokens"] = [["a", "b"], [1.5], []]
-    found = sort_values(recorded, lambda vector: {"sum": sum(vector)})
-    assert found == {
-        "labels": {"label": "x"},
-        "values": {key: {"sum": 3.0} for key in vectors}
-        | {"int": 3.0, "bool": 1.0, "numpy": 0.5, "scalar": 2.0, "none": None},
-        "vectors": {key: [1.0, 2.0] for key in vectors},
-        "texts": {"texts": ["a", "b"]},
-        "lists": {"tokens": [["a", "b"], [1.5], []]},
-    }
-    json.dumps(found)
-
-
-WHOLE = "expected a number, a vector of shape [n] or texts"
-BAD = "are not finite; leave them out, or record None where the metric is undefined"
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "message"),
-    [
-        ({"a": 1}, TypeError, f"{WHOLE}, got dict"),
-        ([1, "a"], TypeError, f"{WHOLE}, got list"),
-        (1j, TypeError, f"{WHOLE}, got complex"),
-        ([], ValueError, f"{WHOLE}, got an array of shape [0]"),
-        (np.ones((2, 3)), ValueError, f"{WHOLE}, got an array of shape [2, 3]"),
-        (["a", 1], TypeError, "expected texts throughout, got int at [1]"),
-        (float("nan"), ValueError, f"1 of 1 values {BAD}"),
-        (torch.tensor(torch.inf), ValueError, f"1 of 1 values {BAD}"),
-        ([[1.0], 2.0], TypeError, "expected lists throughout, got float"),
-        ([["a"], [None]], TypeError, "expected lists of numbers or texts, got NoneType"),
-        ([["a", 1], [float("nan")]], ValueError, f"1 of 1 values {BAD}"),
-        ([1, None, float("inf")], ValueError, f"2 of 3 values {BAD}"),
-    ],
-)
-def test_other_values_are_refused_by_name(value, kind, message):
-    with pytest.raises(kind) as error:
-        sort_values({"fine": 1, "x": value}, lambda vector: {})
-    assert str(error.value) == f"record(x=…): {message}"
 
 
 # The store
@@ -302,7 +231,8 @@ def test_every_field_has_its_type(path, field, value):
 HOLD = """
 import sys
 from pathlib import Path
-from emolib.results.records import VERSION, Store
+from emolib.results.records import Store
+from emolib.results.rows import VERSION
 store = Store(Path(sys.argv[1]))
 store.open()
 print("open", flush=True)
@@ -346,9 +276,3 @@ def test_a_folder_that_cannot_be_written(path, make, reason):
     assert said(lambda: Store(path).append(rows("a"))) == (
         f"{obstacle}: cannot be written ({reason}); choose another folder with --results-dir"
     )
-
-
-def test_group_keeps_the_order():
-    members = [*rows("b"), *rows("a"), *rows("b", time="x")]
-    found = group(members, lambda row: row.dims["heads"])
-    assert list(found.items()) == [("b", [members[0], members[2]]), ("a", [members[1]])]

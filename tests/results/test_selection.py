@@ -2,8 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from emolib.results.records import Row
-from emolib.results.selection import clean_gap, is_joint, kinds, mean, strongest, studies, subject
+from emolib.results.rows import Row
+from emolib.results.selection import (
+    clean_gap,
+    is_joint,
+    kinds,
+    layer_of,
+    strongest,
+    strongest_subjects,
+    studies,
+    subject,
+)
 
 
 def row(item="x.py::exp_x[a]", number=0, values=None, labels=None, **dims):
@@ -47,7 +56,18 @@ def test_strongest_by_absolute_mean():
     ]
     assert [found.item for found in strongest(rows, "kl")] == ["b", "a", "c", "d"]
     assert strongest(rows, "kl", 1) == [rows[1]]
-    assert [mean(r, "kl") for r in rows] == [1.0, -2.0, None, None]
+
+
+def test_strongest_heads_by_their_strongest_row():
+    rows = [
+        row(heads=heads, values={"kl": value})
+        for heads, value in (("L0H0", 1.0), ("L0H1", -2.0), ("L0H0", 3.0), ("L1H0", 0.5))
+    ]
+    assert strongest_subjects(rows, "kl") == ["L0H0", "L0H1", "L1H0"]
+    assert strongest_subjects(rows, "kl", 1) == ["L0H0"]
+    assert [layer_of(r) for r in (rows[3], row(heads="L0H1+L1H2"), row(units="L0U1"))] == [
+        1, None, None
+    ]  # fmt: skip
 
 
 def test_the_gap_comes_from_the_largest_recovery():

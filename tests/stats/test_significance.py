@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from emolib.results.chances import chances, of_rows
-from emolib.results.records import Row
+from emolib.results.rows import Row
 from emolib.stats.significance import FLIPS, benjamini_hochberg, max_t, reach, sign_flip
 
 tables = st.builds(

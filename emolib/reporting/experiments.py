@@ -1,0 +1,12 @@
+"""Names of the project's own experiments whose rows the report and the comparison know."""
+
+SCREENED = "head_screening"
+ABLATED = "head_ablation"
+PATCHED = "head_patching"
+ATTENTION = "attention_patterns"
+CONTROLLED = "head_controls"
+UNITS = "unit_"
+"""What the names of all experiments on units begin with."""
+UNITS_SCREENED = "unit_screening"
+UNIT_LAYERS = "unit_layers"
+UNITS_CONFIRMED = "unit_confirmation"
