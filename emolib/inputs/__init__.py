@@ -1,1 +1,49 @@
-"""What a study is asked about: heads, units, prompts, words, emotions and profiles."""
+"""What a study is asked about: heads, units, prompts, words, emotions and profiles.
+
+- ``heads``, ``units``: heads and MLP units, sets of them, and the specs that name them.
+- ``prompts``: prompt files, pairs and lexicons, each with its schema.
+- ``words``: what counts as a word.
+- ``emotions``: an emotion as the data that a study of it needs.
+- ``profiles``: what a study runs on and how; ``profile_fields``: what each setting decides and
+  which values it takes.
+
+Public are the names of ``__all__``. They load nothing but the standard library.
+"""
+
+from emolib.inputs.emotions import Emotion, load_emotion
+from emolib.inputs.heads import Head, HeadSet, all_heads, head_set, parse_head
+from emolib.inputs.profiles import Ablation, Profile, load_profile
+from emolib.inputs.prompts import (
+    Lexicon,
+    Pair,
+    Position,
+    Side,
+    load_lexicon,
+    load_pairs,
+    load_prompts,
+)
+from emolib.inputs.units import Targets, Unit, UnitSet, unit_set
+
+__all__ = [
+    "Ablation",
+    "Emotion",
+    "Head",
+    "HeadSet",
+    "Lexicon",
+    "Pair",
+    "Position",
+    "Profile",
+    "Side",
+    "Targets",
+    "Unit",
+    "UnitSet",
+    "all_heads",
+    "head_set",
+    "load_emotion",
+    "load_lexicon",
+    "load_pairs",
+    "load_profile",
+    "load_prompts",
+    "parse_head",
+    "unit_set",
+]

@@ -1,15 +1,20 @@
-"""Records as flat lines: what tables and exports write."""
+"""Records as flat lines and as pandas frames: what exports write and what a notebook loads."""
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from emolib.errors import InputError
 from emolib.results.item_files import per_prompt
+from emolib.results.records import RECORDS, Store
 from emolib.results.rows import Row
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Lines = list[dict[str, Any]]
 """Lines of a table, each a value by the name of its column."""
@@ -67,3 +72,130 @@ def needed(package: str, what: str) -> Any:
         raise InputError(
             f"{what} needs {error.name}; install emolib's extra: pip install 'emolib[export]'"
         ) from None
+
+
+class Frames:
+    """The records of one results folder or of several as pandas frames.
+
+    Opened, it holds outlines: what was run and the summaries of every metric. Vectors and texts
+    are read from the disk when `prompts` asks for them, one experiment at a time.
+
+    Attributes:
+        profiles: The folders, by their names.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """Read the outlines of the stores in these folders.
+
+        Raises:
+            InputError: When a store is damaged.
+        """
+        self.profiles = {folder.name: folder for folder in folders}
+        self._stores = {name: Store(folder / RECORDS) for name, folder in self.profiles.items()}
+
+    def __repr__(self) -> str:
+        """Return what was loaded, on one line."""
+        rows = sum(len(store.rows()) for store in self._stores.values())
+        return f"<{', '.join(self.profiles)}: {rows} rows of {', '.join(self.experiments)}>"
+
+    @property
+    def experiments(self) -> list[str]:
+        """Names of the experiments that have rows, as in ``head_ablation``."""
+        return list(dict.fromkeys(row.experiment for _, row in self._outlines()))
+
+    def rows(self, experiment: str | None = None) -> pd.DataFrame:
+        """Return a frame with a line per record, those that can stand in one table.
+
+        Args:
+            experiment: Only this one.
+
+        Returns:
+            A `pandas.DataFrame` with the columns ``profile``, ``item``, ``experiment``, what the
+            item ran on (``model``, ``emotion``, ``heads``, ``units``, ``ablation``, as far as
+            items have them), labels, and every metric: a number under its name, a vector as its
+            mean under its name with ``_ci_low``, ``_ci_high``, ``_n`` and ``_d_z`` beside it,
+            each in the metric's unit.
+
+        Raises:
+            InputError: When there is no such experiment.
+        """
+        if experiment is not None:
+            self._check(experiment)
+        return needed("pandas", "emolib.load").DataFrame(
+            [
+                {"profile": profile, "item": row.item, "experiment": row.experiment} | flat(row)
+                for profile, row in self._outlines()
+                if experiment in (None, row.experiment)
+            ]
+        )
+
+    def prompts(self, experiment: str) -> pd.DataFrame:
+        """Return a frame with a line per record and prompt of one experiment.
+
+        Args:
+            experiment: One of `experiments`.
+
+        Returns:
+            A `pandas.DataFrame` with the columns ``profile``, ``item``, what the item ran on,
+            labels, ``record`` (from 0 in the item), ``prompt_index``, and per prompt ``id`` and
+            ``template`` of the pair, texts, values of vectors in the metric's unit, and lists as
+            JSON.
+
+        Raises:
+            InputError: When there is no such experiment.
+        """
+        self._check(experiment)
+        return needed("pandas", "emolib.load").DataFrame(
+            [
+                {"profile": profile} | line
+                for profile, store in self._stores.items()
+                for line in by_prompt(store.whole_rows(experiment))
+            ]
+        )
+
+    def _outlines(self) -> Iterator[tuple[str, Row]]:
+        for profile, store in self._stores.items():
+            for row in store.rows():
+                yield profile, row
+
+    def _check(self, experiment: str) -> None:
+        if experiment not in self.experiments:
+            raise InputError(
+                f"experiment {experiment!r}: no rows in {', '.join(self.profiles)}; expected one "
+                f"of {', '.join(self.experiments)}"
+            )
+
+
+def load(path: str | Path) -> Frames:
+    r"""Return the records in a results folder as frames.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> row = Row("exp_x.py::exp_x[L0H1]", "x", "k", 0, 1, {"heads": "L0H1"}, values={"kl": 0.5})
+    >>> with TemporaryDirectory() as results:
+    ...     _ = (Path(results) / RECORDS).write_text(row.to_json() + "\n")
+    ...     frame = load(results).rows()
+    >>> frame[["experiment", "heads", "kl"]].to_dict("records")
+    [{'experiment': 'x', 'heads': 'L0H1', 'kl': 0.5}]
+
+    Args:
+        path: The results folder of a profile (``results/demo``), or the folder above it, of whose
+            profiles all are loaded.
+
+    Raises:
+        InputError: When there are no records at `path`, a store is damaged, or pandas is not
+            installed.
+    """
+    needed("pandas", "emolib.load")
+    folder = Path(path)
+    if (folder / RECORDS).is_file():
+        # Of ``.`` the name is empty.
+        return Frames([folder.resolve()])
+    found = sorted(file.parent for file in folder.glob(f"*/{RECORDS}"))
+    if not found:
+        got = "a folder without" if folder.is_dir() else "a file" if folder.exists() else "nothing"
+        raise InputError(
+            f"{path}: expected a results folder with {RECORDS}, or the folder above some, got "
+            f"{got}{' any' if folder.is_dir() else ''}; run `pytest experiments` first, or name "
+            "the folder of its --results-dir"
+        )
+    return Frames(found)
