@@ -1,1 +1,31 @@
-"""Running a model, clean or under interventions: the one way there is, and its speed."""
+"""Running a model, clean or under interventions: the one way there is, and its speed.
+
+- ``runner``: the `Runner`, all that a study asks of a model; it chooses the path of its runs.
+- ``layerwise``, ``layerwise_model``, ``layers``, ``kernels``: runs through the layers taken apart,
+  and what a layer is made of.
+- ``whole``, ``hooked``: runs through the whole model; the one user of hooks on z.
+- ``batching``, ``sweeps``, ``clean_runs``, ``edits``: many runs as rows of one batch, resumed from
+  the clean run at the layer they edit.
+- ``forwards``, ``decoding``, ``gradients``: whole batches, greedy continuations, gradients.
+- ``batch_sizes``, ``shapes``, ``costs``: how much goes into one batch, and what runs will cost.
+- ``support``: whether a model's layers can be taken apart.
+- ``traced``: traces at places that have the same name in every architecture.
+
+Public is the `Runner`; importing the package alone loads no torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from emolib.lazy import hand_on
+
+if TYPE_CHECKING:
+    from emolib.engine.runner import Runner
+else:
+    __getattr__, __dir__ = hand_on(
+        __name__,
+        {
+            "emolib.engine.runner": ["Runner"],
+        },
+    )
+
+__all__ = ["Runner"]

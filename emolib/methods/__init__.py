@@ -1,1 +1,51 @@
-"""What is measured: readouts of runs, screening, attribution, patching, controls."""
+"""What is measured: a study of a model on an emotion's prompts, and every method on it.
+
+- ``study``: a `Study`, the runs of a model on prompts; ``emolib.study`` makes one.
+- ``readouts``, ``scores``, ``metrics``, ``text_metrics``: what a run says, of logits and of texts.
+- ``screening``, ``attribution``, ``attention``, ``frozen_norms``: scores of every head.
+- ``patching``: what is carried over between the sides of pairs.
+- ``unit_scores``, ``unit_screening``: the same of MLP units.
+- ``controls``: what heads that should not matter come to.
+
+Public are the names of ``__all__``; each loads its module, and torch, when used.
+"""
+
+from typing import TYPE_CHECKING
+
+from emolib.lazy import hand_on
+
+if TYPE_CHECKING:
+    from emolib.methods.attention import LastAttention, last_attention
+    from emolib.methods.controls import Controlled
+    from emolib.methods.patching import Patched, patched
+    from emolib.methods.readouts import Readout
+    from emolib.methods.screening import Screening, screen
+    from emolib.methods.study import Study
+    from emolib.methods.unit_screening import UnitScreening, screen_units
+else:
+    __getattr__, __dir__ = hand_on(
+        __name__,
+        {
+            "emolib.methods.attention": ["LastAttention", "last_attention"],
+            "emolib.methods.controls": ["Controlled"],
+            "emolib.methods.patching": ["Patched", "patched"],
+            "emolib.methods.readouts": ["Readout"],
+            "emolib.methods.screening": ["Screening", "screen"],
+            "emolib.methods.study": ["Study"],
+            "emolib.methods.unit_screening": ["UnitScreening", "screen_units"],
+        },
+    )
+
+__all__ = [
+    "Controlled",
+    "LastAttention",
+    "Patched",
+    "Readout",
+    "Screening",
+    "Study",
+    "UnitScreening",
+    "last_attention",
+    "patched",
+    "screen",
+    "screen_units",
+]

@@ -1,1 +1,45 @@
-"""Language models by what the method needs of them: architectures, sources, loading, encoding."""
+"""Language models by what the method needs of them, from files to heads.
+
+- ``architectures``: how a layer of each architecture is put together, a row a model type.
+- ``sources``: where a model comes from, read from its files alone; loads no torch.
+- ``gguf_header``: what a GGUF file says of its model.
+- ``encoding``: prompts as tokens, aligned into pairs, padded into batches.
+- ``language_model``: the model with its tokenizer and names for its heads.
+- ``snapshot``: what a model was when it was loaded, and what others have put on it since.
+
+Public are the names of ``__all__``; each loads its module, and most of them torch, when used.
+"""
+
+from typing import TYPE_CHECKING
+
+from emolib.lazy import hand_on
+
+if TYPE_CHECKING:
+    from emolib.models.architectures import Architecture, architecture
+    from emolib.models.encoding import AlignedPairs, Prompts, align, encode
+    from emolib.models.language_model import LanguageModel, load
+    from emolib.models.sources import Source, embedded_names, find
+else:
+    __getattr__, __dir__ = hand_on(
+        __name__,
+        {
+            "emolib.models.architectures": ["Architecture", "architecture"],
+            "emolib.models.encoding": ["AlignedPairs", "Prompts", "align", "encode"],
+            "emolib.models.language_model": ["LanguageModel", "load"],
+            "emolib.models.sources": ["Source", "embedded_names", "find"],
+        },
+    )
+
+__all__ = [
+    "AlignedPairs",
+    "Architecture",
+    "LanguageModel",
+    "Prompts",
+    "Source",
+    "align",
+    "architecture",
+    "embedded_names",
+    "encode",
+    "find",
+    "load",
+]

@@ -1,1 +1,46 @@
-"""What people look at: tables, plots, the report, comparisons, exports. No torch, no engine."""
+"""What people look at, made from rows and results files. Loads no torch and no engine.
+
+- ``tables``, ``markdown``, ``cells``: tables for files and terminals; text that nothing can break.
+- ``plots``: which plots there are; ``score_plots``, ``effect_plots``, ``attention_plots`` draw
+  them in the look of ``plot_style``.
+- ``report``: the report; its sections in ``report_study``, ``report_heads``, ``report_units``, what
+  they share in ``report_parts``.
+- ``notes``: what readers of a run have to know beside its numbers.
+- ``comparison``: models side by side.
+- ``export``: frames for other tools.
+- ``regression_check``: a run against its baseline, and how that is told.
+- ``experiments``: names of the project's own experiments.
+
+Public are the names of ``__all__``; matplotlib, scipy and pandas are loaded where they are used.
+"""
+
+from typing import TYPE_CHECKING
+
+from emolib.lazy import hand_on
+
+if TYPE_CHECKING:
+    from emolib.reporting.comparison import write_comparison
+    from emolib.reporting.export import write_export
+    from emolib.reporting.plots import draw
+    from emolib.reporting.report import write_report
+    from emolib.reporting.tables import summary_table, write_tables
+else:
+    __getattr__, __dir__ = hand_on(
+        __name__,
+        {
+            "emolib.reporting.comparison": ["write_comparison"],
+            "emolib.reporting.export": ["write_export"],
+            "emolib.reporting.plots": ["draw"],
+            "emolib.reporting.report": ["write_report"],
+            "emolib.reporting.tables": ["summary_table", "write_tables"],
+        },
+    )
+
+__all__ = [
+    "draw",
+    "summary_table",
+    "write_comparison",
+    "write_export",
+    "write_report",
+    "write_tables",
+]

@@ -1,1 +1,57 @@
-"""What was recorded and where it came from: rows, files, baselines, provenance. No torch."""
+"""What was recorded and where it came from. Loads no torch.
+
+- ``rows``: a `Row`, one record of one item, and how what is recorded is sorted into it.
+- ``records``: the `Store`, the append-only file of every row ever recorded.
+- ``provenance``: versions, commit and code that numbers come from.
+- ``selection``: rows by what they are about; the order of kinds, the strongest.
+- ``chances``: whether rows are more than chance.
+- ``item_files``: the JSON files made from rows, written and read back.
+- ``frames``: records as flat lines and pandas frames; ``emolib.load`` makes them.
+- ``grounds``, ``baselines``: what effects stand on, and the baseline of the regression check.
+
+Public are the names of ``__all__``; numpy and pandas are loaded where they are used.
+"""
+
+from typing import TYPE_CHECKING
+
+from emolib.lazy import hand_on
+
+if TYPE_CHECKING:
+    from emolib.results.baselines import Baseline, DeclaredEffect
+    from emolib.results.frames import Frames, load
+    from emolib.results.grounds import Ground
+    from emolib.results.item_files import read_attention, read_effects, read_scores
+    from emolib.results.records import Store
+    from emolib.results.rows import Row
+    from emolib.results.selection import KindKey, StudyKey, kinds, strongest, studies
+else:
+    __getattr__, __dir__ = hand_on(
+        __name__,
+        {
+            "emolib.results.baselines": ["Baseline", "DeclaredEffect"],
+            "emolib.results.frames": ["Frames", "load"],
+            "emolib.results.grounds": ["Ground"],
+            "emolib.results.item_files": ["read_attention", "read_effects", "read_scores"],
+            "emolib.results.records": ["Store"],
+            "emolib.results.rows": ["Row"],
+            "emolib.results.selection": ["KindKey", "StudyKey", "kinds", "strongest", "studies"],
+        },
+    )
+
+__all__ = [
+    "Baseline",
+    "DeclaredEffect",
+    "Frames",
+    "Ground",
+    "KindKey",
+    "Row",
+    "Store",
+    "StudyKey",
+    "kinds",
+    "load",
+    "read_attention",
+    "read_effects",
+    "read_scores",
+    "strongest",
+    "studies",
+]
