@@ -8,19 +8,19 @@ import pytest
 
 COUNTED = """
 import pytest
-from emolib.engine import batching
+from emolib.engine import layerwise
 from emolib.interventions import zero, scale
 
-_sweep = batching.sweep
+_sweep = layerwise.sweep
 
 
-def sweep(model, prompts, runs, **options):
+def sweep(clean_runs, runs, **options):
     with open("sweeps.txt", "a") as file:
         print(len(runs), file=file)
-    return _sweep(model, prompts, runs, **options)
+    return _sweep(clean_runs, runs, **options)
 
 
-batching.sweep = sweep
+layerwise.sweep = sweep
 
 
 def exp_effect(run, heads, record):
