@@ -43,11 +43,17 @@ def activation_of(module: nn.Module) -> Activation | None:
 def activate(values: Tensor, activation: Activation) -> Tensor:
     """Return an activation of values, elementwise."""
     name, variant = activation
-    if name == "gelu":
-        return F.gelu(values, approximate=variant)
-    if name == "swish":
-        return F.silu(values)
-    return F.relu(values) if name == "relu" else values
+    match name:
+        case "gelu":
+            return F.gelu(values, approximate=variant)
+        case "swish":
+            return F.silu(values)
+        case "relu":
+            return F.relu(values)
+        case "none":
+            return values
+        case _:
+            raise ValueError(f"activation: expected one of {ACTIVATIONS.values()}, got {name!r}")
 
 
 def linear(

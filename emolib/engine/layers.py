@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from torch import Tensor, nn
 
@@ -166,16 +166,20 @@ class Layer:
         heads, width = self.n_heads, self.d_head
         if len(made) == 3:
             query, key, value = (_cut(part, (-1, width)) for part in made)
-        elif self._row.layout == "parts":
-            cut = _cut(made[0], (-1, width))
-            others = (cut.shape[-2] - heads) // 2
-            query, key = cut[..., :heads, :], cut[..., heads:-others, :]
-            value = cut[..., -others:, :]
-        elif self._row.layout == "per_head":
-            query, key, value = _cut(made[0], (heads, 3, width)).unbind(-2)
-        else:
-            query, key, value = self._ungroup(made[0])
-        return query, key, value
+            return query, key, value
+        match self._row.layout:
+            case "parts":
+                cut = _cut(made[0], (-1, width))
+                others = (cut.shape[-2] - heads) // 2
+                query, key = cut[..., :heads, :], cut[..., heads:-others, :]
+                return query, key, cut[..., -others:, :]
+            case "per_head":
+                query, key, value = _cut(made[0], (heads, 3, width)).unbind(-2)
+                return query, key, value
+            case "grouped":
+                return self._ungroup(made[0])
+            case _:
+                assert_never(self._row.layout)
 
     def _ungroup(self, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Take Falcon's groups of queries, with one key and one value each, apart."""

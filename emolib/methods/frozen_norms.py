@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from torch import Tensor
 
@@ -69,9 +69,16 @@ def frozen_norm(model: LanguageModel, path: str, full: Tensor) -> FrozenNorm:
     norm: Any = model.module(path)
     eps = getattr(norm, "variance_epsilon", None) or norm.eps
     gain: Tensor = norm.weight.double()
-    if model.arch.norm == "rms_plus_one":
-        gain = 1 + gain
-    full, centred = full.double(), model.arch.norm == "layer"
+    full, centred = full.double(), False
+    match model.arch.norm:
+        case "layer":
+            centred = True
+        case "rms":
+            pass
+        case "rms_plus_one":
+            gain = 1 + gain
+        case _:
+            assert_never(model.arch.norm)
     if centred:
         full = full - full.mean(-1, keepdim=True)
     return FrozenNorm(gain / (full.square().mean(-1, keepdim=True) + eps).sqrt(), centred)

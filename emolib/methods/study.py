@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any, assert_never, get_args
 
 import torch
 from torch import Tensor
@@ -99,10 +99,15 @@ class Study:
         return () if self._pairs is None else self._pairs.left_out
 
     def prompts(self, side: Side = "emotion") -> Prompts:
-        """Return the prompts of one side: the pairs', or the free list."""
+        """Return the prompts of one side: the pairs', or the free list.
+
+        Raises:
+            InputError: When there is no such side.
+        """
+        _check("on", side, get_args(Side))
         if self._pairs is None:
             return self._free[side]
-        return self._pairs.emotion if side == "emotion" else self._pairs.neutral
+        return {"emotion": self._pairs.emotion, "neutral": self._pairs.neutral}[side]
 
     @property
     def batch_size(self) -> int:
@@ -138,8 +143,14 @@ class Study:
             *interventions: Applied together; none for the clean run.
             on: Which side's prompts.
             position: Where in the prompt z is edited; None takes the profile's.
+
+        Raises:
+            InputError: When there is no such side or position.
         """
-        request = self.runner.request(interventions, on, position or self.profile.position)
+        where = self.profile.position if position is None else position
+        _check("on", on, get_args(Side))
+        _check("position", where, get_args(Position))
+        request = self.runner.request(interventions, on, where)
         if not (interventions or request.under):
             return self.clean(on)
         return Readout(self._reading, request, self.prompts(on).texts)
@@ -238,17 +249,25 @@ class Study:
         )
 
     def ablation(self, kind: Ablation) -> Callable[[Targets], Intervention]:
-        """Return the function from heads or units to their ablation of one kind."""
+        """Return the function from heads or units to their ablation of one kind.
+
+        Raises:
+            InputError: When there is no such kind.
+        """
+        _check("ablation", kind, get_args(Ablation))
 
         def ablate(targets: Targets) -> Intervention:
-            if kind == "zero":
-                return zero(targets)
             chosen = target_set(targets)
-            reference = self.reference_of(chosen)
-            if kind == "mean":
-                return mean(chosen, reference)
-            profile = self.profile
-            return resample(chosen, reference, draws=profile.draws, seed=profile.seed)
+            match kind:
+                case "zero":
+                    return zero(chosen)
+                case "mean":
+                    return mean(chosen, self.reference_of(chosen))
+                case "resample":
+                    reference, profile = self.reference_of(chosen), self.profile
+                    return resample(chosen, reference, draws=profile.draws, seed=profile.seed)
+                case _:
+                    assert_never(kind)
 
         return ablate
 
@@ -295,6 +314,11 @@ def study(
         if name != emotion.name
     }
     return Study(model, emotion, chosen, lexicons | {emotion.name: emotion.lexicon})
+
+
+def _check(name: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InputError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
 def _widened(z: Tensor, width: int) -> Tensor:

@@ -74,10 +74,13 @@ def _writer(fmt: str) -> Callable[[Lines, Path], None]:
 
     def write(lines: Lines, path: Path) -> None:
         content = io.BytesIO()
-        if fmt == "parquet":
-            pd.DataFrame(_uniform(lines)).to_parquet(content, index=False)
-        else:
-            pd.DataFrame(lines).to_pickle(content)
+        match fmt:
+            case "parquet":
+                pd.DataFrame(_uniform(lines)).to_parquet(content, index=False)
+            case "pickle":
+                pd.DataFrame(lines).to_pickle(content)
+            case _:
+                raise ValueError(f"--format: expected one of {', '.join(FORMATS)}, got {fmt!r}")
         write_bytes(path, content.getvalue())
 
     return write

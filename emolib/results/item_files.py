@@ -39,10 +39,13 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
     if not output:
         return None
     path = results / output["path"]
-    if output["shape"] == "scores":
-        content = scores_file([row for row in stored if row.output == output])
-    else:
-        content = item_file(rows)
+    match output["shape"]:
+        case "scores":
+            content = scores_file([row for row in stored if row.output == output])
+        case "item":
+            content = item_file(rows)
+        case shape:
+            raise ValueError(f"results file: expected one of {', '.join(SHAPES)}, got {shape!r}")
     write_text(path, to_json(content) + "\n")
     return path
 

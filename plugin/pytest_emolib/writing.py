@@ -12,7 +12,7 @@ import pytest
 from emolib.reporting.notes import clusters_of, notes, out_of_reach
 from emolib.reporting.tables import summary_table, write_tables
 from emolib.results.item_files import is_of, write_output
-from emolib.results.records import Store
+from emolib.results.records import RECORDS, Store
 from emolib.results.rows import Row, group
 from pytest_emolib.intact import may_replay
 from pytest_emolib.options import get
@@ -34,7 +34,7 @@ class Writing:
     @cached_property
     def store(self) -> Store:
         """The rows recorded so far."""
-        return Store(self.folder / "records.jsonl")
+        return Store(self.folder / RECORDS)
 
     def holds(self, key: str) -> bool:
         """Return whether an item need not run: its rows are in the store."""
