@@ -99,9 +99,13 @@ class Snapshot:
         self._told |= dict.fromkeys(map(str, found))
         return found
 
-    def begin(self) -> None:
-        """Note the values of the weights as they are now, and forget what was told so far."""
-        self._values, self._told = values(self._hf), {}
+    def begin(self, *, values: bool = True) -> None:
+        """Forget what was told so far, and note the values of the weights as they are now.
+
+        Args:
+            values: Whether to; else `unseen_edits` finds nothing.
+        """
+        self._values, self._told = values_of(self._hf) if values else {}, {}
 
     def told(self) -> list[str]:
         """Return all changes there were since `begin` while anything asked, or are now."""
@@ -125,12 +129,15 @@ class Snapshot:
         """
         moved = self._moved()
         lasting = [str(change) for change in self.changes()]
-        back = {f"weights of {name} edited in place" for name in self._weights if name not in moved}
+        same = [name for name in self._values if name not in moved]
+        back = {f"weights of {name} edited in place" for name in same}
         unseen = [f"weights of {name} edited through .data" for name in self.unseen_edits()]
         return [*(what for what in lasting if what not in back), *unseen]
 
     def _moved(self) -> list[str]:
-        now = values(self._hf)
+        if not self._values:
+            return []
+        now = values_of(self._hf)
         return [name for name, known in self._values.items() if now.get(name) != known]
 
     def _of_modules(self) -> Iterator[Change]:
@@ -231,7 +238,7 @@ def _set_forward(module: nn.Module, forward: Any) -> None:
         module.__dict__["forward"] = forward
 
 
-def values(hf: nn.Module) -> dict[str, tuple[str, ...]]:
+def values_of(hf: nn.Module) -> dict[str, tuple[str, ...]]:
     """Return per weights of a model the sums over their first row and their first column."""
     names, sums = [], []
     with torch.no_grad():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_emolib.fixture_table import FIXTURES
 from pytest_emolib.loaded import Loaded
 
 if TYPE_CHECKING:
@@ -28,20 +29,32 @@ def may_replay(under: Sequence[str]) -> bool:
     return all(what.startswith(SUPPORTED) for what in under)
 
 
+def reaches_weights(item: pytest.Item) -> bool:
+    """Tell whether an item's function, or a fixture of the user's own, is given a model.
+
+    Weights are read before and after such items alone: it takes longer than recording a row.
+    """
+    own = set(getattr(item, "fixturenames", ())) - (FIXTURES.keys() - {"model"})
+    info = getattr(item, "_fixtureinfo", None)
+    return bool(own) or "study" in getattr(info, "argnames", ())
+
+
 class Intact:
     """Watches the models in memory from the start of an item to its end."""
 
     def __init__(self, loaded: Loaded) -> None:
         """Hold what is in memory."""
         self._loaded = loaded
+        self._reaches = False
 
     def _snapshots(self) -> list[tuple[str, Snapshot]]:
         return [(model.name, model.as_loaded) for model in self._loaded.models]
 
-    def begin(self) -> None:
+    def begin(self, item: pytest.Item) -> None:
         """Begin an item."""
+        self._reaches = reaches_weights(item)
         for _, snapshot in self._snapshots():
-            snapshot.begin()
+            snapshot.begin(values=self._reaches)
 
     def under(self) -> list[str]:
         """Return what of the item's own the models carried while anything ran, or carry now."""

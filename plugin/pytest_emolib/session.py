@@ -214,7 +214,7 @@ class ExperimentSession:
             return
         if self._refused:
             pytest.fail(self._refused, pytrace=False)
-        self.lab.intact.begin()
+        self.lab.intact.begin(item)
         if self.lab.holds(item):
             item.stash[reports.STORED] = self.lab.rows.key(item)
             # On the instance: pytest's own protocol still runs around it.
