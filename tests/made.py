@@ -1,7 +1,10 @@
-"""Results folders made by hand: a store and its files, as a run would leave them."""
+"""Results made by hand: folders of a store and its files as a run would leave them, and rows."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ HOSTILE = "a|b `c` <script>x</script> ](y) $z$ \\n *d*\n# e\n1. f & \\frac{}_{}"
 PAIRS = 24
 TEMPLATES = [f"t{i // 2}" for i in range(PAIRS)]
 KINDS = ("zero", "mean", "resample")
+FEW = 8
+"""Prompts of the rows of `rows_of`, each of a template of its own."""
 
 
 def make_results(
@@ -134,3 +139,48 @@ class _Study:
         self.store.append(rows)
         if output["shape"] == "item":
             write_output(self.folder, rows, ())
+
+
+def rows_of(experiment: str, *records: dict[str, Any], **dims: str) -> list[Row]:
+    """Give the rows of one item as the store would give them; its vectors are `FEW` numbers."""
+    dims = {"model": "one", "emotion": "joy"} | dims
+    name = f"exp_x.py::exp_{experiment}[{'-'.join(dims.values())}]"
+    pairs = {"ids": [f"p{i}" for i in range(FEW)], "templates": [f"t{i}" for i in range(FEW)]}
+    return [
+        Row(name, experiment, name, i, len(records), dims, pairs=pairs,
+            **sort_values(record, summarize))
+        for i, record in enumerate(records)
+    ]  # fmt: skip
+
+
+def around(mean: float) -> list[float]:
+    """Give `FEW` effects, the least of them `mean`."""
+    return [mean + 0.01 * i for i in range(FEW)]
+
+
+def changed(folder: Path, change: Callable[[Any], Any], **options: Any) -> Path:
+    """Give results whose rows, as JSON, went through `change`; None drops a row."""
+    source = make_results(folder / "source", **{"models": ("one",), "emotions": ("joy",)} | options)
+    rows = map(json.loads, (source / "records.jsonl").read_text("utf-8").splitlines())
+    made = [row for row in map(change, rows) if row]
+    (folder / "mine").mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in made)
+    (folder / "mine/records.jsonl").write_text(lines, encoding="utf-8")
+    return folder / "mine"
+
+
+def sections(text: str) -> dict[str, str]:
+    """Give the sections of a report by their titles."""
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    return {part.partition("\n")[0]: part for part in parts}
+
+
+def lines_of(part: str) -> list[dict[str, str]]:
+    """Give the lines of the one table in a text in Markdown, each by column."""
+    cells = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in part.splitlines()
+        if line.startswith("|")
+    ]
+    names, _, *lines = cells
+    return [dict(zip(names, line, strict=True)) for line in lines]

@@ -36,7 +36,8 @@ def scope(nodeid: str, models: Sequence[str], emotions: Sequence[str]) -> str:
         return nodeid
     parts = f"-{parameters.rstrip(']')}-"
     # The longest name first: one may be the beginning of another.
-    for names in (sorted(models, key=len, reverse=True), emotions):
-        found = next((name for name in names if f"-{name}-" in parts), "")
+    for names in (models, emotions):
+        longest_first = sorted(names, key=len, reverse=True)
+        found = next((name for name in longest_first if f"-{name}-" in parts), "")
         function += f"[{found}]"
     return function

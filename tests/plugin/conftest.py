@@ -7,7 +7,7 @@ import json
 import os
 
 import pytest
-from folders import EXPERIMENT, INI, PROFILE, Folder, pairs
+from folders import CROSSED, EXPERIMENT, INI, LIGHT, PROFILE, Folder, pairs
 
 import emolib.methods.screening
 from emolib.models import language_model, sources
@@ -35,3 +35,12 @@ def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Folder
     made.write("data/profiles/small.toml", PROFILE)
     made.write("data/pairs/gratitude.json", json.dumps(pairs()))
     return made
+
+
+@pytest.fixture
+def light(folder: Folder) -> Folder:
+    """Give two models by two emotions by two heads: eight items that load no torch."""
+    folder.write("exp_effect.py", LIGHT)
+    folder.write("data/profiles/small.toml", CROSSED)
+    folder.write("data/pairs/anger.json", json.dumps(pairs("anger")))
+    return folder

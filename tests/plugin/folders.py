@@ -33,6 +33,19 @@ heads = ["2:0", "3:1", "0:0,0:1"]
 max_new_tokens = 3
 verify = 1
 """
+# Two models by two emotions, and an experiment that needs no torch, which takes seconds to load.
+CROSSED = """
+models = ["tiny-neo", "tiny-gpt2"]
+emotions = ["gratitude", "anger"]
+heads = ["2:0", "0:2"]
+ablations = ["zero", "resample"]
+max_new_tokens = 3
+verify = 1
+"""
+LIGHT = """
+def exp_light(emotion, heads, record):
+    record(words=len(emotion.lexicon.words))
+"""
 
 
 @dataclass
@@ -103,3 +116,8 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [rounded(part) for part in value]
     return value
+
+
+def ids(result: pytest.RunResult) -> list[str]:
+    """Return the ids in brackets of the items that ``--collect-only -q`` lists."""
+    return [line.partition("[")[2][:-1] for line in result.outlines if "::" in line]

@@ -102,18 +102,3 @@ def test_a_new_emotion_is_data_alone(folder):
     (row,) = folder.rows()
     assert row["item"].endswith("exp_effect[tiny-neo-joy-L2H0]")
     assert row["values"]["logit_diff"]["n"] == 4
-
-
-def test_a_profile_is_found_by_its_path(folder):
-    folder.write("studies/one.toml", 'models = ["tiny-neo"]\nemotions = ["anger"]\nheads = ["0:0"]')
-    folder.pytest("--profile", "studies/one.toml").stdout.fnmatch_lines(
-        ["emolib: profile one (tiny-neo; anger), to results/one", "*1 recorded*"]
-    )
-
-
-def test_results_go_where_they_are_asked_to(folder, tmp_path_factory):
-    place = tmp_path_factory.mktemp("elsewhere")
-    # With =: pytest looks for its ini file beside a path that stands alone.
-    folder.pytest(f"--results-dir={place}")
-    assert (place / "small/records.jsonl").is_file()
-    assert not folder.results().exists()

@@ -15,63 +15,6 @@ from emolib.stats.summary import summarize
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
-def recorded(folder, body, *args):
-    folder.write(
-        "exp_effect.py", f"import numpy as np, torch\n\n\ndef exp_it(record):\n    {body}\n"
-    )
-    return folder.pytest(*args)
-
-
-def test_numbers_vectors_texts_and_none(folder):
-    recorded(
-        folder,
-        "record(count=3, share=np.float32(0.5), none=None, tensor=torch.tensor(2.0), "
-        "effect=torch.tensor([1.0, 2.0, 3.0]), listed=[1, 2], text='a note', texts=['x', 'y'])",
-    )
-    row = folder.rows()[0]
-    assert row["labels"] == {"text": "a note"} and row["texts"] == {"texts": ["x", "y"]}
-    assert row["vectors"] == {"effect": [1.0, 2.0, 3.0], "listed": [1.0, 2.0]}
-    values = row["values"]
-    assert (values["count"], values["share"], values["none"], values["tensor"]) == (3, 0.5, None, 2)
-    assert values["effect"]["mean"] == 2 and values["effect"]["n"] == 3
-    assert values["effect"]["d_z"] == pytest.approx(2)
-    low, high = values["effect"]["ci"]
-    assert low < 2 < high and high - low > 2
-
-
-def test_several_calls_are_several_rows(folder):
-    recorded(folder, "[record(step=i) for i in range(3)]").stdout.fnmatch_lines(["*1 recorded*"])
-    assert [(row["row"], row["of"], row["values"]) for row in folder.rows()] == [
-        (i, 3, {"step": float(i)}) for i in range(3)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("record()", "TypeError: record(): expected values by name, as in record(logit_diff=…)"),
-        (
-            "record(x=[1.0, float('nan')])",
-            "ValueError: record(x=…): 1 of 2 values are not finite; leave them out, or record "
-            "None where the metric is undefined",
-        ),
-        (
-            "record(x=np.zeros((2, 2)))",
-            "ValueError: record(x=…): expected a number, a vector of shape [n] or texts, got an "
-            "array of shape [2, 2]",
-        ),
-        (
-            "record(x=object())",
-            "TypeError: record(x=…): expected a number, a vector of shape [n] or texts, got object",
-        ),
-    ],
-)
-def test_what_cannot_be_recorded_is_an_error(folder, body, message):
-    result = recorded(folder, body)
-    result.stdout.fnmatch_lines([f"E*{message.replace('[', '[[]')}", "*1 error in*"])
-    assert folder.rows() == []
-
-
 def test_templates_are_the_clusters_of_the_interval(folder):
     """An effect that is constant within a template: the interval is that of the templates."""
     folder.write(
@@ -194,72 +137,6 @@ def test_a_top_head_of_an_unreliable_ranking_says_so(folder):
     assert row["labels"] == {"spec": "top1", "ranking": "no reliability: too few pairs"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("'../out.json'", "expected a relative path to a file in which {model}, {emotion}, "
-         "{heads}, {units}, {ablation}, {variant} may stand, got '../out.json'"),
-        ("'/tmp/out.json'", "expected a relative path to a file in which {model}, {emotion}, "
-         "{heads}, {units}, {ablation}, {variant} may stand, got '/tmp/out.json'"),
-        ("'{layer}.json'", "expected a relative path to a file in which {model}, {emotion}, "
-         "{heads}, {units}, {ablation}, {variant} may stand, got '{layer}.json'"),
-        ("'a.json', shape='row'", "shape: expected one of item, scores, got 'row'"),
-    ],
-)  # fmt: skip
-def test_a_wrong_results_marker_is_an_error(folder, arguments, message):
-    folder.write(
-        "exp_effect.py",
-        f"import pytest\n\n@pytest.mark.results({arguments})\ndef exp_it(record): record(n=1)\n",
-    )
-    result = folder.pytest()
-    assert f"ERROR: exp_effect.py::exp_it: results marker: {message}" in result.errlines
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-
-
-def test_two_items_cannot_share_a_results_file(folder):
-    source = """
-import pytest
-
-@pytest.mark.parametrize("factor", [1, 2])
-@pytest.mark.results("x/PATH.json")
-def exp_it(model_source, factor, record): record(n=factor)
-"""
-    folder.write("exp_effect.py", source.replace("PATH", "{model}"))
-    refused = folder.pytest()
-    assert refused.ret == pytest.ExitCode.USAGE_ERROR
-    assert (
-        "ERROR: exp_effect.py::exp_it[tiny-neo-1] and exp_effect.py::exp_it[tiny-neo-2] would "
-        "both write x/tiny-neo.json; name more of {model}, {emotion}, {heads}, {units}, "
-        "{ablation}, {variant}, {factor} in the results marker"
-    ) in refused.errlines
-    folder.write("exp_effect.py", source.replace("PATH", "{model}_{factor}"))
-    folder.pytest()
-    assert {path.name for path in folder.results("x").iterdir()} == {
-        "tiny-neo_1.json",
-        "tiny-neo_2.json",
-    }
-
-
-@pytest.mark.parametrize(
-    ("function", "got"),
-    [
-        ("exp_scores(run, heads, record)", "tiny-neo-gratitude-L0H0+L0H1"),
-        ("exp_scores(model, head, record)", "tiny-neo-L2H0"),
-        ("exp_scores(record)", "an item of neither"),
-    ],
-)
-def test_scores_are_of_one_head_and_emotion(folder, function, got):
-    marker = "@pytest.mark.results('alignment/{model}.json', shape='scores')"
-    folder.write("exp_effect.py", f"import pytest\n\n{marker}\ndef {function}: record(atp_ig=1)\n")
-    result = folder.pytest()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        [f"ERROR: *: results marker: shape 'scores' takes items of one head and one emotion, got "
-         f"{got}; ask for the fixtures head and screening (or emotion), or use shape 'item'"]
-    )  # fmt: skip
-    assert not folder.results().exists()
-
-
 def test_screening_resamples_templates(folder):
     """The intervals of the project's own screening are those of `summarize` with clusters."""
     shutil.copy(EXPERIMENTS / "exp_head_screening.py", folder.path / "exp_effect.py")
@@ -310,16 +187,6 @@ def test_attention_is_recorded_with_its_tokens(folder):
         assert prompt["emotion_slot"] == pytest.approx(sum(weights), abs=1e-3)
 
 
-def test_two_functions_cannot_share_a_table(folder):
-    folder.write("exp_other.py", "def exp_effect(record): record(n=1)\n")
-    result = folder.pytest()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["ERROR: exp_effect.py::exp_effect and exp_other.py::exp_effect would both fill "
-         "tables/effect.csv; rename one, or run them with a --results-dir each"]
-    )  # fmt: skip
-
-
 def test_a_table_is_of_the_function_that_ran_last(folder):
     folder.write("exp_other.py", "def exp_effect(record): record(n=1)\n")
     folder.pytest("exp_effect.py")
@@ -330,29 +197,6 @@ def test_a_table_is_of_the_function_that_ran_last(folder):
     assert len(folder.rows()) == 4
     folder.pytest("exp_effect.py")
     assert "exp_other" not in folder.results("tables/effect.csv").read_text("utf-8")
-
-
-@pytest.mark.parametrize("name", ["item", "model", "emotion", "heads", "ablation"])
-def test_names_of_columns_are_taken(folder, name):
-    result = recorded(folder, f"record({name}='x')")
-    result.stdout.fnmatch_lines(
-        [f"E*TypeError: record({name}=…): tables have a column {name}; take another name"]
-    )
-
-
-def test_names_stay_inside_the_results_folder(folder):
-    """A parameter or a model cannot lead a file out of the folder."""
-    folder.write(
-        "exp_effect.py",
-        """
-import pytest
-
-@pytest.mark.results("x/{model}.json")
-def exp_it(model_source, record): record(n=1)
-""",
-    )
-    folder.pytest()
-    assert (folder.results("x/tiny-neo.json")).is_file()
 
 
 def test_rows_of_an_older_context_leave_the_tables(folder):

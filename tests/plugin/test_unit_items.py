@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from folders import pairs, rounded
+from folders import ids, pairs, rounded
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 ABLATE = """
@@ -31,10 +31,6 @@ def exp_screen(unit_screening, record):
     for row in unit_screening.top:
         record(**row)
 """
-
-
-def ids(result):
-    return [line.partition("[")[2][:-1] for line in result.outlines if "::" in line]
 
 
 def test_ids_are_what_a_person_would_type(folder):
