@@ -1,6 +1,6 @@
 """What holds of every model: random tiny ones of each architecture, random prompts and sets.
 
-On models of fixed shapes test_architectures, test_engine, test_unit_interventions and test_prefix
+On models of fixed shapes test_architectures, test_hooked, test_unit_interventions and test_forwards
 prove the same and more; here nothing may depend on a shape, a seed or a length.
 """
 

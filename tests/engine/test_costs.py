@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny import HEADS, clean_runs, profile, tiny_emotion, tiny_model
+from transformers import GPT2Config
 
 from emolib.engine import kernels, layers, sweeps
 from emolib.engine.costs import Cost, Runs, forward_flops, kept, rate
-from emolib.engine.shapes import Shape, shape_of
+from emolib.engine.shapes import shape_of
 from emolib.interventions import zero
 from emolib.methods.study import Study
-
-GPT2_SMALL = Shape(12, 12, 12, 64, 768, 3072, 2, 50257, 4)
 
 
 def counted(monkeypatch):
@@ -54,17 +53,6 @@ def test_a_run_costs_the_products_that_it_computes(monkeypatch, kind, position, 
     assert cost.flops == sum(seen) + looked - extra
 
 
-def test_the_figures_of_gpt2_small():
-    """By hand: 24 d² a token and layer, 64 prompts of 24 tokens, the head of layer 0 ablated."""
-    tokens, d = 64 * 24, 768
-    mlp, whole = 16 * d * d * tokens, 24 * d * d * tokens + 4 * d * 24 * tokens
-    final = 4 * d * d * tokens + 64 * (20 * d * d + 4 * d * 24)
-    expected = 2 * 64 * d * d + mlp + 10 * whole + final + 2 * 64 * d * 50257
-    expected += 2 * d * d * tokens - 2 * 64 * d * d
-    assert GPT2_SMALL.run_flops(64, 24, 24, 0) == expected
-    assert GPT2_SMALL.weights == pytest.approx(4 * (124_439_808 - 1024 * 768), rel=1e-3)
-
-
 def test_generation_costs_more_with_every_token():
     prompts = Study(tiny_model("gpt2"), tiny_emotion(), profile()).prompts()
     shape = shape_of(tiny_model("gpt2").hf.config, 40, "float32")
@@ -80,5 +68,4 @@ def test_costs_add_up():
     total = Cost(1, 2, 3, 4, 5) + Cost(10, 20, 30, 40, 2)
     assert total == Cost(11, 22, 33, 44, 5)
     assert total.seconds(44.0) == pytest.approx(1.15 + 33e-3)
-    assert rate(GPT2_SMALL) > 1e8 and torch.is_grad_enabled()
-    assert shape_of(tiny_model("falcon").hf.config, 40, "bfloat16").size == 2
+    assert rate(shape_of(GPT2Config(), 3072, "float32")) > 1e8 and torch.is_grad_enabled()

@@ -1,6 +1,8 @@
+"""The whole model under hooks: edits, greedy generation, log-probabilities, padding."""
+
 from __future__ import annotations
 
-import re
+import dataclasses
 
 import pytest
 import torch
@@ -8,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CONFIGS, N_HEADS, N_LAYERS, TEXTS, build, text, tiny_model, tokenizer
 from tokenizers.processors import TemplateProcessing
-from transformers import masking_utils
 
 from emolib.engine import hooked
-from emolib.errors import InputError
 from emolib.inputs.heads import Head, all_heads
 from emolib.interventions import edit, patch, resample, scale, zero
 from emolib.models.architectures import ARCHITECTURES
@@ -79,18 +79,6 @@ def test_the_order_of_heads_and_a_second_time_change_nothing(heads, seed):
     assert torch.equal(hooked.last_logits(model, prompts, apart), expected)
 
 
-def test_edits_of_one_head_apply_in_the_order_given():
-    model = tiny_model("gpt2")
-    prompts, head = prompts_of(model), Head(1, 2)
-    one, double = edit(head, torch.ones_like), scale(head, 2)
-    both = hooked.last_logits(model, prompts, [one, double])
-    twos = hooked.last_logits(model, prompts, [edit(head, lambda z: 0 * z + 2)])
-    torch.testing.assert_close(both, twos)
-    other = hooked.last_logits(model, prompts, [double, one])
-    assert torch.equal(other, hooked.last_logits(model, prompts, [one]))
-    assert not torch.allclose(other, both)
-
-
 @families
 @pytest.mark.parametrize("position", POSITIONS)
 def test_an_edit_reaches_its_positions_and_no_others(model_type, position):
@@ -110,24 +98,16 @@ def test_an_edit_reaches_its_positions_and_no_others(model_type, position):
     assert torch.equal(changed, batch.at(position))
 
 
-@pytest.mark.parametrize("returned", [lambda z: z[:, :1], lambda z: z[..., :2], lambda z: None])
-def test_an_edit_of_another_shape_is_refused(returned):
-    model = tiny_model("gpt2")
-    expected = r"^edit\(L0H1\): the edit of L0H1 must return z of the shape it got, \[3, 9, 8\] "
-    with pytest.raises(RuntimeError, match=expected):
-        hooked.last_logits(model, prompts_of(model), [edit(Head(0, 1), returned)])
-    assert hook_count(model.hf) == 0
-
-
-@pytest.mark.parametrize("head", [Head(2, 0), Head(0, 4)], ids=str)
-def test_a_head_the_model_lacks_is_refused(head):
-    model = tiny_model("gpt2")
-    message = (
-        f"zero(L0H0+{head}): {head} does not exist, tiny-gpt2 has 2 layers of 4 heads, counted "
-        "from 0"
-    )
-    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        hooked.last_logits(model, prompts_of(model), [zero([Head(0, 0), head])])
+def test_what_may_not_share():
+    prompts, head = prompts_of(tiny_model("gpt2")), HEADS[0]
+    may_share = hooked.may_share
+    assert may_share(prompts, [], "all")
+    assert may_share(prompts, [zero(head), scale(HEADS[5], 2)], "last")
+    for position in POSITIONS[1:]:
+        assert not may_share(prompts, [zero(head)], position)
+    assert not may_share(prompts, [zero(head), edit(head, lambda z: z)], "last")
+    short = dataclasses.replace(prompts, ids=((1,), (1, 2)))
+    assert not may_share(short, [], "last")
 
 
 def test_an_edit_that_never_ran_is_an_error():
@@ -176,13 +156,6 @@ def test_hooks_are_gone_whatever_happens(model_type):
         assert hook_count(model.hf) == 0
     hooked.activations(model, prompts)
     assert hook_count(model.hf) == 0
-
-
-def test_an_edit_gets_a_copy_so_a_change_in_place_stays_in_its_positions():
-    model = tiny_model("gpt2")
-    prompts, head = prompts_of(model), Head(0, 1)
-    in_place = hooked.last_logits(model, prompts, [edit(head, lambda z: z.zero_())])
-    assert torch.equal(in_place, hooked.last_logits(model, prompts, [zero(head)]))
 
 
 def test_a_user_s_trace_on_the_same_module_keeps_its_edit():
@@ -302,39 +275,6 @@ def test_generated_tokens_are_edited_under_all_alone(model_type, position, stand
     assert made.margins != pytest.approx(clean.margins, abs=1e-2)
 
 
-def test_a_row_ends_at_its_end_token_and_the_others_go_on():
-    model = tiny_model("gpt_neo")
-    prompts = model.encode([text(i, i + 1) for i in range(1, 40)])
-    free = hooked.generate(model, prompts, max_new_tokens=3)
-    # Make a token that some rows begin with, and others do not, the end.
-    end = free.ids[0][0]
-    kept = model.hf.generation_config.eos_token_id
-    try:
-        model.hf.generation_config.eos_token_id = [end]
-        ended = hooked.generate(model, prompts, max_new_tokens=3)
-    finally:
-        model.hf.generation_config.eos_token_id = kept
-    assert ended.ids[0] == (end,)
-    assert {len(ids) for ids in ended.ids} >= {1, 3}
-    for before, after in zip(free.ids, ended.ids, strict=True):
-        cut = before.index(end) + 1 if end in before else 3
-        assert after == before[:cut]
-
-
-def test_a_margin_counts_no_step_after_the_end():
-    model = tiny_model("gpt_neo")
-    prompts = model.encode([text(1, 2), text(3, 4)])
-    end = hooked.generate(model, prompts, max_new_tokens=1).ids[0][0]
-    model.hf.generation_config.eos_token_id, kept = end, model.hf.generation_config.eos_token_id
-    try:
-        longer = hooked.generate(model, prompts, max_new_tokens=6)
-        first = hooked.generate(model, prompts, max_new_tokens=1)
-    finally:
-        model.hf.generation_config.eos_token_id = kept
-    assert longer.margins[0] == pytest.approx(first.margins[0])
-    assert longer.margins[1] <= first.margins[1]
-
-
 @families
 def test_log_probs_are_read_at_the_continuation_s_own_tokens(model_type):
     model = tiny_model(model_type)
@@ -363,20 +303,6 @@ def test_greedy_text_is_the_likeliest_under_the_model_at_one_token(model_type):
     for token in (3, 17, 40):
         other = hooked.log_probs(model, prompts, ((token,),) * 3)
         assert all(a >= b for a, b in zip(best, other, strict=True))
-
-
-def test_float64_reads_padded_prompts_and_gives_the_masks_back():
-    before = masking_utils.ALL_MASK_ATTENTION_FUNCTIONS["eager"]
-    model = tiny_model("llama", torch.float64)
-    prompts = prompts_of(model)
-    wide = hooked.last_logits(model, prompts)
-    assert wide.isfinite().all()
-    torch.testing.assert_close(
-        wide.float(), hooked.last_logits(tiny_model("llama"), prompts), rtol=0, atol=1e-4
-    )
-    with pytest.raises(ZeroDivisionError):
-        hooked.last_logits(model, prompts, [edit(Head(0, 0), lambda z: 1 // 0)])
-    assert masking_utils.ALL_MASK_ATTENTION_FUNCTIONS["eager"] is before
 
 
 START, END = 47, 0

@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny import CONFIGS, HEADS, build, profile, study_of, tiny_emotion
 
+from emolib.engine import runner
 from emolib.engine.layerwise import Layerwise
-from emolib.engine.whole import Whole
 from emolib.errors import InputError
 from emolib.interventions import mean, zero
 from emolib.methods.attribution import attribution_scores
@@ -222,31 +222,16 @@ def test_a_forward_of_one_s_own_is_run(study):
 # Paths
 
 
+def test_it_is_asked_once_whether_layers_agree(monkeypatch):
+    calls = []
+    check = runner.can_be_layerwise
+    monkeypatch.setattr(runner, "can_be_layerwise", lambda *of: calls.append(1) or check(*of))
+    study = study_of("gpt2")
+    study.run(zero(HEADS[0])).logit_diff, study.run(zero(HEADS[1])).logit_diff
+    assert len(calls) == 1
+
+
 def test_the_path_is_chosen_once(study, monkeypatch):
     study.run().logit_diff, study.run(zero(HEADS[0])).texts
     assert isinstance(study.runner._paths[False], Layerwise) and len(study.runner._paths) == 1
     assert hook_count(study.model.hf) == 0
-
-
-@pytest.mark.parametrize("kind", CONFIGS)
-def test_both_paths_say_the_same(kind):
-    study, whole = study_of(kind), study_of(kind)
-    whole.runner._paths[False] = Whole(
-        whole.model, whole.prompts, batch_size=None, max_new_tokens=4, share=True
-    )
-    for head in (HEADS[0], HEADS[5]):
-        ours, theirs = study.run(zero(head)), whole.run(zero(head))
-        assert ours.logit_diff == pytest.approx(theirs.logit_diff, abs=1e-5)
-        assert ours.texts == theirs.texts
-        assert ours.fluency == pytest.approx(theirs.fluency, abs=1e-5)
-    for side in ("emotion", "neutral"):
-        pairs = zip(study.activations(side).z, whole.activations(side).z, strict=True)
-        mask = study.activations(side).batch.at("all")
-        assert all(torch.allclose(a[mask], b[mask], atol=1e-5) for a, b in pairs)
-
-
-def test_log_probs_of_some_texts_alone_are_those_of_all(study):
-    whole = Whole(study.model, study.prompts, batch_size=None, max_new_tokens=4, share=True)
-    layers = Layerwise(study.model, study.prompts, batch_size=2, max_new_tokens=4)
-    texts = [(4, (5, 6)), (1, (7,)), (4, (8, 9, 3)), (0, (5, 6))]
-    assert whole.log_probs("emotion", texts) == near(layers.log_probs("emotion", texts))

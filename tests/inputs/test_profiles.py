@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 from unittest import mock
@@ -11,52 +10,19 @@ from unittest import mock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from own_data import BASE, lexicon, mine, said, write
 
 from emolib.errors import InputError
-from emolib.files import data_root, hash_files
+from emolib.files import data_root
 from emolib.inputs import profiles
 from emolib.inputs.emotions import load_emotion
-from emolib.inputs.profile_fields import Follows, check_value, following
+from emolib.inputs.profile_fields import Follows
 from emolib.inputs.profiles import COMPARED, SETTINGS, Profile, load_profile
-from emolib.inputs.prompts import load_pairs
 
-BASE = 'models = ["tiny-gpt2"]\nemotions = ["joy"]\n'
 SET = (
     "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
     "patch_generated, dtype, device, batch_size, files, effects"
 )
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working directory with a profile ``mine`` and the data of one emotion."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("data/profiles", "data/pairs", "data/lexicons"):
-        (tmp_path / name).mkdir(parents=True)
-    pair = {"id": "p", "template": "t", "prompt": "A {slot} b", "emotion": "x", "neutral": "y"}
-    write("data/pairs/joy.json", {"emotion": "joy", "version": 1, "pairs": [pair]})
-    write("data/lexicons/joy.json", lexicon("joy", "glad"))
-    write("data/joy_prompts.json", {"prompts": ["one", "two"]})
-    return tmp_path
-
-
-def lexicon(name, *words):
-    return {"name": name, "version": 1, "words": words, "targets": words}
-
-
-def write(path, content):
-    Path(path).write_text(json.dumps(content), encoding="utf-8")
-
-
-def mine(text="", base=BASE):
-    Path("data/profiles/mine.toml").write_text(base + text, encoding="utf-8")
-    return load_profile("mine")
-
-
-def said(call, *args, **kwargs):
-    with pytest.raises(InputError) as error:
-        call(*args, **kwargs)
-    return str(error.value)
 
 
 @pytest.mark.parametrize("name", ["demo", "baseline", "extended"])
@@ -250,42 +216,3 @@ def test_a_field_says_what_it_decides():
         *("dtype", "device"),
     ) == SETTINGS
     assert COMPARED == ("dtype", "position", "seed", "draws", "max_new_tokens", "patch_generated")
-
-
-def test_a_new_field_that_says_nothing_or_has_no_check_is_refused():
-    @dataclass(frozen=True)
-    class Silent(Profile):
-        chat: bool = False
-
-    with pytest.raises(KeyError, match="follows"):
-        following(Silent, "value")
-    with pytest.raises(TypeError, match="nothing checks a field of type"):
-        check_value("there", {}, dict[str, int], None)
-
-
-def test_an_emotion_has_pairs_or_free_lists(folder):
-    write("data/neutral_prompts.json", {"prompts": ["three"]})
-    profile = mine()
-    emotion, free = load_emotion(profile, "joy"), load_emotion(profile, "joy", free=True)
-    assert emotion.pairs == load_pairs(folder / "data/pairs/joy.json") and emotion.free is None
-    assert free.pairs is None
-    assert free.free == (("one", "two"), ("three",))
-
-
-def test_the_hash_is_that_of_the_files_read(folder):
-    profile = mine()
-    before = load_emotion(profile, "joy").hash, load_emotion(profile, "joy", free=True).hash
-    names = [("lexicon", "joy"), ("lexicon", "neutral"), ("pairs", "joy")]
-    assert before[0] == hash_files(profile.path(*name) for name in names)
-    write("data/joy_prompts.json", {"prompts": ["other"]})
-    after = load_emotion(profile, "joy").hash, load_emotion(profile, "joy", free=True).hash
-    assert after[0] == before[0] and after[1] != before[1]
-
-
-def test_a_target_on_both_sides_is_refused(folder):
-    write("data/lexicons/neutral.json", lexicon("neutral", "calm", "glad"))
-    data = folder / "data"
-    assert said(load_emotion, mine(), "joy") == (
-        f"{data}/lexicons/joy.json: targets: 'glad' is a target of neutral too "
-        f"({data}/lexicons/neutral.json); their difference would cancel it: keep it in one"
-    )
