@@ -84,6 +84,6 @@ def attention_pattern(content: dict[str, Any], out: Path, *, shown: int = _PAIRS
 
 
 def _shown(token: str) -> str:
-    """Return a token as a label: no line break, no mathematics, cut where it is long."""
-    plain = repr(token)[1:-1].strip().replace("$", r"\$")
+    """Return a token as a label: no line break, cut where it is long."""
+    plain = repr(token)[1:-1].strip()
     return plain if len(plain) <= 14 else plain[:13] + "…"

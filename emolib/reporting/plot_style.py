@@ -44,6 +44,12 @@ def save(figure: Any, out: Path) -> Path:
     Raises:
         InputError: When it cannot be written.
     """
+    # Imported here: as in `canvas`.
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        # Names of models and tokens are text, dollars and all.
+        text.set_parse_math(False)
     image = io.BytesIO()
     # Constrained layout cuts into the label of a colour bar below many rows.
     kept = {"bbox_inches": "tight", "pad_inches": 0.08}

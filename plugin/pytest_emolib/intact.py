@@ -77,15 +77,15 @@ class Intact:
         A model that is not as it was loaded is forgotten, so that the next item has it loaded
         anew: also one whose weights were edited and put back, which leaves nothing.
         """
-        message = None
+        messages = []
         for name, snapshot in self._snapshots():
             if not (snapshot.changes() or snapshot.unseen_edits()):
                 continue
             if left := snapshot.left():
-                message = (
+                messages.append(
                     f"{item.nodeid} left {', '.join(left)} on {name}: close traces (`with`), "
                     "remove hooks and put weights back where the item ends; the next one has the "
                     "model loaded anew"
                 )
             self._loaded.forget(name)
-        return message
+        return "; ".join(messages) or None

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pytest_emolib.intact import SUPPORTED, Intact, may_replay
+from pytest_emolib.intact import SUPPORTED, Intact, may_replay, reaches_weights
 
 from emolib.engine.traced import traced
 from emolib.models import language_model, sources
 
-ITEM = SimpleNamespace(nodeid="exp_x.py::exp_x[m]")
+ITEM = SimpleNamespace(nodeid="exp_x.py::exp_x[m]", fixturenames=["model", "record"])
 BLOCK, WEIGHT = "transformer.h.1", "transformer.h.1.mlp.c_proj.weight"
 
 
@@ -41,7 +41,7 @@ def held(model):
 def intact(held):
     """Give the watch over the model, at the beginning of an item."""
     made = Intact(held)
-    made.begin()
+    made.begin(ITEM)
     return made
 
 
@@ -54,6 +54,31 @@ def test_rows_under_traced_alone_come_from_the_store_again():
     assert not may_replay(["forward hook on transformer.h.1"])
     assert not may_replay(["traced resid:2", f"weights of {WEIGHT} edited in place"])
     assert not may_replay(["forward hook on traced resid:2"])
+
+
+@pytest.mark.parametrize(
+    ("names", "arguments", "reaches"),
+    [
+        (["run", "heads", "study", "model_source", "record"], ["run", "heads", "record"], False),
+        (["run", "study", "record"], ["run", "study", "record"], True),
+        (["model", "record"], ["model", "record"], True),
+        (["traced", "model", "run"], ["traced", "run"], True),
+        (["mine", "study", "record"], ["mine", "record"], True),
+    ],
+)
+def test_weights_are_read_around_items_that_are_given_a_model(names, arguments, reaches):
+    info = SimpleNamespace(argnames=tuple(arguments))
+    assert reaches_weights(SimpleNamespace(fixturenames=names, _fixtureinfo=info)) is reaches
+
+
+def test_around_other_items_weights_are_not_read(held, model):
+    intact = Intact(held)
+    intact.begin(SimpleNamespace(nodeid="exp_x.py::exp_y", fixturenames=["run", "record"]))
+    model.hf.get_parameter(WEIGHT).data.mul_(4)
+    assert intact.unseen(ITEM) is None
+    with torch.no_grad():
+        model.hf.get_parameter(WEIGHT).mul_(4)
+    assert f"left weights of {WEIGHT} edited in place" in intact.left(ITEM)
 
 
 def test_an_item_that_puts_nothing_on_the_model_leaves_it(intact, held, model):
@@ -78,7 +103,7 @@ def test_what_a_run_saw_is_told_after_it_is_gone(intact, model):
     with hook(model):
         pass
     assert intact.under() == [f"forward hook on {BLOCK}"]
-    intact.begin()
+    intact.begin(ITEM)
     assert intact.under() == []
 
 
@@ -140,7 +165,7 @@ def test_what_stood_there_before_the_item_is_none_of_its_edits(held, model):
     """Values are compared with those at the beginning of the item, not of the model."""
     model.hf.get_parameter(WEIGHT).data.mul_(4)
     intact = Intact(held)
-    intact.begin()
+    intact.begin(ITEM)
     assert intact.unseen(ITEM) is None and intact.left(ITEM) is None
 
 
@@ -148,7 +173,7 @@ def test_only_the_model_that_is_not_as_it_was_is_forgotten(model):
     other = language_model.load(sources.find("tiny-neo"))
     held = Held(other, model)
     intact = Intact(held)
-    intact.begin()
+    intact.begin(ITEM)
     with hook(model):
         assert " on tiny-gpt2: " in intact.left(ITEM)
     assert held.forgotten == ["tiny-gpt2"] and held.models == [other]
@@ -157,7 +182,7 @@ def test_only_the_model_that_is_not_as_it_was_is_forgotten(model):
 def test_a_model_that_an_item_loaded_is_watched_from_then_on(model):
     held = Held()
     intact = Intact(held)
-    intact.begin()
+    intact.begin(ITEM)
     model.as_loaded.begin()
     held.models.append(model)
     with hook(model):

@@ -153,7 +153,7 @@ def test_a_study_computes_its_runs_beside_those_of_companions_once_items_are_pai
 def test_what_is_left_on_its_models_is_told(made):
     """The watch is over what this lab loads, and forgets there."""
     lab = made()
-    lab.intact.begin()
+    lab.intact.begin(SimpleNamespace(fixturenames=["model"]))
     model = lab.loaded.model(lab.sources["tiny-neo"])
     handle = model.hf.register_forward_hook(lambda *_: None)
     item = SimpleNamespace(nodeid="exp.py::exp_it")
