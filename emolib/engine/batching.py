@@ -83,10 +83,12 @@ class Shelf(Generic[Kept]):
             self.coming.append((set(requests), compute(list(requests.values()))))
         try:
             return self._pull(key)
-        except Exception:
-            # Of those in the batch any may be at fault: alone it is the one that is asked for.
-            if not self._drop(key):
+        except BaseException as error:
+            # What was interrupted does not go on.
+            others = self._drop(key)
+            if not (others and isinstance(error, Exception)):
                 raise
+            # Of those in the batch any may be at fault: alone it is the one that is asked for.
             return next(compute([request]))[1]
 
     def _pull(self, key: Any) -> Kept:

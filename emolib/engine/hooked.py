@@ -104,6 +104,7 @@ def last_logits(
     position: Position = "last",
     batch_size: int | None = None,
     prefix: Prefix | None = None,
+    share: bool = True,
 ) -> Tensor:
     """Return the logits at the last prompt token.
 
@@ -114,13 +115,14 @@ def last_logits(
         position: Where in the prompt z is edited.
         batch_size: Prompts per forward.
         prefix: What comes before the last token, where `may_share` is true.
+        share: Whether the draws may share one that is made for them.
 
     Returns:
         Shape ``[draws, n_prompts, vocab]``, in the model's type; draws is 1 unless an
         intervention draws.
     """
     draws = max((intervention.draws for intervention in interventions), default=1)
-    if prefix is None and draws > 1 and may_share(prompts, interventions, position):
+    if prefix is None and share and draws > 1 and may_share(prompts, interventions, position):
         prefix = Prefix(model, prompts, batch_size)
     rows = []
     for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):

@@ -157,6 +157,7 @@ def _bypassed(layers: list[nn.Module], seen: list[dict[str, Any]]) -> Iterator[N
 
         return note
 
+    own = [layer.__dict__.get("forward") for layer in layers]
     for layer in layers:
         layer.__dict__["forward"] = stub(layer, layer is layers[-1])
     try:
@@ -165,5 +166,7 @@ def _bypassed(layers: list[nn.Module], seen: list[dict[str, Any]]) -> Iterator[N
     except StopForward:
         pass
     finally:
-        for layer in layers:
+        for layer, forward in zip(layers, own, strict=True):
             del layer.__dict__["forward"]
+            if forward is not None:
+                layer.__dict__["forward"] = forward

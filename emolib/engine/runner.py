@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -128,6 +129,7 @@ class Runner(Generic[Score]):
         self._texts: Shelf[Continuations] = Shelf()
         self._log_probs: dict[tuple[Side, int, tuple[int, ...]], float] = {}
         self._activations: dict[tuple[Side, UnitSet | None], Activations] = {}
+        self._latest: Request | None = None
 
     # Whose moment a run belongs to
 
@@ -140,7 +142,8 @@ class Runner(Generic[Score]):
         self, interventions: Sequence[Intervention], side: Side, position: Position
     ) -> Request:
         """Return a run to be asked for, of the model as it is now."""
-        return Request(tuple(interventions), side, position, self.under)
+        self._latest = Request(tuple(interventions), side, position, self.under)
+        return self._latest
 
     def _live(self, request: Request) -> Path | None:
         """Return the path of a run that belongs to what others have put on the model.
@@ -153,12 +156,21 @@ class Runner(Generic[Score]):
         """
         if not request.under:
             return None
-        if request.under != self.under:
+        now = self.under
+        if request.under != now:
+            gone = [change for change in request.under if change not in now]
+            came = [change for change in now if change not in request.under]
+            why = f"{_named(gone)} is no longer on" if gone else f"{_named(came)} came onto"
             raise InputError(
-                f"this run was asked for under {_named(request.under)}, which is no longer on "
-                f"{self._model.name}: read what it says while it is, inside the `with`"
+                f"this run was asked for under {_named(request.under)}, and {why} "
+                f"{self._model.name}: read what it says before, inside the `with`"
             )
         return Whole(self._model, self._prompts, **self._sizes, share=False)
+
+    def _as_loaded(
+        self, what: str = "a run that was asked for when the model was as it was loaded"
+    ) -> AbstractContextManager[None]:
+        return self._model.as_loaded.lifted(what)
 
     def _kept(self, *, half: bool = False) -> Path:
         """Return the path of the model as it was loaded, chosen at the first run."""
@@ -178,7 +190,7 @@ class Runner(Generic[Score]):
         """Return a run's logits at the last prompt token, ``[draws, n_prompts, vocab]``."""
         if live := self._live(request):
             return _only(live.logits(request.side, [request.interventions], request.position))
-        with self._model.as_loaded.lifted():
+        with self._as_loaded():
             if not request.interventions:
                 return self._clean_logits(request.side)
             path = self._kept()
@@ -188,7 +200,7 @@ class Runner(Generic[Score]):
         """Return what is kept of a run's logits."""
         if self._live(request):
             return self._reduce(self.logits(request), None)
-        with self._model.as_loaded.lifted():
+        with self._as_loaded():
             if not request.interventions:
                 clean = self._clean_logits(request.side)
                 return self._reduce(clean, clean)
@@ -199,6 +211,12 @@ class Runner(Generic[Score]):
     def texts(self, request: Request) -> Continuations:
         """Return a run's greedy continuations."""
         if live := self._live(request):
+            if request is not self._latest:
+                # A hook may do something else by now.
+                raise InputError(
+                    f"this run was asked for under {_named(request.under)}, and another one since: "
+                    "read the texts of a run before the next is asked for"
+                )
             return _only(live.texts(request.side, [request.interventions], request.position))
 
         def compute(requests: Sequence[Request]) -> Iterator[tuple[Any, Continuations]]:
@@ -206,7 +224,7 @@ class Runner(Generic[Score]):
             for index, found in self._kept().texts(first.side, runs, first.position):
                 yield requests[index].key, found
 
-        with self._model.as_loaded.lifted():
+        with self._as_loaded():
             return self._texts.get(request, self.companions, compute)
 
     def log_probs(self, side: Side, ids: Sequence[tuple[int, ...]]) -> list[float]:
@@ -221,7 +239,7 @@ class Runner(Generic[Score]):
         texts = list(enumerate(ids))
         new = [text for text in texts if (side, *text) not in self._log_probs]
         if new:
-            with self._model.as_loaded.lifted():
+            with self._as_loaded("the fluency of texts"):
                 values = self._kept().log_probs(side, new)
             for text, value in zip(new, values, strict=True):
                 self._log_probs[(side, *text)] = value

@@ -47,6 +47,8 @@ def why_not(model: LanguageModel) -> str | None:
     """
     if hook_count(model.hf):
         return "it carries hooks"
+    if any("forward" in module.__dict__ for module in model.hf.modules()):
+        return "forwards of its modules are replaced"
     if model.hf.training:
         return "it is in training mode"
     config = model.hf.config

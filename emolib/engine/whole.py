@@ -70,6 +70,7 @@ class Whole:
                     position=position,
                     batch_size=self._size,
                     prefix=self._prefix(side, interventions, position),
+                    share=self._share,
                 ),
             )
 

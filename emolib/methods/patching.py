@@ -6,11 +6,12 @@ Heimersheim & Nanda (2404.15255).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from emolib.engine.costs import Planned, Runs
+from emolib.errors import InputError
 from emolib.inputs.prompts import Position, Side
 from emolib.inputs.units import Targets, target_set
 from emolib.interventions import patch
@@ -71,17 +72,26 @@ def patched(
         if study.pairs.emotion.ends_with_slot:
             del everywhere["after_slot"]
         positions = tuple(everywhere)
+    cleans = {side: study.run(on=side) for side in get_args(Side)}
+    under = study.runner.under
     for direction, (side, other) in DIRECTIONS.items():
-        clean = study.run(on=side)
+        clean = cleans[side]
         source = study.activations(other, chosen)
         edit = patch(chosen, source, every_step=profile.patch_generated)
         for position in positions:
+            if study.runner.under != under:
+                raise InputError(
+                    "patched(…): what is on the model has changed since it was begun; take all of "
+                    "its runs where the first was taken, list(patched(…))"
+                )
             run = study.run(edit, on=side, position=position)
-            yield Patched(direction, position, clean, run, *_recovery(study, clean, run))
+            yield Patched(direction, position, clean, run, *_recovery(cleans, clean, run))
 
 
-def _recovery(study: Study, clean: Readout, run: Readout) -> tuple[float | None, str]:
-    gap = study.clean_gap or 0.0
+def _recovery(
+    cleans: Mapping[Side, Readout], clean: Readout, run: Readout
+) -> tuple[float | None, str]:
+    gap = float((cleans["emotion"].logit_diff - cleans["neutral"].logit_diff).mean())
     if abs(gap) < FLOOR:
         return None, f"the clean gap, {gap:.2g} logits, is below {FLOOR}"
     return float((run.logit_diff - clean.logit_diff).mean()) / gap, ""

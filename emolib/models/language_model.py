@@ -67,10 +67,7 @@ class LanguageModel:
     @property
     def changes(self) -> tuple[Change, ...]:
         """What others have put on the model since it was loaded; see `emolib.models.snapshot`."""
-        changes = self.as_loaded.changes()
-        if self.hf.training:
-            changes += (Change("training mode", 1, lifts=False),)
-        return changes
+        return self.as_loaded.changes()
 
     @property
     def pad(self) -> int:
@@ -87,7 +84,8 @@ class LanguageModel:
     @cached_property
     def accepts(self) -> frozenset[str]:
         """Names of the arguments that the model's forward takes."""
-        return frozenset(inspect.signature(self.hf.forward).parameters)
+        # The class's: a forward that somebody wraps tells nothing of it.
+        return frozenset(inspect.signature(type(self.hf).forward).parameters)
 
     def attn_out(self, layer: int) -> str:
         """Return the path of a layer's attention output projection, whose input is z."""
@@ -224,8 +222,14 @@ def why_no_half(device: str) -> str | None:
 
 
 def in_half(model: LanguageModel) -> LanguageModel:
-    """Return a copy of a model in bfloat16."""
-    return LanguageModel(copy.deepcopy(model.hf).to(torch.bfloat16), model.tokenizer, model.name)
+    """Return a copy of a model in bfloat16, without what others have put on it.
+
+    Raises:
+        InputError: When what they did cannot be taken off for a while.
+    """
+    with model.as_loaded.lifted("a copy in half precision"):
+        twin = copy.deepcopy(model.hf).to(torch.bfloat16)
+    return LanguageModel(twin, model.tokenizer, model.name)
 
 
 def describe(source: Source) -> tuple[Any, Any]:

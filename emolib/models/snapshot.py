@@ -2,7 +2,9 @@
 
 Numbers of a model that carries somebody's hooks are not those of the model: they must not be
 taken for them, now or later. `Snapshot` tells what is not as it was, by name: hooks, forwards
-that were replaced, modules and weights that were exchanged or edited in place.
+that were replaced, modules, weights and buffers that were exchanged or edited in place, training
+mode, autocast. Out of its reach are attributes of modules (``norm.eps``), functions of
+transformers that are patched, and edits through ``.data``, which torch does not count.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 
 from emolib.errors import InputError
@@ -27,12 +29,7 @@ _HOOKS = {
     "_backward_hooks": "backward hook",
     "_backward_pre_hooks": "backward pre-hook",
 }
-_OF_ALL = {
-    "_global_forward_hooks": "forward hook",
-    "_global_forward_pre_hooks": "forward pre-hook",
-    "_global_backward_hooks": "backward hook",
-    "_global_backward_pre_hooks": "backward pre-hook",
-}
+_GLOBAL_HOOKS = {f"_global{kind}": what for kind, what in _HOOKS.items()}
 
 
 @dataclass(frozen=True)
@@ -42,16 +39,31 @@ class Change:
     Attributes:
         what: What it is and where, ``forward hook on transformer.h.2``.
         identity: What tells it from another of the same description.
-        lifts: Whether it can be taken off for a while.
+        can_be_lifted: Whether it can be taken off for a while.
+        weights: The name of the weights that it is about, empty where it is about none.
     """
 
     what: str
-    identity: int
-    lifts: bool = True
+    identity: Any
+    can_be_lifted: bool = True
+    weights: str = ""
 
     def __str__(self) -> str:
         """Return what it is and where."""
         return self.what
+
+
+class _Mark(NamedTuple):
+    """All of one module that is compared. Objects are held, so that none can come by their ids."""
+
+    module: nn.Module
+    kind: type
+    forward: Any
+    class_forward: Any
+    training: bool
+    hooks: tuple[tuple[tuple[int, Any], ...], ...]
+    children: tuple[Any, ...]
+    tensors: tuple[tuple[int, int, int, Any], ...]
 
 
 class Snapshot:
@@ -60,44 +72,80 @@ class Snapshot:
     def __init__(self, hf: nn.Module) -> None:
         """Note them down; of the weights, which tensors they are and how often they were edited."""
         self._hf = hf
-        self._modules = dict(_named(hf))
-        self._hooks = {
-            (id(module), kind): frozenset(getattr(module, kind))
-            for module in self._modules.values()
-            for kind in _HOOKS
-        }
-        self._everywhere = {kind: frozenset(_everywhere(kind)) for kind in _OF_ALL}
-        self._forwards = {id(module): _own_forward(module) for module in self._modules.values()}
-        self._classes = {type(module): _forward_of(module) for module in self._modules.values()}
-        # The tensors too, so that no other can come by the id of one of them.
-        self._weights = {name: (w, _edits(w)) for name, w in hf.named_parameters()}
-        self._marks = self._marked()
-        self._values: dict[str, tuple[str, ...]] = {}
+        self._everywhere = _everywhere()
+        self._marks = [_mark(module) for module in hf.modules()]
+        self._named = dict(hf.named_modules())
+        self._of = {id(mark.module): mark for mark in self._marks}
+        self._tensors = dict(_tensors(hf))
+        self._states = {name: _state(tensor) for name, tensor in self._tensors.items()}
+        self._values: dict[str, str] = {}
         self._told: dict[str, None] = {}
 
-    def _marked(self) -> list[tuple[Any, ...]]:
-        """Return all that `changes` looks at, without names: what is compared at every run."""
-        marks: list[tuple[Any, ...]] = [tuple(map(tuple, map(_everywhere, _OF_ALL)))]
-        for module in self._hf.modules():
-            of = module.__dict__
-            hooks = [tuple(of[kind]) for kind in _HOOKS if of[kind]]
-            children = [id(child) for child in of["_modules"].values()]
-            weights = [(id(w), _edits(w)) for w in of["_parameters"].values() if w is not None]
-            forwards = id(of.get("forward")), id(_forward_of(module))
-            marks.append((id(module), *forwards, *hooks, *children, *weights))
-        return marks
-
     def changes(self) -> tuple[Change, ...]:
-        """Return what is not as it was, in the order of the modules; empty where all is.
-
-        Weights that are edited through ``.data`` do not show here: torch does not count such
-        edits. `unseen_edits` finds them.
-        """
-        if self._marked() == self._marks:
+        """Return what is not as it was, in the order of the modules; empty where all is."""
+        now = [_mark(module) for module in self._hf.modules()]
+        if now == self._marks and _everywhere() == self._everywhere and not _is_autocast():
             return ()
-        found = tuple([*self._of_modules(), *self._of_weights()])
+        found = [*self._global(), *self._of_modules(), *self._of_tensors()]
+        if not found:
+            if [m._replace(tensors=()) for m in now] == [
+                m._replace(tensors=()) for m in self._marks
+            ]:
+                # Weights that were edited and put back.
+                self._marks = now
+                return ()
+            found = [Change("something else than was loaded", None, can_be_lifted=False)]
         self._told |= dict.fromkeys(map(str, found))
-        return found
+        return tuple(found)
+
+    def _global(self) -> Iterator[Change]:
+        if _is_autocast():
+            yield Change("autocast", True, can_be_lifted=False)
+        now = _everywhere()
+        for (_, what), before, after in zip(
+            _GLOBAL_HOOKS.items(), self._everywhere, now, strict=True
+        ):
+            for key in {*before, *after} - ({*before} & {*after}):
+                yield Change(f"{what} on every module", key, can_be_lifted=False)
+
+    def _of_modules(self) -> Iterator[Change]:
+        said: set[type] = set()
+        for name, module in self._hf.named_modules():
+            where = name or "the model"
+            known, now = self._of.get(id(module)), _mark(module)
+            if known is None or self._named.get(name) is not module:
+                yield Change(f"another module at {where}", now.module, can_be_lifted=False)
+            if known is None:
+                continue
+            if now.kind is not known.kind:
+                yield Change(f"class of {where} replaced", now.kind, can_be_lifted=False)
+            elif now.class_forward is not known.class_forward and now.kind not in said:
+                said.add(now.kind)
+                what = f"forward of every {now.kind.__name__} replaced"
+                yield Change(what, now.class_forward, can_be_lifted=False)
+            if now.forward is not known.forward:
+                yield Change(f"forward of {where} replaced", now.forward)
+            if now.training != known.training and known.module is self._hf:
+                yield Change("training mode", now.training, can_be_lifted=False)
+            elif now.training != known.training and not self._hf.training:
+                yield Change(f"training mode of {where}", now.training, can_be_lifted=False)
+            for what, before, after in zip(_HOOKS.values(), known.hooks, now.hooks, strict=True):
+                yield from _hooks_that_differ(f"{what} on {where}", before, after)
+
+    def _of_tensors(self) -> Iterator[Change]:
+        found = dict(_tensors(self._hf))
+        for name, tensor in found.items():
+            known, state = self._tensors.get(name), _state(tensor)
+            if known is tensor and self._states[name] == state:
+                continue
+            if known is tensor and name in self._values and self._values[name] == _value(tensor):
+                # Edited, and put back to what it was when the item began.
+                self._states[name] = state
+                continue
+            what = f"weights of {name} {'edited in place' if known is tensor else 'replaced'}"
+            yield Change(what, (id(tensor), state), can_be_lifted=False, weights=name)
+        for name in self._tensors.keys() - found.keys():
+            yield Change(f"weights of {name} taken away", None, can_be_lifted=False, weights=name)
 
     def begin(self, *, values: bool = True) -> None:
         """Forget what was told so far, and note the values of the weights as they are now.
@@ -105,7 +153,9 @@ class Snapshot:
         Args:
             values: Whether to; else `unseen_edits` finds nothing.
         """
-        self._values, self._told = values_of(self._hf) if values else {}, {}
+        tensors = _tensors(self._hf) if values else ()
+        self._values = {name: _value(tensor) for name, tensor in tensors}
+        self._told = {}
 
     def told(self) -> list[str]:
         """Return all changes there were since `begin` while anything asked, or are now."""
@@ -115,73 +165,27 @@ class Snapshot:
     def unseen_edits(self) -> list[str]:
         """Return the weights whose values moved since `begin` and of which `changes` says nothing.
 
-        What is compared are sums over one row and one column of every matrix: an edit of a
-        head, of a unit or of a whole matrix changes them.
+        What is compared is a projection of all values of each.
         """
-        seen = {what.split()[2] for what in map(str, self._of_weights())}
-        return [name for name in self._moved() if name not in seen]
+        seen = {change.weights for change in self.changes()}
+        now = dict(_tensors(self._hf)) if self._values else {}
+        return [
+            name
+            for name, tensor in now.items()
+            if name not in seen and self._values.get(name) != _value(tensor)
+        ]
 
     def left(self) -> list[str]:
-        """Return what is there that was not when the model was loaded, by name.
-
-        Weights that were edited in place and have the values that they had at `begin` are as
-        they were.
-        """
-        moved = self._moved()
-        lasting = [str(change) for change in self.changes()]
-        same = [name for name in self._values if name not in moved]
-        back = {f"weights of {name} edited in place" for name in same}
+        """Return what is there that was not when the model was loaded, by name."""
         unseen = [f"weights of {name} edited through .data" for name in self.unseen_edits()]
-        return [*(what for what in lasting if what not in back), *unseen]
-
-    def _moved(self) -> list[str]:
-        if not self._values:
-            return []
-        now = values_of(self._hf)
-        return [name for name, known in self._values.items() if now.get(name) != known]
-
-    def _of_modules(self) -> Iterator[Change]:
-        for kind, what in _OF_ALL.items():
-            for key in _everywhere(kind).keys() - self._everywhere[kind]:
-                yield Change(f"{what} on every module", key, lifts=False)
-        seen: set[type] = set()
-        for name, module in _named(self._hf):
-            if (known := self._modules.get(name)) is not module:
-                said = "another module than was loaded" if known is not None else "a new module"
-                yield Change(f"{said} at {name}", id(module), lifts=False)
-            for kind, what in _HOOKS.items():
-                of_module = getattr(module, kind)
-                if not of_module:
-                    continue
-                for key in of_module.keys() - self._hooks.get((id(module), kind), frozenset()):
-                    if _only_records(of_module[key]):
-                        continue
-                    label = getattr(of_module[key], LABEL, None)
-                    yield Change(label or f"{what} on {name or 'the model'}", key)
-            forward = _own_forward(module)
-            if forward is not self._forwards.get(id(module)):
-                yield Change(f"forward of {name or 'the model'} replaced", id(forward))
-            if type(module) not in seen:
-                seen.add(type(module))
-                now = _forward_of(module)
-                if now is not self._classes.get(type(module), now):
-                    said = f"forward of every {type(module).__name__} replaced"
-                    yield Change(said, id(now), lifts=False)
-
-    def _of_weights(self) -> Iterator[Change]:
-        found = dict(self._hf.named_parameters())
-        for name, weight in found.items():
-            known, edits = self._weights.get(name, (None, 0))
-            if known is not weight or edits != _edits(weight):
-                said = "edited in place" if known is weight else "replaced"
-                what = f"weights of {name} {said}"
-                yield Change(what, hash((id(weight), _edits(weight))), lifts=False)
-        for name in self._weights.keys() - found.keys():
-            yield Change(f"weights of {name} taken away", 0, lifts=False)
+        return [*map(str, self.changes()), *unseen]
 
     @contextmanager
-    def lifted(self) -> Iterator[None]:
+    def lifted(self, what: str = "what is asked for") -> Iterator[None]:
         """Take hooks and forwards of others off while the context is open.
+
+        Args:
+            what: What needs the model as it was loaded, for the message.
 
         Raises:
             InputError: When something was done to the model that cannot be undone for a while.
@@ -190,83 +194,125 @@ class Snapshot:
         if not changes:
             yield
             return
-        if lasting := [change for change in changes if not change.lifts]:
+        if lasting := [change for change in changes if not change.can_be_lifted]:
             raise InputError(
-                f"this run was asked for when the model was as it was loaded, and can no longer be "
-                f"made: {lasting[0]}; read what it says before that"
+                f"{what} needs the model as it was loaded, and cannot be had: {lasting[0]}; ask "
+                "for it before that"
             )
         undo: list[Callable[[], None]] = []
         try:
-            for module in self._hf.modules():
-                for kind in _HOOKS:
-                    of_module: dict[int, Any] = getattr(module, kind)
-                    own = self._hooks.get((id(module), kind), frozenset())
-                    if of_module.keys() - own:
-                        undo.append(_putting_back(of_module, dict(of_module)))
-                        for key in of_module.keys() - own:
-                            del of_module[key]
-                forward, known = _own_forward(module), self._forwards.get(id(module))
-                if forward is not known:
-                    undo.append(_putting_back(module.__dict__, {"forward": forward}))
-                    _set_forward(module, known)
+            for mark in self._marks:
+                module = mark.module
+                for kind, own in zip(_HOOKS, mark.hooks, strict=True):
+                    hooks: dict[int, Any] = getattr(module, kind)
+                    if tuple(hooks.items()) != own:
+                        undo.append(_refill(hooks, dict(hooks)))
+                        _refill(hooks, dict(own))()
+                if (forward := _own_forward(module)) is not mark.forward:
+                    undo.append(_forward_back(module, forward))
+                    _forward_back(module, mark.forward)()
             yield
         finally:
             for step in reversed(undo):
                 step()
 
 
-def _putting_back(of: dict[Any, Any], content: dict[Any, Any]) -> Callable[[], None]:
-    """Return the function that gives a dict its content again, in its order."""
-
-    def put_back() -> None:
-        if set(content) == {"forward"}:
-            if content["forward"] is None:
-                of.pop("forward", None)
-            else:
-                of["forward"] = content["forward"]
-            return
-        of.clear()
-        of.update(content)
-
-    return put_back
+def _hooks_that_differ(
+    what: str, before: tuple[tuple[int, Any], ...], after: tuple[tuple[int, Any], ...]
+) -> Iterator[Change]:
+    for key, hook in after:
+        if (key, hook) not in before:
+            label = getattr(hook, LABEL, None)
+            yield Change(label or what, (key, hook))
+    for key, hook in before:
+        if (key, hook) not in after:
+            yield Change(f"{what} taken away", (key, hook))
 
 
-def _set_forward(module: nn.Module, forward: Any) -> None:
-    if forward is None:
-        module.__dict__.pop("forward", None)
-    else:
-        module.__dict__["forward"] = forward
+def _mark(module: nn.Module) -> _Mark:
+    of = module.__dict__
+    tensors = [*of["_parameters"].values(), *_buffers(module)]
+    return _Mark(
+        module,
+        type(module),
+        of.get("forward"),
+        type(module).forward,
+        of["training"],
+        tuple(_plain_hooks(of[kind]) for kind in _HOOKS),
+        tuple(of["_modules"].values()),
+        tuple((id(t), *_state(t)) for t in tensors if t is not None),
+    )
 
 
-def values_of(hf: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Return per weights of a model the sums over their first row and their first column."""
-    names, sums = [], []
-    with torch.no_grad():
-        for name, weight in hf.named_parameters():
-            if weight.numel():
-                flat = weight.detach()
-                flat = flat.reshape(-1, flat.shape[-1]) if flat.ndim else flat.reshape(1, 1)
-                names.append(name)
-                ends = flat[0].sum(dtype=torch.float64), flat[:, 0].sum(dtype=torch.float64)
-                sums.append(torch.stack(ends).cpu())
-    # As text: a sum that is no number equals itself.
-    table = torch.stack(sums).tolist() if sums else []
-    return {name: tuple(map(float.hex, row)) for name, row in zip(names, table, strict=True)}
+def _plain_hooks(hooks: dict[int, Any]) -> tuple[tuple[int, Any], ...]:
+    """Return hooks, less those that transformers leaves behind to record outputs."""
+    if not hooks:
+        return ()
+    recorder = "transformers.utils.output_capturing"
+    return tuple(
+        (key, hook) for key, hook in hooks.items() if getattr(hook, "__module__", "") != recorder
+    )
 
 
-def _named(hf: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    yield from hf.named_modules(remove_duplicate=False)
+def _buffers(module: nn.Module) -> list[Any]:
+    # Rotary positions that depend on the length are registered anew in the forward.
+    kinds = str(getattr(module, "rope_type", ""))
+    if "dynamic" in kinds or "longrope" in kinds:
+        return []
+    return list(module.__dict__["_buffers"].values())
 
 
-def _edits(tensor: torch.Tensor) -> int:
-    """Return how often torch has counted an edit in place."""
+def _tensors(hf: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from hf.named_parameters()
+    for name, module in hf.named_modules():
+        for own, buffer in module.__dict__["_buffers"].items():
+            if buffer is not None and any(buffer is b for b in _buffers(module)):
+                yield f"{name}.{own}" if name else own, buffer
+
+
+def _state(tensor: Tensor) -> tuple[int, int, torch.dtype]:
+    """Return how often torch has counted an edit in place, where the values lie, and their type."""
     # Tensors made under inference_mode have no count and cannot be edited outside it.
-    return 0 if tensor.is_inference() else tensor._version
+    edits = 0 if tensor.is_inference() else tensor._version
+    return edits, tensor.data_ptr(), tensor.dtype
 
 
-def _only_records(hook: Any) -> bool:
-    """Tell whether a hook is one that transformers leaves behind, which changes nothing."""
-    return str(getattr(hook, "__module__", "")) == "transformers.utils.output_capturing"
+@torch.no_grad()
+def _value(tensor: Tensor) -> str:
+    """Return a projection of all values, as text: a sum that is no number equals itself."""
+    if not tensor.numel() or not tensor.is_floating_point():
+        return str(tensor.detach().sum().item())
+    flat = tensor.detach().reshape(-1, tensor.shape[-1] if tensor.ndim else 1)
+    rows, columns = (
+        torch.cos(torch.arange(size, dtype=torch.float64)).to(flat) for size in flat.shape
+    )
+    return float(rows @ (flat @ columns)).hex()
+
+
+def _refill(hooks: dict[int, Any], content: dict[int, Any]) -> Callable[[], None]:
+    """Return the function that gives a dict of hooks its content again, in its order."""
+
+    def refill() -> None:
+        hooks.clear()
+        hooks.update(content)
+
+    return refill
+
+
+def _forward_back(module: nn.Module, forward: Any) -> Callable[[], None]:
+    """Return the function that gives a module its own forward again, or none where it had none."""
+
+    def back() -> None:
+        if forward is None:
+            module.__dict__.pop("forward", None)
+        else:
+            module.__dict__["forward"] = forward
+
+    return back
+
+
+def _is_autocast() -> bool:
+    return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
 
 
 def _own_forward(module: nn.Module) -> Any:
@@ -274,9 +320,5 @@ def _own_forward(module: nn.Module) -> Any:
     return module.__dict__.get("forward")
 
 
-def _forward_of(module: nn.Module) -> Any:
-    return type(module).forward
-
-
-def _everywhere(kind: str) -> Any:
-    return getattr(torch_modules, kind)
+def _everywhere() -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(getattr(torch_modules, kind)) for kind in _GLOBAL_HOOKS)

@@ -68,6 +68,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     session_of(item.config).before(item)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Refuse a fixture of many items that puts something on a model."""
+    before = session_of(request.config).on_models()
+    result = yield
+    session_of(request.config).set_up(fixturedef, before)
+    return result
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """See what an item leaves on a model, its fixtures gone."""

@@ -53,8 +53,13 @@ class Intact:
     def begin(self, item: pytest.Item) -> None:
         """Begin an item."""
         self._reaches = reaches_weights(item)
+        self._loaded.begin()
         for _, snapshot in self._snapshots():
             snapshot.begin(values=self._reaches)
+
+    def on_models(self) -> list[str]:
+        """Return what the models carry now that is not their own."""
+        return [str(change) for _, snapshot in self._snapshots() for change in snapshot.changes()]
 
     def under(self) -> list[str]:
         """Return what of the item's own the models carried while anything ran, or carry now."""
@@ -75,17 +80,15 @@ class Intact:
         """Return a message where an item left something on a model, None where it left nothing.
 
         A model that is not as it was loaded is forgotten, so that the next item has it loaded
-        anew: also one whose weights were edited and put back, which leaves nothing.
+        anew.
         """
         messages = []
         for name, snapshot in self._snapshots():
-            if not (snapshot.changes() or snapshot.unseen_edits()):
-                continue
             if left := snapshot.left():
                 messages.append(
                     f"{item.nodeid} left {', '.join(left)} on {name}: close traces (`with`), "
                     "remove hooks and put weights back where the item ends; the next one has the "
                     "model loaded anew"
                 )
-            self._loaded.forget(name)
+                self._loaded.forget(name)
         return "; ".join(messages) or None

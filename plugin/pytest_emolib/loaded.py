@@ -45,6 +45,8 @@ class Loaded:
         self._halves: dict[str, LanguageModel] = {}
         self._studies: dict[Named, Study] = {}
         self._computed: dict[tuple[What, Named], Any] = {}
+        self._of_item: dict[tuple[What, Named], Any] = {}
+        self._sets: dict[tuple[str, Case], Any] = {}
 
     @property
     def models(self) -> list[LanguageModel]:
@@ -114,13 +116,28 @@ class Loaded:
     def _once(self, what: What, study: Named, make: Callable[[], Made]) -> Made:
         """Return what was computed of a study before; the first time, compute it.
 
-        While a model is not as it was loaded, what is computed of it is nobody else's.
+        While a model is not as it was loaded, what is computed of it is the item's alone. An item
+        gets one answer, whenever it asks.
         """
+        key = what, study
+        if key not in self._of_item:
+            changed = any(model.changes for model in self.models)
+            kept: dict[tuple[What, Named], Any] = {} if changed else self._computed
+            if key not in kept:
+                kept[key] = make()
+            self._of_item[key] = kept[key]
+        return cast(Made, self._of_item[key])
+
+    def begin(self) -> None:
+        """Forget what the last item was given."""
+        self._of_item.clear()
+        self._sets.clear()
+
+    def _kept(self, what: What, study: Named) -> Any:
+        """Return what was computed of a study of the model as it was loaded, None otherwise."""
         if any(model.changes for model in self.models):
-            return make()
-        if (what, study) not in self._computed:
-            self._computed[what, study] = make()
-        return cast(Made, self._computed[what, study])
+            return None
+        return self._computed.get((what, study))
 
     def screening(self, study: Study) -> Screening:
         """Return the screening scores of a study's model on its emotion, computed once."""
@@ -141,7 +158,7 @@ class Loaded:
         key = source.name, emotion
 
         def make() -> tuple[list[Head], float | None]:
-            if screened := self._computed.get(("screening", key)):
+            if screened := self._of_item.get(("screening", key)) or self._kept("screening", key):
                 return screened.ranking, screened.reliability
             return ranking(self.study(source, emotion))
 
@@ -160,7 +177,8 @@ class Loaded:
         key = source.name, emotion
 
         def make() -> UnitRanking:
-            if screened := self._computed.get(("unit_screening", key)):
+            screened = self._of_item.get(("unit_screening", key))
+            if screened := screened or self._kept("unit_screening", key):
                 return cast("UnitScreening", screened).ranking
             return unit_scores(self.study(source, emotion)).ranking()
 
@@ -179,8 +197,10 @@ class Loaded:
         if isinstance(case.heads, HeadSet):
             return case.heads
         assert case.source is not None and case.emotion is not None
-        heads, _ = self.ranking(case.source, case.emotion)
-        return HeadSet((heads[case.heads.rank - 1],))
+        if ("heads", case) not in self._sets:
+            heads, _ = self.ranking(case.source, case.emotion)
+            self._sets["heads", case] = HeadSet((heads[case.heads.rank - 1],))
+        return cast(HeadSet, self._sets["heads", case])
 
     def units(self, case: Case) -> UnitSet:
         """Return the units of a case; those of a rank are looked up in the scores."""
@@ -188,8 +208,10 @@ class Loaded:
         if isinstance(case.units, UnitSet):
             return case.units
         assert case.source is not None and case.emotion is not None
-        ranking = self.unit_ranking(case.source, case.emotion)
-        return UnitSet((ranking.unit(case.units.rank),))
+        if ("units", case) not in self._sets:
+            ranking = self.unit_ranking(case.source, case.emotion)
+            self._sets["units", case] = UnitSet((ranking.unit(case.units.rank),))
+        return cast(UnitSet, self._sets["units", case])
 
     def edited(self, fixture: str, case: Case, study: Study) -> HeadSet | UnitSet | None:
         """Return the value of a fixture that is a set to edit; None where the case has none.

@@ -81,7 +81,7 @@ class Rows:
             study: Its study when it has one, whose templates are the clusters of the bootstrap.
         """
         clusters = study.prompts("emotion").clusters if study else None
-        if study and all(change.lifts for change in study.runner.under):
+        if study and all(change.can_be_lifted for change in study.runner.under):
             # Read here, where an error is the item's own.
             self._gaps[study.model.name, study.emotion.name] = study.clean_gap
 

@@ -230,6 +230,22 @@ class ExperimentSession:
             reports.carry(report, item, call, lambda *of: self.lab.rows.of(*of))
         return report
 
+    def on_models(self) -> list[str]:
+        """Return what the models in memory carry that is not their own."""
+        return self.lab.intact.on_models() if self.has_lab else []
+
+    def set_up(self, fixture: pytest.FixtureDef[Any], before: list[str]) -> None:
+        """Refuse a fixture of more than one item that has put something on a model.
+
+        The model is loaded anew when its first item ends: later ones would run without.
+        """
+        if fixture.scope != "function" and (new := set(self.on_models()) - set(before)):
+            pytest.fail(
+                f"fixture {fixture.argname!r} of scope {fixture.scope} puts {min(new)} on the "
+                "model, which items that come later would not have: give it the scope function",
+                pytrace=False,
+            )
+
     def ended(self, item: pytest.Item) -> None:
         """Make what an item leaves on a model its own error, and nobody else's numbers."""
         if self.has_lab and (said := self.lab.intact.left(item)):

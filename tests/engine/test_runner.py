@@ -10,8 +10,9 @@ from tiny import CONFIGS, HEADS, build, profile, study_of, tiny_emotion
 from emolib.engine import runner
 from emolib.engine.layerwise import Layerwise
 from emolib.errors import InputError
-from emolib.interventions import mean, zero
+from emolib.interventions import mean, resample, zero
 from emolib.methods.attribution import attribution_scores
+from emolib.methods.patching import patched
 from emolib.methods.study import Study
 from emolib.tracing import OwnTrace, hook_count
 
@@ -108,7 +109,7 @@ def test_texts_are_generated_under_the_trace_or_refused_by_name(study):
         texts = steered.texts
         unread = study.run()
     assert texts != clean and steered.texts == texts
-    with pytest.raises(InputError, match=r"under forward hook on transformer\.h\.0, which is no"):
+    with pytest.raises(InputError, match=r"forward hook on transformer\.h\.0 is no longer on"):
         assert unread.texts
     assert unread.logit_diff == near(steered.logit_diff)
 
@@ -180,6 +181,72 @@ def _set(head):
     return zero(head).targets
 
 
+def test_texts_of_a_run_are_read_before_the_next_is_asked_for(study):
+    """A hook may do something else by then: one of a dose that is turned up."""
+    dose = [0.0]
+    step = torch.linspace(-1, 1, 32, dtype=torch.float64)
+    with OwnTrace(study.model.hf, BLOCK, edit_output=lambda output: output + dose[0] * step):
+        first = study.run()
+        dose[0] = -8.0
+        second = study.run()
+        assert second.texts
+        with pytest.raises(InputError, match="and another one since: read the texts of a run bef"):
+            assert first.texts
+    assert np.abs(first.logit_diff - second.logit_diff).min() > 1e-3
+
+
+def test_draws_under_a_trace_share_nothing(study):
+    """An edit of the last token must not reach the one before it."""
+
+    def last(output):
+        return torch.cat([output[:, :-1], 3 * output[:, -1:]], dim=1)
+
+    with OwnTrace(study.model.hf, BLOCK, edit_output=last):
+        drawn = study.run(resample(HEADS[5], study.reference, draws=2, seed=1)).logits
+        alone = study.run(resample(HEADS[5], study.reference, draws=1, seed=1)).logits
+    assert torch.allclose(drawn[0], alone[0], atol=1e-9)
+
+
+def test_recovery_under_a_trace_is_of_the_gap_there(study):
+    clean = [case.recovery for case in patched(study, HEADS[0], ["last"])]
+    with OwnTrace(study.model.hf, "lm_head", edit_output=lambda output: 3 * output):
+        tripled = [case.recovery for case in patched(study, HEADS[0], ["last"])]
+    assert tripled == pytest.approx(clean, abs=1e-9)
+
+
+def test_patching_that_was_begun_elsewhere_is_refused(study):
+    cases = patched(study, HEADS[0], ["last"])
+    next(cases)
+    with steering(study), pytest.raises(InputError, match="what is on the model has changed"):
+        next(cases)
+
+
+def test_what_came_onto_the_model_is_named(study):
+    with OwnTrace(study.model.hf, "transformer.h.1"):
+        run = study.run()
+        with (
+            steering(study),
+            pytest.raises(InputError, match=r"and forward hook .*h\.0 came on"),
+        ):
+            assert run.texts
+
+
+def test_an_interrupted_sweep_goes_on_afresh(study):
+    study.runner.companions = lambda targets: [*map(_set, HEADS)]
+    expected = Study(study.model, tiny_emotion(), profile()).run(zero(HEADS[6])).logit_diff
+    kept, ablated = study.runner._computed, study.run(zero(HEADS[6]))
+
+    def interrupted(requests, **options):
+        yield from list(kept(requests[:1], **options))[:0]
+        raise KeyboardInterrupt
+
+    study.runner._computed = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        assert ablated.logit_diff is not None
+    study.runner._computed = kept
+    assert ablated.logit_diff == near(expected)
+
+
 # Weights and forwards
 
 
@@ -205,7 +272,7 @@ def test_a_run_of_before_that_was_not_read_is_refused_under_edited_weights(study
     before = study.run(on="neutral")
     with torch.no_grad():
         study.model.hf.transformer.h[0].mlp.c_proj.weight.mul_(3)
-    with pytest.raises(InputError, match="can no longer be made: weights of transformer"):
+    with pytest.raises(InputError, match="as it was loaded, and cannot be had: weights of"):
         assert before.logit_diff is not None
 
 
