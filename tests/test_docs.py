@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from made import make_results
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,9 +59,11 @@ def notebooks():
 
 @pytest.mark.parametrize("code", list(notebooks()))
 def test_a_notebook_that_is_shown_runs(code, tmp_path):
+    if "emolib.load" in code:
+        make_results(tmp_path / "results/demo")
     done = python(tmp_path, "-W", "error", "-c", code)
     assert done.returncode == 0, done.stderr
-    assert "torch.Size([90, 15, 4, 16])" in done.stdout
+    assert ("torch.Size([90, " in done.stdout) == ("print(trace.output.shape)" in code)
 
 
 def test_there_are_both():

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from tiny import HEADS, N_LAYERS, profile, tiny_emotion, tiny_model
 
+from emolib.engine import hooked, layerwise
 from emolib.engine.costs import CLEAN, Planned
 from emolib.methods import (
     attention,
@@ -115,40 +116,36 @@ def test_readouts(made):
 
 def test_clean_runs_and_gradients(made, monkeypatch):
     """Each of few prompts is a batch: so many forwards are so many clean runs."""
-    seen = Counter()
-    for module in (attention, screening, unit_scores, attribution):
-        name, forward = module.__name__.rpartition(".")[2], module.forward
+    seen, forward = [], hooked.forward
+    monkeypatch.setattr(hooked, "forward", lambda *of, **how: seen.append(1) or forward(*of, **how))
 
-        def counted(*args, name=name, forward=forward, **kwargs):
-            seen[name] += 1
-            return forward(*args, **kwargs)
+    def forwards(*measured):
+        seen.clear()
+        for method in measured:
+            method(made)
+        return len(seen)
 
-        monkeypatch.setattr(module, "forward", counted)
     plan = planned(made)
-    attention.last_attention(made)
-    assert stated(attention.costs(plan)) == (Counter(), seen["attention"]) == (Counter(), 2)
-    seen.clear()
-    screening.attention_scores(made)
-    screening.output_scores(made)
+    assert stated(attention.costs(plan)) == (Counter(), forwards(attention.last_attention))
     others = stated(attribution.verify_costs(plan))[1]
-    assert stated(screening.costs(plan))[1] - others == seen["attention"] + seen["screening"] == 4
-    seen.clear()
-    unit_scores.unit_scores(made)
-    assert sum(len(runs.firsts) for runs in unit_scores.costs(plan)) == seen["attribution"] == 2
-    assert all(runs.backward and runs.position == "all" for runs in unit_scores.costs(plan))
-    unit_scores.activity(made)
-    assert stated(unit_scores.activity_costs(plan))[1] == seen["unit_scores"] == 2
+    screened = forwards(screening.attention_scores, screening.output_scores)
+    assert stated(screening.costs(plan))[1] - others == screened == 4
+    backward = list(unit_scores.costs(plan))
+    assert sum(len(runs.firsts) for runs in backward) == forwards(unit_scores.unit_scores) == 2
+    assert all(runs.backward and runs.position == "all" for runs in backward)
+    active = stated(unit_scores.activity_costs(plan))[1]
+    assert active == forwards(unit_scores.activity) == 2
     assert [runs.new for runs in study.costs(plan)] == [made.profile.max_new_tokens] * 2
 
 
 def test_attribution(made, monkeypatch):
-    taken, gradients = Counter(), attribution.gradients
+    taken, gradients = Counter(), layerwise.gradients
 
-    def counted(blocks, clean, position, targets, values):
+    def counted(model, clean, position, objective, values):
         taken[clean.batch.prompts] += len(values)
-        return gradients(blocks, clean, position, targets, values)
+        return gradients(model, clean, position, objective, values)
 
-    monkeypatch.setattr(attribution, "gradients", counted)
+    monkeypatch.setattr(layerwise, "gradients", counted)
     attribution.attribution_scores(made)
     runs = list(attribution.costs(planned(made)))
     batches = len(made.prompts().buckets(128, 0, "cpu"))
