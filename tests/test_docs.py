@@ -21,11 +21,8 @@ def blocks(path):
     return BLOCK.findall(path.read_text(encoding="utf-8"))
 
 
-def experiments():
-    for path in PAGES:
-        for number, code in enumerate(blocks(path)):
-            if re.search(r"^def exp_", code, re.MULTILINE):
-                yield pytest.param(code, id=f"{path.stem}-{number}")
+def experiments(path):
+    return [code for code in blocks(path) if re.search(r"^def exp_", code, re.MULTILINE)]
 
 
 def python(folder, *arguments):
@@ -38,16 +35,22 @@ def python(folder, *arguments):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("code", list(experiments()))
-def test_an_experiment_that_is_shown_records(code, tmp_path):
+@pytest.mark.parametrize(
+    "path", [path for path in PAGES if experiments(path)], ids=lambda path: path.stem
+)
+def test_experiments_that_are_shown_record(path, tmp_path):
     (tmp_path / "pytest.ini").write_text(
         "[pytest]\npython_files = exp_*.py\npython_functions = exp_*\nfilterwarnings = error\n"
     )
-    (tmp_path / "exp_shown.py").write_text(code)
+    for number, code in enumerate(experiments(path)):
+        (tmp_path / f"exp_shown_{number}.py").write_text(
+            code.replace("def exp_", f"def exp_{number}_")
+        )
     small = ["--model", "tiny-neo", "--head-spec", "2:0", "--unit-spec", "1:3"]
     done = python(tmp_path, "-m", "pytest", "-q", "-k", "not anger and not apology", *small)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " recorded" in done.stdout and "error" not in done.stdout.lower()
+    recorded = int(re.search(r"(\d+) recorded", done.stdout)[1])
+    assert recorded >= len(experiments(path)) and "error" not in done.stdout.lower()
 
 
 def notebooks():
@@ -67,7 +70,7 @@ def test_a_notebook_that_is_shown_runs(code, tmp_path):
 
 
 def test_there_are_both():
-    assert len(list(experiments())) >= 4 and list(notebooks())
+    assert sum(len(experiments(path)) for path in PAGES) >= 4 and list(notebooks())
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

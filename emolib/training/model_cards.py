@@ -228,7 +228,7 @@ purpose), in {minutes:.1f} minutes on one CPU thread with torch {torch} and tran
 
 The same seed gives the same weights up to float noise; another build of torch, which may add up
 in another order, gives a model that behaves alike but is not equal. `training_log.jsonl` has
-step, loss (nats per token, weighted), learning rate and seconds. TrainingRecipe: {recipe}.
+step, loss (nats per token, weighted), learning rate and seconds. Recipe: {recipe}.
 
 The tokenizer is a byte-level BPE of {vocabulary} tokens trained on the same scenes; nothing is
 put before the text, and `<|endoftext|>` ends a scene.

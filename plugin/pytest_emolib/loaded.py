@@ -59,6 +59,7 @@ class Loaded:
         self._halves.pop(model, None)
         self._forget_studies()
         self._computed = {k: made for k, made in self._computed.items() if k[1][0] != model}
+        self.begin()
 
     def model(self, source: Source) -> LanguageModel:
         """Return a model with its weights; the last one asked for is kept."""
@@ -105,9 +106,10 @@ class Loaded:
 
     def _forget_studies(self) -> None:
         self._studies.clear()
-        for what, study in list(self._computed):
-            if what in _WITH_THE_STUDY:
-                del self._computed[what, study]
+        for memo in (self._computed, self._of_item):
+            for what, study in list(memo):
+                if what in _WITH_THE_STUDY:
+                    del memo[what, study]
 
     def made(self, source: Source | None, emotion: str | None) -> Study | None:
         """Return a study if it is in memory."""
