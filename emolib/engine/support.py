@@ -11,6 +11,7 @@ from emolib.engine.forwards import run_columns
 from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.models.encoding import Batch
 from emolib.models.language_model import LanguageModel
+from emolib.models.snapshot import own_forward
 from emolib.tracing import hook_count
 
 TOLERANCE = {"float64": 1e-5, "float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
@@ -47,7 +48,7 @@ def why_not(model: LanguageModel) -> str | None:
     """
     if hook_count(model.hf):
         return "it carries hooks"
-    if any("forward" in module.__dict__ for module in model.hf.modules()):
+    if any(own_forward(module) is not None for module in model.hf.modules()):
         return "forwards of its modules are replaced"
     if model.hf.training:
         return "it is in training mode"

@@ -208,7 +208,7 @@ class Snapshot:
                     if tuple(hooks.items()) != own:
                         undo.append(_refill(hooks, dict(hooks)))
                         _refill(hooks, dict(own))()
-                if (forward := _own_forward(module)) is not mark.forward:
+                if (forward := own_forward(module)) is not mark.forward:
                     undo.append(_forward_back(module, forward))
                     _forward_back(module, mark.forward)()
             yield
@@ -235,7 +235,7 @@ def _mark(module: nn.Module) -> _Mark:
     return _Mark(
         module,
         type(module),
-        of.get("forward"),
+        own_forward(module),
         type(module).forward,
         of["training"],
         tuple(_plain_hooks(of[kind]) for kind in _HOOKS),
@@ -315,9 +315,14 @@ def _is_autocast() -> bool:
     return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
 
 
-def _own_forward(module: nn.Module) -> Any:
-    """Return the forward that a module has of its own, None where it has its class's."""
-    return module.__dict__.get("forward")
+def own_forward(module: nn.Module) -> Any:
+    """Return the forward that a module has of its own, None where it has its class's.
+
+    A class's that was put back as one of the module's own does the same.
+    """
+    forward = module.__dict__.get("forward")
+    is_class_s = getattr(forward, "__func__", None) is type(module).forward
+    return None if is_class_s and getattr(forward, "__self__", None) is module else forward
 
 
 def _everywhere() -> tuple[tuple[int, ...], ...]:

@@ -70,8 +70,10 @@ def test_a_forward_of_one_s_own_is_told(model, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(mlp, "forward", lambda x: x)
         assert told(model) == ["forward of transformer.h.1.mlp replaced"]
-    # monkeypatch puts the class's forward back as one of the module's own, which does the same.
-    mlp.__dict__.pop("forward", None)
+    # Put back by hand it is one of the module's own, which does the same.
+    mlp.forward = mlp.forward
+    assert "forward" in mlp.__dict__ and told(model) == []
+    del mlp.__dict__["forward"]
     with monkeypatch.context() as patched:
         patched.setattr(type(mlp), "forward", lambda self, x: x)
         assert told(model) == ["forward of every GPT2MLP replaced"]
