@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,95 @@ MODEL_TYPES = {
 
 
 @dataclass(frozen=True)
-class Header:
-    """A GGUF file's metadata.
+class Entry:
+    """The value of one key, as the bytes that it is in the file.
 
     Attributes:
-        values: By key its number or text; of an array its length.
-        tensors: Names of the tensors.
+        kind: Its type, of an array that of its values.
+        count: How many values there are; None of one that is no array.
+        raw: The values one after the other, a text with its length before it.
     """
 
-    values: dict[str, Any]
-    tensors: frozenset[str]
+    kind: int
+    count: int | None
+    raw: bytes
+
+    @property
+    def types(self) -> list[int]:
+        """The type; of an array that, and the type of its values."""
+        return [self.kind] if self.count is None else [_ARRAY, self.kind]
+
+    @property
+    def value(self) -> Any:
+        """The number or text; of an array its length."""
+        if self.count is not None:
+            return self.count
+        found = self[0]
+        return found.decode("utf-8") if isinstance(found, bytes) else found
+
+    def __len__(self) -> int:
+        """Return the number of values."""
+        return 1 if self.count is None else self.count
+
+    def __getitem__(self, index: int) -> Any:
+        """Return one of the values, of a text its bytes."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        if self.kind == _STRING:
+            start, stop = self._texts[index]
+            return self.raw[start:stop]
+        layout = f"<{_code(self.kind)}"
+        (number,) = struct.unpack_from(layout, self.raw, index * struct.calcsize(layout))
+        return number
+
+    @cached_property
+    def _texts(self) -> list[tuple[int, int]]:
+        places, place = [], 0
+        for _ in range(len(self)):
+            start = place + 8
+            place = start + int.from_bytes(self.raw[place:start], "little")
+            places.append((start, place))
+        return places
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Where a tensor lies in its file.
+
+    Attributes:
+        name: Its name.
+        shape: Its shape, the dim whose numbers lie side by side last.
+        kind: How its numbers are stored, a type of GGML.
+        start: The byte of the file that it starts at.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a GGUF file says before its tensors.
+
+    Attributes:
+        entries: By key its value.
+        tensors: The tensors in the order of the file.
+    """
+
+    entries: dict[str, Entry]
+    tensors: tuple[Packed, ...]
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """By key its number or text; of an array its length."""
+        return {key: entry.value for key, entry in self.entries.items()}
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of the tensors."""
+        return frozenset(tensor.name for tensor in self.tensors)
 
     def of_model(self, key: str) -> Any:
         """Return the value of a key that starts with the architecture, None without one."""
@@ -52,7 +131,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Return the metadata of a GGUF file.
+    """Return what a GGUF file says before its tensors.
 
     Raises:
         InputError: When it is not a GGUF file, is cut short, or has another version.
@@ -95,18 +174,20 @@ class _Cursor:
         (value,) = struct.unpack_from("<Q", self.content, self.place)
         return int(value)
 
-    def value(self, kind: int) -> Any:
+    def entry(self) -> Entry:
+        kind, count = self.number("I"), None
+        if kind == _ARRAY:
+            kind, count = self.number("I"), self.number("Q")
+        start = self.place
         if kind == _STRING:
-            return self.text()
-        if kind != _ARRAY:
-            return self.number(_code(kind))
-        kind, count = self.number("I"), self.number("Q")
-        if kind == _STRING:
-            for _ in range(count):
+            for _ in range(1 if count is None else count):
                 self.skip(8 + self.number_ahead())
         else:
-            self.skip(count * struct.calcsize(_code(kind)))
-        return count
+            self.skip((1 if count is None else count) * struct.calcsize(_code(kind)))
+        found = Entry(kind, count, self.content[start : self.place])
+        if kind == _STRING and count is None:
+            assert found.value is not None
+        return found
 
 
 def _code(kind: int) -> str:
@@ -120,12 +201,17 @@ def _read(cursor: _Cursor) -> Header:
     if version not in _VERSIONS:
         raise ValueError(f"GGUF version {version}; expected {' or '.join(map(str, _VERSIONS))}")
     n_tensors, n_keys = cursor.number("Q"), cursor.number("Q")
-    values = {cursor.text(): cursor.value(cursor.number("I")) for _ in range(n_keys)}
-    return Header(values, frozenset(_tensor_names(cursor, n_tensors)))
+    entries = {cursor.text(): cursor.entry() for _ in range(n_keys)}
+    listed = [_listed(cursor) for _ in range(n_tensors)]
+    alignment = entries["general.alignment"].value if "general.alignment" in entries else 32
+    if not isinstance(alignment, int) or alignment < 1:
+        raise ValueError(f"general.alignment is {alignment!r}; expected a whole number from 1")
+    begin = -(-cursor.place // alignment) * alignment
+    return Header(entries, tuple(replace(one, start=begin + one.start) for one in listed))
 
 
-def _tensor_names(cursor: _Cursor, count: int) -> Iterator[str]:
-    for _ in range(count):
-        yield cursor.text()
-        # Its dimensions, type and offset.
-        cursor.skip(8 * cursor.number("I") + 4 + 8)
+def _listed(cursor: _Cursor) -> Packed:
+    """Read where one tensor lies, from the first."""
+    name = cursor.text()
+    dims = [cursor.number("Q") for _ in range(cursor.number("I"))]
+    return Packed(name, tuple(reversed(dims)), cursor.number("I"), cursor.number("Q"))

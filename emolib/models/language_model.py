@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, cached_property
-from importlib import import_module
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +19,7 @@ from transformers.utils import logging
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Lexicon, Pair
+from emolib.models import gguf_weights
 from emolib.models.architectures import Architecture, architecture, shape_from_config
 from emolib.models.encoding import AlignedPairs, Prompts, align, encode
 from emolib.models.snapshot import Change, Snapshot
@@ -191,24 +191,35 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"--device {device}: not usable here ({reason}); use cpu") from None
+    wanted: torch.dtype = getattr(torch, dtype)
     with _quiet(), _as_folder(source) as (folder, options):
-        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **options,
-        )
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True, **options
-        )
-    hf, found = loaded
-    _check_whole(source, found)
+        known: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True} | options
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **known)
+        if source.gguf is not None:
+            config = transformers.AutoConfig.from_pretrained(folder, **known)
+            hf, lost = gguf_weights.model_of(folder / source.gguf, config, wanted)
+        else:
+            hf, lost = _from_safetensors(folder, wanted)
+    _check_whole(source, lost)
     return LanguageModel(hf.to(device), tokenizer, source.name)
+
+
+def _from_safetensors(folder: Path, dtype: torch.dtype) -> tuple[Any, set[str]]:
+    loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        attn_implementation="eager",
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    hf, found = loaded
+    lost = {str(key) for key in found["missing_keys"]}
+    # With the shapes that differ.
+    lost |= {str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"]}
+    return hf, lost
 
 
 def why_no_half(device: str) -> str | None:
@@ -250,21 +261,9 @@ def _as_folder(source: Source) -> Iterator[tuple[Path, dict[str, str]]]:
     if source.gguf is None:
         yield source.folder, {}
         return
-    with TemporaryDirectory() as folder, _header_read_once():
+    with TemporaryDirectory() as folder, gguf_weights.read_in_pieces():
         (Path(folder) / source.gguf).symlink_to((source.folder / source.gguf).resolve())
         yield Path(folder), {"gguf_file": source.gguf}
-
-
-@contextmanager
-def _header_read_once() -> Iterator[None]:
-    """Keep what the gguf package reads: transformers asks three times, 10 s each for Gemma."""
-    package: Any = import_module("gguf")
-    reader = package.GGUFReader
-    package.GGUFReader = cache(reader)
-    try:
-        yield
-    finally:
-        package.GGUFReader = reader
 
 
 @contextmanager
@@ -280,11 +279,8 @@ def _quiet() -> Iterator[None]:
             _hf_logging.enable_progress_bar()
 
 
-def _check_whole(source: Source, found: Mapping[str, Any]) -> None:
+def _check_whole(source: Source, lost: set[str]) -> None:
     """Refuse a model of which a weight was not in its file: transformers draws it at random."""
-    lost = {str(key) for key in found["missing_keys"]}
-    # With the shapes that differ.
-    lost |= {str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"]}
     if lost:
         raise InputError(
             f"model {source.id!r}: {len(lost)} of its weights are missing or of another shape "

@@ -248,7 +248,7 @@ def _gguf_type(header: Header) -> str:
         raise InputError(f"it has no tokenizer; {_OTHER_FILE}")
     # What transformers leaves out without a word, so that every number would be a little wrong.
     scaling = header.of_model("rope.scaling.type") not in (None, "none")
-    if scaling or header.of_model("rope.scaling.factor") or "rope_freqs.weight" in header.tensors:
+    if scaling or header.of_model("rope.scaling.factor") or "rope_freqs.weight" in header.names:
         raise InputError(f"its rope is scaled, which is lost in reading it; {_OTHER_FILE}")
     if name.startswith("gemma") and header.of_model("attention.key_length") != 256:
         raise InputError(f"its scale of attention is lost in reading it; {_OTHER_FILE}")
