@@ -13,7 +13,7 @@ Heimersheim & Nanda (2404.15255).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +110,32 @@ class Intervention:
         return f"{self.kind}({self.targets})"
 
 
+class ByLayer(Sequence[Tensor]):
+    """A tensor for each layer, made when it is asked for; the last one is kept."""
+
+    def __init__(self, count: int, make: Callable[[int], Tensor]) -> None:
+        """Hold how they are made.
+
+        Args:
+            count: Number of layers.
+            make: From a layer to its tensor.
+        """
+        self._count, self._make = count, make
+        self._last: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of layers."""
+        return self._count
+
+    def __getitem__(self, layer: Any) -> Any:
+        """Return the tensor of a layer."""
+        if not 0 <= layer < self._count:
+            raise IndexError(layer)
+        if self._last is None or self._last[0] != layer:
+            self._last = layer, self._make(layer)
+        return self._last[1]
+
+
 @dataclass(frozen=True, eq=False)
 class Activations:
     """z of every head, or of some units, on some prompts, read from one clean run.
@@ -124,7 +150,7 @@ class Activations:
 
     prompts: Prompts
     batch: Batch
-    z: tuple[Tensor, ...]
+    z: Sequence[Tensor]
     units: Mapping[Unit, Tensor] = field(default_factory=dict)
 
     def of(self, target: Part) -> Tensor:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from emolib.engine.edits import Branch, is_tokenwise
 from emolib.engine.shapes import Shape
+from emolib.engine.slices import slices
 from emolib.errors import InputError
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position
 from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
 
 BATCH = 128
 """Most prompts of one batch."""
-KEPT = 256 * 2**20
+KEPT = 192 * 2**20
 """Bytes up to which the clean run of some prompts is kept whole."""
-ROOM = 512 * 2**20
+ROOM = 192 * 2**20
 """Bytes that the rows of one batch may take while they run."""
 TOKENS = (1024, 65536)
 """Tokens of a batch from which a CPU's, or a GPU's, matrix products run no faster."""
@@ -61,14 +63,70 @@ def fit(tokens: int, size: int, same: int, left: int, *, gpu: bool) -> int:
     return max(1, min(ROOM // size, enough, alike, left))
 
 
-def passes_at_once(tokens: int, *, gpu: bool) -> int:
-    """Return how many passes of so many tokens go into one batch."""
-    return max(1, TOKENS[gpu] // tokens)
+def gradients_at_once(shape: Shape, tokens: int, width: int, *, gpu: bool) -> int:
+    """Return of how many prompts at once the last tokens are differentiated.
+
+    Args:
+        shape: The model's sizes; what its layers make stays until the way back.
+        tokens: Tokens of a prompt that are computed.
+        width: Columns that they look at.
+        gpu: Whether they run on a GPU.
+    """
+    held = 2 * shape.n_layers * shape.layer_floats(tokens, width) * shape.size
+    return max(1, min(ROOM // held, TOKENS[gpu] // tokens))
 
 
-def texts_at_once(tokens: int, vocab: int) -> int:
-    """Return how many texts of so many tokens have room for the logits of each."""
-    return max(1, ROOM // (tokens * vocab * 16))
+def attended_at_once(shape: Shape, batch: Batch, tokens: int) -> Iterator[slice]:
+    """Yield the last `tokens` columns of a batch, so many as have room for their patterns."""
+    row = 4 * len(batch.rows) * shape.n_heads * batch.width * shape.size
+    for part in slices(tokens, max(1, ROOM // row)):
+        before = batch.width - tokens
+        yield slice(before + part.start, before + part.stop)
+
+
+def texts_at_once(tokens: int, shape: Shape) -> int:
+    """Return how many texts of so many tokens go into one batch."""
+    return max(1, ROOM // (shape.layer_floats(tokens, 2 * tokens) * shape.size))
+
+
+def whole_batches(
+    model: LanguageModel,
+    prompts: Prompts,
+    size: int | None,
+    *,
+    logits: int = 1,
+    kept: bool = False,
+) -> Iterator[Batch]:
+    """Yield prompts in batches that go through the whole model.
+
+    Args:
+        model: The model.
+        prompts: The prompts.
+        size: Prompts per batch; None for as many as there is room for.
+        logits: Of how many tokens of each the logits are made.
+        kept: Whether what every layer makes is kept, for a gradient.
+    """
+    most = size or prompts_at_once(model, prompts, logits=logits, kept=kept)
+    return prompts.batches(most, model.pad, model.device)
+
+
+def prompts_at_once(
+    model: LanguageModel, prompts: Prompts, *, logits: int = 1, kept: bool = False
+) -> int:
+    """Return how many prompts have room in the whole model at once, at most `BATCH`.
+
+    Args:
+        model: The model.
+        prompts: The prompts.
+        logits: Of how many tokens of each the logits are made.
+        kept: Whether what every layer makes is kept, for a gradient.
+    """
+    width, d_model = prompts.width, model.w_o(Head(0, 0)).shape[1]
+    # What transformers' modules hold at once: streams and units, and scores in several copies.
+    layer = 24 * width * d_model + 4 * model.n_heads * width * width
+    floats = layer * (model.n_layers if kept else 1) + 3 * logits * model.d_vocab
+    size = int(model.hf.dtype.itemsize)
+    return max(1, min(BATCH, 2 * ROOM // (floats * size)))
 
 
 class BatchSize:
@@ -88,9 +146,10 @@ class BatchSize:
 
     def of_runs(self, batches: Sequence[Batch], todo: Sequence[Branch]) -> int:
         """Return how many of the next branches go into one batch, on these prompts."""
-        shapes = [(len(b.rows), columns_of(b, todo, self._position)) for b in batches]
-        most = max(rows * self._shape.run_floats(tokens) for rows, tokens in shapes)
-        tokens = max(rows * tokens for rows, tokens in shapes)
+        shapes = [(len(b.rows), columns_of(b, todo, self._position), b.width) for b in batches]
+        floats = [self._shape.layer_floats(tokens, width) for _, tokens, width in shapes]
+        most = max(s[0] * held for s, held in zip(shapes, floats, strict=True))
+        tokens = max(rows * tokens for rows, tokens, _ in shapes)
         same = sum(branch.first == todo[0].first for branch in todo)
         return self._limit(fit(tokens, most * self._shape.size, same, len(todo), gpu=self._gpu))
 

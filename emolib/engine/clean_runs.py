@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emolib.engine.batch_sizes import KEPT, batches_of, columns_of
 from emolib.engine.edits import Branch, is_tokenwise
-from emolib.engine.layers import KeysValues, LayerInputs
+from emolib.engine.layers import Edits, KeysValues
 from emolib.engine.layerwise_model import LayerwiseModel, Stem
 from emolib.inputs.prompts import Position
 from emolib.models.encoding import Batch, Prompts
@@ -50,7 +50,7 @@ class CleanRun:
         self.batch, self.tokens = batch, tokens
         self._model, self._keep = model, keep or tokens < batch.width
         stem = self._stem(more)
-        self.inputs: tuple[LayerInputs, ...] = stem.inputs
+        self.inputs = stem.inputs
         self._resid = stem.hidden[:, None, : batch.width]
         self._states: list[State | None] = []
 
@@ -78,6 +78,8 @@ class CleanRun:
         if not columns:
             return None
         key, value = self.state(layer, 1).kept
+        if not key.shape[2]:
+            raise RuntimeError("keys and values of this clean run are not kept")
         return key[:, :, :columns], value[:, :, :columns]
 
     def final(self) -> Tensor:
@@ -85,6 +87,26 @@ class CleanRun:
         while len(self._states) < len(self._model.layers):
             self._advance()
         return self._resid[:, 0, -1]
+
+    @torch.no_grad()
+    def written(self, layer: int) -> dict[str, Tensor]:
+        """Return what projections put out at the last column, ``attn`` and ``mlp``."""
+        state, width = self.state(layer, 1), self.batch.width
+        seen: dict[str, Tensor] = {}
+
+        def note(what: str, output: Tensor) -> None:
+            seen[what] = output[:, 0, -1]
+
+        columns = slice(width - 1, width)
+        self._model.layers[layer].step(
+            state.resid[:, None],
+            self.inputs[layer],
+            columns,
+            self.shared(layer, columns.start),
+            z=state.z[:, None],
+            edits=Edits(note=note),
+        )
+        return seen
 
     @torch.no_grad()
     def _advance(self) -> None:
@@ -97,16 +119,15 @@ class CleanRun:
             made.append((key, value))
             return made[-1]
 
-        z = layer.z(resid, inputs, slice(0, width), keep=keep)
+        final = index == len(self._model.layers) - 1
+        after, z = layer.step(resid, inputs, slice(0, width), keep=keep, crop=final)
         if self._states and not self._keep:
             self._states[-1] = None
         columns = width if self._keep else 0
         kept = tuple(part[:, 0, :, :columns].contiguous() for part in made[0])
         tail = slice(width - self.tokens, None)
         self._states.append(State(resid[:, 0, tail], z[:, 0, tail], (kept[0], kept[1])))
-        if index == len(self._model.layers) - 1:
-            resid, z = resid[:, :, -1:], z[:, :, -1:]
-        self._resid = layer.finish(resid, z)
+        self._resid = after
 
 
 class CleanRuns:

@@ -103,9 +103,10 @@ class Runs:
         return total
 
     def _largest(self, shape: Shape, batches: Sequence[Batch]) -> tuple[int, int]:
-        shapes = [(len(b.rows), columns_of(b, (), self.position)) for b in batches]
-        most = max(rows * shape.run_floats(tokens) for rows, tokens in shapes)
-        return max(rows * tokens for rows, tokens in shapes), most * shape.size
+        shapes = [(len(b.rows), columns_of(b, (), self.position), b.width) for b in batches]
+        floats = [shape.layer_floats(tokens, width) for _, tokens, width in shapes]
+        most = max(s[0] * held for s, held in zip(shapes, floats, strict=True))
+        return max(rows * tokens for rows, tokens, _ in shapes), most * shape.size
 
     def _batch(self, shape: Shape, batch: Batch, firsts: Sequence[int]) -> Cost:
         rows, width, count = len(batch.rows), batch.width, len(firsts)
@@ -113,10 +114,11 @@ class Runs:
         tokens = width if clean else columns_of(batch, (), self.position)
         flops = count * shape.run_flops(rows, width, tokens, firsts[0])
         calls = shape.n_layers - max(firsts[0], 0)
-        peak = count * rows * shape.run_floats(tokens) * shape.size
+        peak = count * rows * shape.layer_floats(tokens, width) * shape.size
         if self.backward:
             flops, calls = _BACKWARD * flops, _BACKWARD * calls
-            peak += count * rows * shape.n_layers * 2 * shape.layer_floats(tokens) * shape.size
+            held = 2 * shape.n_layers * shape.layer_floats(tokens, width)
+            peak += count * rows * held * shape.size
         if self.new:
             # Each token goes through all layers and looks at what is before it.
             step = shape.heads_flops(rows, rows, width + self.new // 2) + shape.mlp_flops(rows)

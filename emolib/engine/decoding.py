@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -56,12 +56,12 @@ class Greedy:
         self._margins = torch.full((rows,), torch.inf, device=model.device)
         self._tokens: list[Tensor] = []
 
-    def take(self, logits: Tensor) -> Tensor:
-        """Return the next token of each row, ``[n]``, from logits ``[n, vocab]``."""
-        best = logits.float().topk(2)
-        gaps = best.values[:, 0] - best.values[:, 1]
+    def take(self, logits: Iterable[Tensor]) -> Tensor:
+        """Return the next token of each row, ``[n]``, from logits ``[…, vocab]`` of some each."""
+        best = [part.float().topk(2) for part in logits]
+        gaps = torch.cat([part.values[:, 0] - part.values[:, 1] for part in best])
         self._margins = torch.where(self._done, self._margins, self._margins.minimum(gaps))
-        token = best.indices[:, 0]
+        token = torch.cat([part.indices[:, 0] for part in best])
         # A row that has ended goes on with tokens that are cut below.
         self._tokens.append(torch.where(self._done, -1, token))
         self._done |= torch.isin(token, self._ends)
@@ -166,7 +166,7 @@ def decode(
     position_ids = batch.position_ids[:, -1:].expand(-1, rows)
     greedy = Greedy(model.model, prompts * rows)
     for step in range(max_new_tokens):
-        token = greedy.take(model.logits(resid.reshape(prompts * rows, -1)))
+        token = greedy.take(model.logits_in_slices(resid.reshape(prompts * rows, -1)))
         if greedy.done or step == more:
             break
         position_ids = position_ids + 1
@@ -174,9 +174,10 @@ def decode(
         column = slice(batch.width + step, batch.width + step + 1)
         for index, layer in enumerate(layers):
             keep = partial(cache.append, index)
-            z = layer.z(resid, clean.inputs[index], column, shared[index], keep=keep)
-            edits[index].heads(z)
-            resid = layer.finish(resid, z, edits[index].units)
+            given, earlier = clean.inputs[index], shared[index]
+            resid, _ = layer.step(
+                resid, given, column, earlier, keep=keep, edits=edits[index].edits
+            )
         resid = resid[:, :, 0]
     return greedy.rows
 
@@ -199,7 +200,7 @@ def log_probs(
     if not all(chosen):
         raise ValueError("expected continuations of at least one token, got an empty one")
     found: list[float] = []
-    most = texts_at_once(max(map(len, chosen)), model.shape.vocab)
+    most = texts_at_once(max(map(len, chosen)), model.shape)
     for start in range(0, len(rows), most):
         part = slice(start, start + most)
         found += _log_probs(model, clean, list(rows[part]), chosen[part])
@@ -220,19 +221,23 @@ def _log_probs(
     for index, layer in enumerate(model.layers):
         shared = clean.shared(index, columns.start)
         before = None if shared is None else (shared[0][rows], shared[1][rows])
-        z = layer.z(resid, clean.inputs[index].of(rows), columns, before)
-        resid = layer.finish(resid, z)
-    return mean_log_probs(model.logits(resid[:, 0]), ids, list(map(len, chosen)))
+        resid, _ = layer.step(resid, clean.inputs[index].of(rows), columns, before)
+    logits = model.logits_in_slices(resid.reshape(len(rows) * width, -1))
+    return mean_log_probs(logits, ids, list(map(len, chosen)))
 
 
-def mean_log_probs(logits: Tensor, ids: Tensor, lengths: Sequence[int]) -> list[float]:
+def mean_log_probs(logits: Iterable[Tensor], ids: Tensor, lengths: Sequence[int]) -> list[float]:
     """Return the mean log-probability of each row's first tokens, in nats per token.
 
     Args:
-        logits: Shape ``[n, width, vocab]``, at the tokens before.
+        logits: At the tokens before, row by row, of some of them each, ``[…, vocab]``.
         ids: The tokens, ``[n, width]``, padded on the right.
         lengths: Per row how many of them count.
     """
-    logits = logits.float()
-    scores = torch.gather(logits, 2, ids[:, :, None])[..., 0] - logits.logsumexp(-1)
+    found, start, flat = [], 0, ids.flatten()
+    for part in logits:
+        part, chosen = part.float(), flat[start : start + len(part)]
+        found.append(part.gather(1, chosen[:, None])[:, 0] - part.logsumexp(-1))
+        start += len(part)
+    scores = torch.cat(found).view(ids.shape)
     return [float(scores[i, :length].mean()) for i, length in enumerate(lengths)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from emolib.engine.layers import Edits
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position
@@ -189,7 +190,12 @@ def edits_of(
 
 
 class LayerEdits:
-    """What the runs of a chunk edit in one layer."""
+    """What the runs of a chunk edit in one layer.
+
+    Attributes:
+        whole: Whether an edit has to see the whole prompt.
+        edits: What is done while the layer runs.
+    """
 
     def __init__(self, model: LanguageModel, layer: int, runs: Sequence[RunEdits]) -> None:
         """Find the runs that edit anything there."""
@@ -198,13 +204,17 @@ class LayerEdits:
         self._units = [(j, s, units) for j, s in enumerate(runs) if units in s.plan]
         both = [*self._heads, *self._units]
         self.whole = any(stage.whole(path) for _, stage, path in both)
-        self.units: Callable[[Tensor], None] | None = self._edit_units if self._units else None
+        self.edits = Edits(
+            z=self._edit_heads if self._heads else None,
+            units=self._edit_units if self._units else None,
+        )
 
-    def heads(self, z: Tensor) -> None:
-        """Edit z, ``[B, k, S, H * d_head]``, in place."""
+    def _edit_heads(self, z: Tensor) -> Tensor:
         for row, stage, path in self._heads:
             stage.edit(z[:, row], path)
+        return z
 
-    def _edit_units(self, units: Tensor) -> None:
+    def _edit_units(self, units: Tensor) -> Tensor:
         for row, stage, path in self._units:
             stage.edit(units[:, row], path)
+        return units

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import masking_utils
 
-from emolib.engine.batch_sizes import BATCH
+from emolib.engine.batch_sizes import whole_batches
 from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
 
@@ -102,7 +102,7 @@ class Prefix:
         """Run the prompts, of two tokens or more each."""
         self._model = model
         self._caches: dict[tuple[int, ...], Any] = {}
-        for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):
+        for batch in whole_batches(model, prompts, batch_size):
             columns = batch.input_ids, batch.attention_mask, batch.position_ids
             with torch.no_grad():
                 out = _call(model, *(c[:, :-1] for c in columns), keep=1, use_cache=True)

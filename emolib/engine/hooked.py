@@ -12,11 +12,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from emolib.engine.batch_sizes import BATCH
+from emolib.engine.batch_sizes import columns_of, whole_batches
 from emolib.engine.decoding import Continuations, Greedy, continuations, mean_log_probs
 from emolib.engine.edits import RunEdits, apart, is_normed, path_of, weight_of
 from emolib.engine.forwards import Prefix, forward, next_token
 from emolib.engine.gradients import Objective, Values, replaced
+from emolib.engine.slices import Measure, reduced
+from emolib.errors import InputError
 from emolib.inputs.prompts import Position
 from emolib.inputs.units import LayerUnits, Unit, UnitSet, parts
 from emolib.interventions import Activations, Intervention
@@ -105,8 +107,9 @@ def last_logits(
     batch_size: int | None = None,
     prefix: Prefix | None = None,
     share: bool = True,
+    measure: Measure | None = None,
 ) -> Tensor:
-    """Return the logits at the last prompt token.
+    """Return the logits at the last prompt token, or what is kept of them.
 
     Args:
         model: The model.
@@ -116,21 +119,25 @@ def last_logits(
         batch_size: Prompts per forward.
         prefix: What comes before the last token, where `may_share` is true.
         share: Whether the draws may share one that is made for them.
+        measure: What is kept of the logits; None for all of them.
 
     Returns:
-        Shape ``[draws, n_prompts, vocab]``, in the model's type; draws is 1 unless an
-        intervention draws.
+        Shape ``[draws, n_prompts, vocab]``, in the model's type, or ``[draws, n_prompts, M]``;
+        draws is 1 unless an intervention draws.
     """
     draws = max((intervention.draws for intervention in interventions), default=1)
     if prefix is None and share and draws > 1 and may_share(prompts, interventions, position):
         prefix = Prefix(model, prompts, batch_size)
     rows = []
-    for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):
+    for batch in whole_batches(model, prompts, batch_size):
         runs = []
         for draw in range(draws):
             with intervened(model, interventions, batch, position, draw):
                 out = prefix.last(batch) if prefix else forward(model, batch)
-            runs.append(out.logits[:, -1])
+            logits = out.logits[:, -1]
+            if measure is not None:
+                logits = reduced(logits[:, None], batch.rows, measure)[:, 0]
+            runs.append(logits)
         rows.append(torch.stack(runs))
     return torch.cat(rows, dim=1)
 
@@ -163,12 +170,82 @@ def read(
         (The batch, by path what was read.)
     """
     outputs = what == "output"
-    for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):
+    for batch in whole_batches(model, prompts, batch_size, kept=True):
         with OwnTraceDict(
             model.hf, paths, retain_output=outputs, retain_input=not outputs, stop=True
         ) as traced:
             forward(model, batch)
         yield batch, {path: getattr(trace, what) for path, trace in traced.items()}
+
+
+See = Callable[[Batch, int, slice, Tensor], None]
+"""Is shown a batch, a layer, columns of its tokens, and how much each attends to every column up
+to the last of them, ``[batch, H, columns, up to there]``; a row sums to 1."""
+
+
+@torch.no_grad()
+def attention(
+    model: LanguageModel,
+    prompts: Prompts,
+    position: Position,
+    see: See,
+    *,
+    batch_size: int | None = None,
+) -> None:
+    """Show where heads look, from the first column of each batch that a position points at.
+
+    Rows of padding mean nothing. What is shown is let go of before the next.
+
+    Raises:
+        InputError: When the model's attention does not put out its pattern.
+    """
+    # Traced: asking transformers for output_attentions leaves its hooks on the model for good.
+    paths = {model.arch.attn_path(layer): layer for layer in range(model.n_layers)}
+    for batch in whole_batches(model, prompts, batch_size):
+        columns = slice(batch.width - columns_of(batch, (), position), batch.width)
+
+        def edit_output(
+            output: Any, layer: str, batch: Batch = batch, columns: slice = columns
+        ) -> None:
+            pattern = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+            if pattern is None or pattern.ndim != 4:
+                raise InputError(
+                    f"{model.name}: {layer} does not put out its attention pattern; delta_attn "
+                    "and attention plots cannot be had of this architecture"
+                )
+            see(batch, paths[layer], columns, pattern[:, :, columns])
+
+        with OwnTraceDict(
+            model.hf, list(paths), retain_output=False, edit_output=edit_output, stop=True
+        ):
+            forward(model, batch)
+
+
+@torch.no_grad()
+def inputs_at_last(
+    model: LanguageModel,
+    prompts: Prompts,
+    paths: Sequence[str],
+    *,
+    batch_size: int | None = None,
+) -> dict[str, Tensor]:
+    """Return what goes into modules at the last token, ``[n, d]`` each.
+
+    The module that runs last is named last: the forward goes no further.
+    """
+    rows: dict[str, list[Tensor]] = {path: [] for path in paths}
+    for batch in whole_batches(model, prompts, batch_size):
+
+        def edit_output(
+            output: Any, layer: str, inputs: tuple[Tensor, ...], batch: Batch = batch
+        ) -> None:
+            rows[layer].append(by_prompt(inputs[0], batch)[:, -1].clone())
+
+        with OwnTraceDict(
+            model.hf, list(paths), retain_output=False, edit_output=edit_output, stop=True
+        ):
+            forward(model, batch)
+    return {path: torch.cat(parts) for path, parts in rows.items()}
 
 
 def activations(
@@ -220,7 +297,7 @@ def generate(
     by interventions for every step, at every generated token too.
     """
     rows: list[tuple[tuple[int, ...], float]] = []
-    for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):
+    for batch in whole_batches(model, prompts, batch_size):
         with intervened(model, interventions, batch, position) as stage:
             out = prefix.last(batch) if prefix else forward(model, batch, use_cache=True)
             rows += _decode(model, batch, stage, out, max_new_tokens)
@@ -234,7 +311,7 @@ def _decode(
     stage.generated = True
     greedy = Greedy(model, len(batch.rows))
     for step in range(max_new_tokens):
-        token = greedy.take(out.logits[:, -1])
+        token = greedy.take([out.logits[:, -1]])
         if greedy.done or step == max_new_tokens - 1:
             break
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
@@ -267,7 +344,7 @@ def log_probs(
         tuple((*ids, *more) for ids, more in zip(prompts.ids, continuations, strict=True)),
     )
     means = []
-    for batch in joined.batches(batch_size or BATCH, model.pad, model.device):
+    for batch in whole_batches(model, joined, batch_size, logits=keep):
         logits = forward(model, batch, keep=keep).logits[:, -keep:-1].float()
         chosen = torch.gather(logits, 2, batch.input_ids[:, 1 - keep :, None])[..., 0]
         scores = chosen - logits.logsumexp(-1)
@@ -284,7 +361,7 @@ def _log_probs_after(
     prefix: Prefix,
 ) -> list[float]:
     means = []
-    for batch in prompts.batches(batch_size or BATCH, model.pad, model.device):
+    for batch in whole_batches(model, prompts, batch_size):
         chosen = [continuations[row] for row in batch.rows]
         width = max(map(len, chosen))
         # Padded on the right, where no token before it looks.
@@ -292,7 +369,7 @@ def _log_probs_after(
         ids = torch.tensor(padded, device=model.device)
         inputs = torch.cat([batch.input_ids[:, -1:], ids[:, :-1]], dim=1)
         logits = prefix.after(batch, inputs, keep=width).logits[:, -width:]
-        means += mean_log_probs(logits, ids, list(map(len, chosen)))
+        means += mean_log_probs([logits.flatten(0, 1)], ids, list(map(len, chosen)))
     return means
 
 
@@ -339,8 +416,30 @@ def slopes(
     )
     with torch.enable_grad(), traces as traced:
         logits = forward(model, batch).logits[:, -1]
-        found = torch.autograd.grad(objective(logits).sum(), [leaves[path] for path in paths])
+        metric = objective.of(logits[:, objective.tokens])
+        found = torch.autograd.grad(metric.sum(), [leaves[path] for path in paths])
     return list(found), {path: traced[path].input.detach() for path in also}
+
+
+def unit_gradients(
+    model: LanguageModel, batch: Batch, objective: Objective
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the activations of all MLP units and the gradient of the metric at them.
+
+    Returns:
+        Per layer, each ``[B, seq, n_units]``.
+    """
+    paths = [model.mlp_out(layer) for layer in range(model.n_layers)]
+
+    def probe(output: Tensor, path: str, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        leaf = torch.zeros_like(inputs[0], requires_grad=True)
+        return leaf, model.module(path).forward(inputs[0] + leaf)
+
+    found, units = slopes(model, batch, objective, paths, probe, paths)
+    return [
+        (by_prompt(units[path], batch), by_prompt(slope, batch))
+        for path, slope in zip(paths, found, strict=True)
+    ]
 
 
 def gradients(

@@ -154,17 +154,7 @@ def attend(
         before = ours @ shared[0].transpose(-1, -2)
         before = before.view(prompts, key_heads, rows, group, tokens, -1).transpose(1, 2)
         scores = torch.cat([before, scores], dim=-1)
-    scores = scores * scale
-    if cap is not None:
-        scores = torch.tanh(scores / cap) * cap
-    if bias is None and tokens > 1:
-        bias = _causal(scores)
-    if bias is not None:
-        # [B, 1 or H, S, ·] beside scores of [B, k, H_kv, G, S, ·].
-        heads_of_bias = (key_heads, group) if bias.shape[1] == heads > 1 else (1, 1)
-        shape = (bias.shape[0], 1, *heads_of_bias, *bias.shape[2:])
-        scores = scores + bias.reshape(shape)
-    pattern = scores.softmax(-1, dtype=_wide(scores.dtype)).to(value.dtype)
+    pattern = _softmaxed(scores, bias, scale, cap).to(value.dtype)
     looked = pattern[..., -columns:].reshape(prompts, rows, key_heads, -1, columns)
     z = (looked @ value).view(prompts, rows, key_heads, group, tokens, d_head)
     if shared is not None:
@@ -173,6 +163,43 @@ def attend(
         read = (looked @ shared[1]).view(prompts, key_heads, rows, group, tokens, d_head)
         z = z + read.transpose(1, 2)
     return z.permute(0, 1, 4, 2, 3, 5).reshape(prompts, rows, tokens, heads * d_head)
+
+
+def pattern(
+    query: Tensor, key: Tensor, bias: Tensor | None, *, scale: float, cap: float | None = None
+) -> Tensor:
+    """Return how much tokens attend to columns, ``[B, H, S, P]``; a row sums to 1.
+
+    Args:
+        query: Shape ``[B, S, H, d_head]``.
+        key: Shape ``[B, H_kv, P, d_head]``.
+        bias: As in `attend`, ``[B, 1 or H, S, P]``.
+        scale: Factor of the scores.
+        cap: As in `attend`.
+    """
+    prompts, tokens, heads, d_head = query.shape
+    key_heads, columns = key.shape[1:3]
+    apart = query.reshape(prompts, tokens, key_heads, -1, d_head).permute(0, 2, 3, 1, 4)
+    scores = apart.reshape(prompts, key_heads, -1, d_head) @ key.transpose(-1, -2)
+    scores = scores.view(prompts, 1, key_heads, heads // key_heads, tokens, columns)
+    found = _softmaxed(scores, bias, scale, cap)
+    return found.reshape(prompts, heads, tokens, columns)
+
+
+def _softmaxed(scores: Tensor, bias: Tensor | None, scale: float, cap: float | None) -> Tensor:
+    """Return the pattern of scores ``[B, k, H_kv, G, S, ·]``, in float32 or wider."""
+    key_heads, group, tokens = scores.shape[2:5]
+    scores = scores * scale
+    if cap is not None:
+        scores = torch.tanh(scores / cap) * cap
+    if bias is None and tokens > 1:
+        bias = _causal(scores)
+    if bias is not None:
+        # [B, 1 or H, S, ·] beside them.
+        heads_of_bias = (key_heads, group) if bias.shape[1] == key_heads * group > 1 else (1, 1)
+        shape = (bias.shape[0], 1, *heads_of_bias, *bias.shape[2:])
+        scores = scores + bias.reshape(shape)
+    return scores.softmax(-1, dtype=_wide(scores.dtype))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

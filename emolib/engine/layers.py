@@ -53,6 +53,26 @@ class LayerInputs:
 
 
 KeysValues = tuple[Tensor, Tensor]
+Keep = Callable[[Tensor, Tensor], KeysValues]
+"""From keys and values of tokens, ``[B, k, H_kv, S, d_head]``, to those that a row looks at."""
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What is done in one layer while it runs.
+
+    Attributes:
+        z: From z of all heads, ``[B, k, S, H * d_head]``, to the one that goes on.
+        units: From the units' activations, ``[B, k, S, n_units]``, to those that go on.
+        note: Sees what the projections put out, ``attn`` and ``mlp``, ``[B, k, S, d_model]``.
+    """
+
+    z: Callable[[Tensor], Tensor] | None = None
+    units: Callable[[Tensor], Tensor] | None = None
+    note: Callable[[str, Tensor], None] | None = None
+
+
+NOTHING = Edits()
 
 
 class Layer:
@@ -92,6 +112,60 @@ class Layer:
                 return self.root.get_submodule(path)
         return None
 
+    def step(
+        self,
+        resid: Tensor,
+        inputs: LayerInputs,
+        columns: slice,
+        shared: KeysValues | None = None,
+        *,
+        z: Tensor | None = None,
+        last: bool = False,
+        crop: bool = False,
+        keep: Keep | None = None,
+        edits: Edits = NOTHING,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the residual stream after the layer, and z as it went on.
+
+        Args:
+            resid: The residual stream before the layer, ``[B, k, S, d_model]``.
+            inputs: What else the layer is given.
+            columns: Which columns of the prompts the S tokens are.
+            shared: Keys and values of the columns before them; see `z`.
+            z: z of the heads where it is known.
+            last: Whether the layer is wanted of the last token alone: S is 1 in what comes.
+            crop: The same, but for z.
+            keep: See `z`.
+            edits: What is done on the way.
+        """
+        if z is None:
+            z = self.z(resid, inputs, columns, shared, last=last, keep=keep)
+        z = z if edits.z is None else edits.z(z)
+        there = z[:, :, -1:] if crop else z
+        resid = resid[:, :, -1:] if last or crop else resid
+        return self.finish(resid, there, edits), z
+
+    def pattern(
+        self, resid: Tensor, inputs: LayerInputs, queries: slice, keys: Tensor | None
+    ) -> Tensor:
+        """Return how much some tokens attend to every column, ``[B, H, queries, columns]``.
+
+        Args:
+            resid: The residual stream before the layer, ``[B, S, d_model]``: of the tokens alone
+                where keys are given, of all columns where not.
+            inputs: What else the layer is given.
+            queries: Which columns the tokens are.
+            keys: Of all columns up to the last of them, ``[B, H_kv, columns, d_head]``.
+        """
+        resid = resid[:, None]
+        if keys is None:
+            whole = slice(0, resid.shape[2])
+            _, key, _ = self.qkv(self._normed(resid), inputs.rotary_of(whole))
+            keys, resid = key[:, 0, :, : queries.stop], resid[:, :, queries]
+        query, _, _ = self.qkv(self._normed(resid), inputs.rotary_of(queries))
+        bias = inputs.bias_of(queries, queries.stop)
+        return kernels.pattern(query[:, 0], keys, bias, scale=self.scale, cap=self.cap)
+
     def z(
         self,
         resid: Tensor,
@@ -100,7 +174,7 @@ class Layer:
         shared: KeysValues | None = None,
         *,
         last: bool = False,
-        keep: Callable[[Tensor, Tensor], KeysValues] | None = None,
+        keep: Keep | None = None,
     ) -> Tensor:
         """Return z of all heads, ``[B, k, S, H * d_head]``, of k rows of each of B prompts.
 
@@ -196,21 +270,27 @@ class Layer:
         self,
         resid: Tensor,
         z: Tensor,
-        edit_units: Callable[[Tensor], None] | None = None,
+        edits: Edits = NOTHING,
     ) -> Tensor:
         """Return the residual stream after the layer.
 
         Args:
             resid: The residual stream before it, ``[…, d_model]``.
             z: What its heads put out, ``[…, H * d_head]``.
-            edit_units: Changes the units' activations, ``[…, n_units]``, in place.
+            edits: What is done on the way, but for z.
         """
-        written = normed(self._post_attn, _project(self._out, z))
+        written = _project(self._out, z)
+        if edits.note is not None:
+            edits.note("attn", written)
+        written = normed(self._post_attn, written)
         middle = resid if self.parallel else resid + written
         units = self._units(self._mlp_input(resid, middle))
-        if edit_units is not None:
-            edit_units(units)
-        down = normed(self._post_mlp, _project(self._down, units))
+        if edits.units is not None:
+            units = edits.units(units)
+        down = _project(self._down, units)
+        if edits.note is not None:
+            edits.note("mlp", down)
+        down = normed(self._post_mlp, down)
         return middle + written + down if self.parallel else middle + down
 
     def _mlp_input(self, resid: Tensor, middle: Tensor) -> Tensor:

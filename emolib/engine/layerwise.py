@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from emolib.engine.batch_sizes import columns_of
+from emolib.engine import hooked
+from emolib.engine.batch_sizes import attended_at_once, columns_of
 from emolib.engine.clean_runs import CleanRuns
 from emolib.engine.decoding import Continuations, generate, log_probs
-from emolib.engine.gradients import Objective, Points, gradients
-from emolib.engine.hooked import split_heads
+from emolib.engine.gradients import Objective, Points, gradients, unit_gradients
+from emolib.engine.hooked import See, split_heads
 from emolib.engine.layerwise_model import LayerwiseModel
+from emolib.engine.slices import Measure
 from emolib.engine.sweeps import sweep
 from emolib.inputs.prompts import Position, Side
-from emolib.interventions import Activations, Intervention
+from emolib.interventions import Activations, ByLayer, Intervention
 from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
 
@@ -42,6 +44,7 @@ class Layerwise:
         self._model = LayerwiseModel(model)
         self._prompts, self._size, self._new = prompts, batch_size, max_new_tokens
         self._clean_runs: dict[Side, CleanRuns] = {}
+        self._final: dict[Side, Tensor] = {}
 
     def clean_runs(self, side: Side) -> CleanRuns:
         """Return the clean runs of one side's prompts."""
@@ -52,10 +55,27 @@ class Layerwise:
         return self._clean_runs[side]
 
     def logits(
-        self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
+        self,
+        side: Side,
+        runs: Sequence[Sequence[Intervention]],
+        position: Position,
+        measure: Measure | None = None,
     ) -> Iterator[tuple[int, Tensor]]:
-        """Yield the logits at the last prompt token of each run; see `emolib.engine.sweeps`."""
-        return sweep(self.clean_runs(side), runs, position=position)
+        """Yield the logits of each run, or what is kept of them; see `emolib.engine.sweeps`."""
+        return sweep(self.clean_runs(side), runs, position=position, measure=measure)
+
+    @torch.no_grad()
+    def clean_logits(self, side: Side, rows: Sequence[int]) -> Tensor:
+        """Return the logits at the last token of some prompts, clean, ``[b, vocab]``."""
+        if side not in self._final:
+            parts = [
+                (c.batch.rows, c.final()) for c in self.clean_runs(side).of((), "last", more=False)
+            ]
+            final = parts[0][1].new_empty(len(self._prompts(side)), parts[0][1].shape[-1])
+            for numbers, part in parts:
+                final[list(numbers)] = part
+            self._final[side] = final
+        return self._model.logits(self._final[side][list(rows)])
 
     def texts(
         self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
@@ -88,14 +108,70 @@ class Layerwise:
         model, prompts = self._model.model, self._prompts(side)
         whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
         cleans = self.clean_runs(side).of((), "all", more=False)
-        layers = []
-        for layer in range(model.n_layers):
-            parts = [clean.state(layer, clean.batch.width).z for clean in cleans]
+        # What clean runs that are kept hold is not copied.
+        kept = [
+            [clean.state(layer, clean.batch.width).z for clean in cleans]
+            for layer in range(model.n_layers)
+        ]
+        rows = [list(clean.batch.rows) for clean in cleans]
+
+        def padded(layer: int) -> Tensor:
+            parts = kept[layer]
             z = parts[0].new_zeros(len(prompts), prompts.width, parts[0].shape[-1])
-            for clean, part in zip(cleans, parts, strict=True):
-                z[list(clean.batch.rows), -part.shape[1] :] = part
-            layers.append(split_heads(z, model.n_heads))
-        return Activations(prompts, whole, tuple(layers))
+            for numbers, part in zip(rows, parts, strict=True):
+                z[numbers, -part.shape[1] :] = part
+            return split_heads(z, model.n_heads)
+
+        return Activations(prompts, whole, ByLayer(model.n_layers, padded))
+
+    @torch.no_grad()
+    def inputs_at_last(self, side: Side, paths: Sequence[str]) -> dict[str, Tensor]:
+        """Return what goes into norms at the last token, ``[n, d_model]`` each.
+
+        They are the final norm, and those on what heads or MLPs write.
+        """
+        arch, count = self._model.model.arch, len(self._model.layers)
+        places = {arch.post_attn_norm_path(layer): (layer, "attn") for layer in range(count)}
+        places |= {arch.post_mlp_norm_path(layer): (layer, "mlp") for layer in range(count)}
+        prompts = len(self._prompts(side))
+        found: dict[str, Tensor] = {}
+        # Columns that runs at the last token share: what is before them is kept.
+        for clean in self.clean_runs(side).of((), "last", more=False):
+            for path in paths:
+                if path == arch.final_norm:
+                    part = clean.final()
+                else:
+                    layer, what = places[path]
+                    part = clean.written(layer)[what]
+                made = found.setdefault(path, part.new_empty(prompts, part.shape[-1]))
+                made[list(clean.batch.rows)] = part
+        return found
+
+    @torch.no_grad()
+    def attention(self, side: Side, position: Position, see: See) -> None:
+        """Show where heads look from some positions; see `emolib.engine.hooked.attention`."""
+        model = self._model
+        if not model.apart:
+            hooked.attention(model.model, self._prompts(side), position, see, batch_size=self._size)
+            return
+        for clean in self.clean_runs(side).of((), position, more=False):
+            batch, tokens = clean.batch, columns_of(clean.batch, (), position)
+            for index, layer in enumerate(model.layers):
+                state = clean.state(index, tokens)
+                keys = state.kept[0] if state.kept[0].shape[2] else None
+                for part in attended_at_once(model.shape, batch, tokens):
+                    first = part.start - (batch.width - tokens)
+                    here = slice(first, first + part.stop - part.start)
+                    of = None if keys is None else keys[:, :, : part.stop]
+                    resid = state.resid if of is None else state.resid[:, here]
+                    see(batch, index, part, layer.pattern(resid, clean.inputs[index], part, of))
+
+    def unit_gradients(
+        self, side: Side, position: Position, objective: Objective
+    ) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+        """Yield batches with all units' activations and the gradient of a metric at them."""
+        for clean in self.clean_runs(side).of((), position, more=False):
+            yield from unit_gradients(self._model, clean, position, objective)
 
     def gradients(
         self, side: Side, position: Position, objective: Objective, points: Points

@@ -18,9 +18,14 @@ from torch import Tensor, nn
 from emolib.engine import kernels
 from emolib.engine.forwards import run_columns
 from emolib.engine.layers import Layer, LayerInputs, normed
+from emolib.engine.module_layers import ModuleInputs, ModuleLayer
 from emolib.engine.shapes import shape_of
+from emolib.engine.slices import rows_at_once, slices
 from emolib.models.language_model import LanguageModel
 from emolib.tracing import StopForward
+
+_STREAM = "hidden_states"
+"""What transformers calls the residual stream that a layer is given."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Stem:
     """
 
     hidden: Tensor
-    inputs: tuple[LayerInputs, ...]
+    inputs: tuple[Any, ...]
 
 
 class LayerwiseModel:
@@ -41,21 +46,30 @@ class LayerwiseModel:
 
     Attributes:
         model: The model.
+        apart: Whether its layers are taken apart, or are transformers' own modules.
         layers: Its layers.
         shape: Its sizes.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, *, apart: bool = True) -> None:
         """Take the model apart.
+
+        Args:
+            model: The model.
+            apart: Whether its layers are to be taken apart too.
 
         Raises:
             ValueError: When its row does not say how layers are put together.
         """
-        self.model = model
-        row = model.arch.block
-        if row is None:
+        self.model, self.apart = model, apart
+        row, count = model.arch.block, range(model.n_layers)
+        if apart and row is None:
             raise ValueError(f"{model.arch.model_type}: its layers cannot be taken apart")
-        self.layers = [Layer(model, index, row) for index in range(model.n_layers)]
+        self.layers: list[Any] = (
+            [ModuleLayer(model, index) for index in count]
+            if row is None or not apart
+            else [Layer(model, index, row) for index in count]
+        )
         self._final_norm = model.module(model.arch.final_norm)
         self._cap: float | None = getattr(model.hf.config, "final_logit_softcapping", None)
         vocab = int(model.hf.get_output_embeddings().weight.shape[0])
@@ -73,7 +87,7 @@ class LayerwiseModel:
         seen: list[dict[str, Any]] = []
         with _bypassed([layer.root for layer in self.layers], seen):
             run_columns(self.model, ids, mask, position_ids)
-        hidden: Tensor = seen[0]["hidden_states"]
+        hidden: Tensor = seen[0][_STREAM]
         plain = _is_plain(mask)
         inputs = tuple(
             self._inputs(layer, given, plain, position_ids)
@@ -82,8 +96,11 @@ class LayerwiseModel:
         return Stem(hidden, inputs)
 
     def _inputs(
-        self, layer: Layer, given: dict[str, Any], plain: bool, position_ids: Tensor
-    ) -> LayerInputs:
+        self, layer: Any, given: dict[str, Any], plain: bool, position_ids: Tensor
+    ) -> LayerInputs | ModuleInputs:
+        if not self.apart:
+            rest = {name: value for name, value in given.items() if name not in ("self", _STREAM)}
+            return ModuleInputs(rest, *position_ids.shape)
         attention, kind = layer.attention, self.model.arch.model_type
         bias: Tensor | None = given["attention_mask"]
         if (alibi := given.get("alibi")) is not None:
@@ -116,14 +133,27 @@ class LayerwiseModel:
             run_columns(
                 self.model, ids[:, None], torch.ones_like(ids[:, None]), position_ids[:, None]
             )
-        hidden: Tensor = seen[0]["hidden_states"]
+        hidden: Tensor = seen[0][_STREAM]
         return hidden[:, 0]
 
-    def logits(self, resid: Tensor) -> Tensor:
-        """Return the logits of a residual stream after the last layer, ``[…, vocab]``."""
+    def logits(self, resid: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Return the logits of a residual stream after the last layer, ``[…, vocab]``.
+
+        Args:
+            resid: The stream, ``[…, d_model]``.
+            tokens: Ids of the tokens whose logits are wanted, ``[k]``; None for all.
+        """
         unembed: Any = self.model.hf.get_output_embeddings()
-        logits = kernels.linear(normed(self._final_norm, resid), unembed.weight, unembed.bias)
+        weight, bias = unembed.weight, unembed.bias
+        if tokens is not None:
+            weight, bias = weight[tokens], None if bias is None else bias[tokens]
+        logits = kernels.linear(normed(self._final_norm, resid), weight, bias)
         return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
+
+    def logits_in_slices(self, resid: Tensor) -> Iterator[Tensor]:
+        """Yield the logits of a stream ``[n, d_model]``, so many rows at a time as have room."""
+        for rows in slices(len(resid), rows_at_once(self.shape.vocab, resid.element_size())):
+            yield self.logits(resid[rows])
 
 
 def _is_plain(mask: Tensor) -> bool:
@@ -153,7 +183,7 @@ def _bypassed(layers: list[nn.Module], seen: list[dict[str, Any]]) -> Iterator[N
             if last:
                 raise StopForward
             # Both those who take the first of several and those who pass on all find a value.
-            return seen[0]["hidden_states"], None
+            return seen[0][_STREAM], None
 
         return note
 

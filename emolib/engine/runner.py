@@ -24,6 +24,7 @@ from emolib.engine.batching import Companions, Request, Shelf
 from emolib.engine.decoding import Continuations
 from emolib.engine.gradients import Objective, Points
 from emolib.engine.layerwise import Layerwise
+from emolib.engine.slices import Measure
 from emolib.engine.support import can_be_layerwise
 from emolib.engine.whole import Whole
 from emolib.errors import InputError
@@ -34,6 +35,8 @@ from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
 from emolib.models.snapshot import Change
 
+CLEAN_LOGITS = 128 * 2**20
+"""Bytes up to which the clean logits of one side are kept; beyond, they are made when needed."""
 STRONGEST, SAMPLE = 10, 5
 """Runs of a sweep in half precision that are computed again in full: the strongest, and others."""
 
@@ -57,15 +60,41 @@ class Reduced(Protocol):
 
 
 Score = TypeVar("Score", bound=Reduced)
+Kept = TypeVar("Kept", bound=Reduced, covariant=True)
+
+
+class Measuring(Protocol[Kept]):
+    """What is made of logits as they come, a few rows at a time, and of that in the end."""
+
+    def rows(self, logits: Tensor, clean: Tensor | None) -> Tensor:
+        """Return what is kept, ``[b, k, M]``, of logits ``[b, k, vocab]``.
+
+        Args:
+            logits: Of k runs on b prompts.
+            clean: Of the clean run, ``[b, vocab]``; None where that is not known.
+        """
+
+    def scores(self, rows: Tensor, dtype: str, *, beside_clean: bool) -> Kept:
+        """Return the scores of a run of what was kept of it, ``[draws, n_prompts, M]``."""
 
 
 class Path(Protocol):
     """A way through a model. `emolib.engine.layerwise` and `emolib.engine.whole` are the two."""
 
     def logits(
-        self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
+        self,
+        side: Side,
+        runs: Sequence[Sequence[Intervention]],
+        position: Position,
+        measure: Measure | None = None,
     ) -> Iterator[tuple[int, Tensor]]:
-        """Yield (number of the run, logits ``[draws, n_prompts, vocab]``), in any order."""
+        """Yield (number of the run, logits ``[draws, n_prompts, vocab]``), in any order.
+
+        With a `measure` what it keeps of them comes in their place, ``[draws, n_prompts, M]``.
+        """
+
+    def clean_logits(self, side: Side, rows: Sequence[int]) -> Tensor:
+        """Return the logits at the last token of some prompts, clean, ``[b, vocab]``."""
 
     def texts(
         self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
@@ -77,6 +106,17 @@ class Path(Protocol):
 
     def activations(self, side: Side) -> Activations:
         """Return z of every head."""
+
+    def inputs_at_last(self, side: Side, paths: Sequence[str]) -> dict[str, Tensor]:
+        """Return what goes into norms at the last token, ``[n, d_model]`` each."""
+
+    def attention(self, side: Side, position: Position, see: hooked.See) -> None:
+        """Show where heads look from some positions."""
+
+    def unit_gradients(
+        self, side: Side, position: Position, objective: Objective
+    ) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+        """Yield batches with the units and the gradient at them, of the last S columns."""
 
     def gradients(
         self, side: Side, position: Position, objective: Objective, points: Points
@@ -96,7 +136,7 @@ class Runner(Generic[Score]):
         self,
         model: LanguageModel,
         prompts: Callable[[Side], Prompts],
-        reduce: Callable[[Tensor, Tensor | None], Score],
+        measuring: Measuring[Score],
         *,
         batch_size: int | None,
         max_new_tokens: int,
@@ -109,15 +149,14 @@ class Runner(Generic[Score]):
         Args:
             model: The model.
             prompts: From a side to its prompts.
-            reduce: From a run's logits ``[draws, n, vocab]`` and the clean run's (None where they
-                are not known) to its scores.
+            measuring: What is kept of logits.
             batch_size: Prompts per batch; None for as many as fit.
             max_new_tokens: Tokens of a continuation.
             share: Whether whole runs share what comes before the last token.
             half: The same model in half precision, for sweeps of many runs.
             seed: Draws the runs that half precision is checked on.
         """
-        self._model, self._prompts, self._reduce = model, prompts, reduce
+        self._model, self._prompts, self._measuring = model, prompts, measuring
         self._sizes: dict[str, Any] = {"batch_size": batch_size, "max_new_tokens": max_new_tokens}
         self._share, self._half, self._seed = share, half, seed
         self.companions: Companions = lambda targets: [targets]
@@ -175,7 +214,7 @@ class Runner(Generic[Score]):
     def _kept(self, *, half: bool = False) -> Path:
         """Return the path of the model as it was loaded, chosen at the first run."""
         if half not in self._paths:
-            model = self._half if half and self._half is not None else self._model
+            model = self._model_of(half=half)
             prompts = self._prompts("emotion")
             first = Batch(prompts, range(min(2, len(prompts))), model.pad, model.device)
             if half or can_be_layerwise(model, first):
@@ -191,19 +230,24 @@ class Runner(Generic[Score]):
         if live := self._live(request):
             return _only(live.logits(request.side, [request.interventions], request.position))
         with self._as_loaded():
-            if not request.interventions:
-                return self._clean_logits(request.side)
             path = self._kept()
             return _only(path.logits(request.side, [request.interventions], request.position))
 
     def scores(self, request: Request) -> Score:
         """Return what is kept of a run's logits."""
-        if self._live(request):
-            return self._reduce(self.logits(request), None)
+        if live := self._live(request):
+            rows = _only(
+                live.logits(
+                    request.side,
+                    [request.interventions],
+                    request.position,
+                    lambda logits, _: self._measuring.rows(logits, None),
+                )
+            )
+            return self._measuring.scores(rows, _dtype(self._model), beside_clean=False)
         with self._as_loaded():
             if not request.interventions:
-                clean = self._clean_logits(request.side)
-                return self._reduce(clean, clean)
+                return self._clean_scores(request.side)
             found = self._scores.get(request, self.companions, self._halved)
         self._types.add(found.dtype)
         return found
@@ -279,8 +323,42 @@ class Runner(Generic[Score]):
         Yields:
             (The batch, per pass and layer the gradient, ``[B, S, H * d_head]``.)
         """
-        path = Whole(self._model, self._prompts, **self._sizes, share=False)
-        return (path if self.under else self._kept()).gradients(side, position, objective, points)
+        return self._now().gradients(side, position, objective, points)
+
+    def unit_gradients(
+        self, side: Side, position: Position, objective: Objective
+    ) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+        """Yield batches of prompts with the gradient of a metric at every MLP unit.
+
+        Args:
+            side: Whose prompts run.
+            position: The last columns, from the first that it points at, are wanted.
+            objective: The metric.
+
+        Yields:
+            (The batch, per layer the units' activations and the gradient, ``[B, S, n_units]``.)
+        """
+        return self._now().unit_gradients(side, position, objective)
+
+    def attention(self, side: Side, position: Position, see: hooked.See) -> None:
+        """Show where heads look from some positions; see `emolib.engine.hooked.attention`."""
+        self._now().attention(side, position, see)
+
+    def inputs_at_last(self, side: Side, paths: Sequence[str]) -> dict[str, Tensor]:
+        """Return what goes into norms at the last token, shape ``[n, d_model]`` each.
+
+        Args:
+            side: Whose prompts.
+            paths: Norms on what heads or MLPs write, and the final one, which runs last, at the
+                end.
+        """
+        return self._now().inputs_at_last(side, paths)
+
+    def _now(self) -> Path:
+        """Return the path of the model as it is now."""
+        if self.under:
+            return Whole(self._model, self._prompts, **self._sizes, share=False)
+        return self._kept()
 
     @property
     def precision(self) -> str:
@@ -289,18 +367,35 @@ class Runner(Generic[Score]):
         error = f" ±{max(self.errors):.2g}" if self.errors else ""
         return ", ".join(name if name.startswith("float") else name + error for name in types)
 
-    def _clean_logits(self, side: Side, *, half: bool = False) -> Tensor:
+    def _clean_rows(self, side: Side, rows: Sequence[int], *, half: bool = False) -> Tensor:
+        """Return the clean logits of some prompts, kept where all of them take little."""
+        path, model = self._kept(half=half), self._model_of(half=half)
+        size = len(self._prompts(side)) * model.d_vocab * model.hf.dtype.itemsize
+        if size > CLEAN_LOGITS:
+            return path.clean_logits(side, rows)
         if (side, half) not in self._clean:
-            self._clean[side, half] = _only(self._kept(half=half).logits(side, [()], "last"))
-        return self._clean[side, half]
+            self._clean[side, half] = _only(path.logits(side, [()], "last"))[0]
+        return self._clean[side, half][list(rows)]
+
+    def _clean_scores(self, side: Side, *, half: bool = False) -> Score:
+        [(_, scores)] = self._computed([Request((), side, "last")], half=half)
+        return scores
+
+    def _model_of(self, *, half: bool) -> LanguageModel:
+        return self._half if half and self._half is not None else self._model
 
     def _computed(
         self, requests: Sequence[Request], *, half: bool = False
     ) -> Iterator[tuple[Any, Score]]:
         first, runs = requests[0], [request.interventions for request in requests]
-        clean = self._clean_logits(first.side, half=half)
-        for index, logits in self._kept(half=half).logits(first.side, runs, first.position):
-            yield requests[index].key, self._reduce(logits, clean)
+        side, dtype = first.side, _dtype(self._model_of(half=half))
+
+        def measure(logits: Tensor, rows: Sequence[int]) -> Tensor:
+            return self._measuring.rows(logits, self._clean_rows(side, rows, half=half))
+
+        for index, rows in self._kept(half=half).logits(side, runs, first.position, measure):
+            scores = self._measuring.scores(rows, dtype, beside_clean=True)
+            yield requests[index].key, scores
 
     def _halved(self, requests: Sequence[Request]) -> Iterator[tuple[Any, Score]]:
         """Yield scores, of many runs in half precision where there is a model in it.
@@ -314,8 +409,7 @@ class Runner(Generic[Score]):
             yield from self._computed(requests)
             return
         side = requests[0].side
-        full, half = (self._clean_logits(side, half=is_half) for is_half in (False, True))
-        base, low = self._reduce(full, full), self._reduce(half, half)
+        base, low = (self._clean_scores(side, half=is_half) for is_half in (False, True))
         found = dict(self._computed(requests, half=True))
         steps = {key: scores.effect - low.effect for key, scores in found.items()}
         order = sorted(steps, key=lambda key: -abs(float(np.mean(steps[key]))))
@@ -334,6 +428,10 @@ Result = TypeVar("Result")
 def _only(results: Iterator[tuple[int, Result]]) -> Result:
     [(_, result)] = results
     return result
+
+
+def _dtype(model: LanguageModel) -> str:
+    return str(model.hf.dtype).removeprefix("torch.")
 
 
 def _named(changes: Sequence[Change]) -> str:

@@ -43,18 +43,22 @@ class Shape:
         layer = heads + self.maps * self.d_model * self.n_units
         return (self.n_layers * layer + self.vocab * self.d_model) * self.size
 
-    def layer_floats(self, tokens: int) -> int:
-        """Return how many numbers a layer holds at once while some tokens go through it."""
-        return tokens * (6 * self.d_model + 2 * self.n_units)
+    def layer_floats(self, tokens: int, width: int) -> int:
+        """Return how many numbers a layer holds at once while some tokens go through it.
 
-    def run_floats(self, tokens: int) -> int:
-        """Return how many numbers a run of one prompt takes while it runs, logits among them."""
-        return self.layer_floats(tokens) + 2 * self.vocab
+        Logits are not among them: they are made and reduced a few rows at a time.
+
+        Args:
+            tokens: The last tokens of a prompt, that are computed.
+            width: Columns that they look at. Where those before are shared, scores are made.
+        """
+        scores = 3 * self.n_heads * width if tokens < width else 0
+        heads = 3 * self.n_heads * self.d_head
+        return tokens * (4 * self.d_model + heads + self.maps * self.n_units + scores)
 
     def decode_floats(self, tokens: int) -> int:
         """Return how many numbers a row takes that decodes: keys and values of its own tokens."""
-        keys_values = 2 * self.n_key_heads * self.d_head * tokens * self.n_layers
-        return keys_values + 3 * self.vocab
+        return 2 * self.n_key_heads * self.d_head * tokens * self.n_layers
 
     def clean_floats(self, tokens: int) -> int:
         """Return how many numbers are kept of a clean run: stream, keys and values, by layer."""

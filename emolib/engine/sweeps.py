@@ -18,6 +18,7 @@ from emolib.engine.batch_sizes import BatchSize, columns_of
 from emolib.engine.clean_runs import CleanRun, CleanRuns, KVCache
 from emolib.engine.edits import Branch, LayerEdits, branches, edits_of
 from emolib.engine.layerwise_model import LayerwiseModel
+from emolib.engine.slices import Measure, measured
 from emolib.inputs.prompts import Position
 from emolib.interventions import Intervention
 
@@ -28,6 +29,7 @@ def sweep(
     runs: Sequence[Sequence[Intervention]],
     *,
     position: Position = "last",
+    measure: Measure | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield the logits at the last prompt token of each run, runs of earlier layers first.
 
@@ -35,9 +37,11 @@ def sweep(
         clean_runs: The clean runs of the prompts, which sweeps share.
         runs: Per run the interventions that apply together; none for the clean run.
         position: Where in the prompt z is edited.
+        measure: What is kept of the logits; None for all of them.
 
     Yields:
-        (Number of the run, logits of shape ``[draws, n_prompts, vocab]``).
+        (Number of the run, what is kept of it: ``[draws, n_prompts, M]``, or logits
+        ``[draws, n_prompts, vocab]``).
 
     Raises:
         InputError: When a head or unit is not one of the model's, or not even one run of one
@@ -53,7 +57,16 @@ def sweep(
         batches = [clean.batch for clean in resumed]
         chunk = todo[: size.of_runs(batches, todo)]
         try:
-            found = [model.logits(carry(model, clean, chunk, position)) for clean in resumed]
+            found = [
+                measured(
+                    model.logits,
+                    carry(model, clean, chunk, position),
+                    clean.batch.rows,
+                    model.shape.vocab,
+                    measure,
+                )
+                for clean in resumed
+            ]
         except (MemoryError, RuntimeError) as error:
             batches = size.smaller(error, batches)
             resumed = clean_runs.started(batches, todo, position, keep=False)
@@ -62,8 +75,9 @@ def sweep(
         rows = [row for clean in resumed for row in clean.batch.rows]
         order = torch.tensor(rows, device=model.model.device).argsort()
         for place, branch in enumerate(chunk):
-            logits = torch.cat([part[:, place] for part in found])[order]
-            done.setdefault(branch.run, []).append(logits)
+            # A copy: a view would keep what was found of the whole chunk.
+            kept = torch.cat([part[:, place] for part in found])[order]
+            done.setdefault(branch.run, []).append(kept)
             if len(done[branch.run]) == pending[branch.run]:
                 yield branch.run, torch.stack(done.pop(branch.run))
 
@@ -96,21 +110,19 @@ def carry(
     for index in range(first, len(layers)):
         layer, of_layer = layers[index], LayerEdits(model.model, index, edits)
         last = index == len(layers) - 1 and not of_layer.whole
+        z, keep = None, None if cache is None else partial(cache.append, index)
         if index == first:
             z = state.z[:, None, -1:] if last else state.z[:, None]
             # A copy: edits are made in place.
-            z = z.repeat(1, len(chunk), 1, 1)
-        else:
-            z = layer.z(
-                resid,
-                clean.inputs[index],
-                columns,
-                clean.shared(index, columns.start),
-                last=last,
-                keep=None if cache is None else partial(cache.append, index),
-            )
-        of_layer.heads(z)
-        if last:
-            resid = resid[:, :, -1:]
-        resid = layer.finish(resid, z, of_layer.units)
+            z, keep = z.repeat(1, len(chunk), 1, 1), None
+        resid, _ = layer.step(
+            resid,
+            clean.inputs[index],
+            columns,
+            clean.shared(index, columns.start),
+            z=z,
+            last=last,
+            keep=keep,
+            edits=of_layer.edits,
+        )
     return resid[:, :, -1]

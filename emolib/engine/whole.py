@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from emolib.engine import hooked
-from emolib.engine.batch_sizes import BATCH
+from emolib.engine.batch_sizes import columns_of, prompts_at_once, whole_batches
 from emolib.engine.decoding import Continuations
-from emolib.engine.forwards import Prefix
+from emolib.engine.forwards import Prefix, forward
 from emolib.engine.gradients import Objective, Points
+from emolib.engine.slices import Measure
 from emolib.inputs.prompts import Position, Side
 from emolib.interventions import Activations, Intervention
 from emolib.models.encoding import Batch, Prompts
@@ -53,13 +55,21 @@ class Whole:
         if not self._share or not hooked.may_share(prompts, interventions, position):
             return None
         if side not in self._prefixes:
-            self._prefixes[side] = Prefix(self._model, prompts, self._size)
+            self._prefixes[side] = Prefix(self._model, prompts, self._at_once(side))
         return self._prefixes[side]
 
+    def _at_once(self, side: Side) -> int:
+        """Return how many prompts go into one forward, texts of theirs too."""
+        return self._size or prompts_at_once(self._model, self._prompts(side), logits=self._new)
+
     def logits(
-        self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
+        self,
+        side: Side,
+        runs: Sequence[Sequence[Intervention]],
+        position: Position,
+        measure: Measure | None = None,
     ) -> Iterator[tuple[int, Tensor]]:
-        """Yield the logits at the last prompt token of each run, in the order given."""
+        """Yield the logits of each run, or what is kept of them, in the order given."""
         for index, interventions in enumerate(runs):
             yield (
                 index,
@@ -68,11 +78,19 @@ class Whole:
                     self._prompts(side),
                     interventions,
                     position=position,
-                    batch_size=self._size,
+                    batch_size=self._at_once(side),
                     prefix=self._prefix(side, interventions, position),
                     share=self._share,
+                    measure=measure,
                 ),
             )
+
+    def clean_logits(self, side: Side, rows: Sequence[int]) -> Tensor:
+        """Return the logits at the last token of some prompts, clean, ``[b, vocab]``."""
+        batch = Batch(self._prompts(side), rows, self._model.pad, self._model.device)
+        with torch.no_grad():
+            logits: Tensor = forward(self._model, batch).logits[:, -1]
+        return logits
 
     def texts(
         self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position
@@ -87,14 +105,14 @@ class Whole:
                     interventions,
                     max_new_tokens=self._new,
                     position=position,
-                    batch_size=self._size,
+                    batch_size=self._at_once(side),
                     prefix=self._prefix(side, interventions, position),
                 ),
             )
 
     def log_probs(self, side: Side, texts: Sequence[tuple[int, tuple[int, ...]]]) -> list[float]:
         """Return the mean log-probability, nats per token, of continuations of some prompts."""
-        prompts, size, prefix = self._prompts(side), self._size, self._prefix(side)
+        prompts, size, prefix = self._prompts(side), self._at_once(side), self._prefix(side)
         if [row for row, _ in texts] == list(range(len(prompts))):
             ids = [ids for _, ids in texts]
             return hooked.log_probs(self._model, prompts, ids, batch_size=size, prefix=prefix)
@@ -108,11 +126,29 @@ class Whole:
         """Return z of every head on one side's prompts."""
         return hooked.activations(self._model, self._prompts(side), batch_size=self._size)
 
+    def inputs_at_last(self, side: Side, paths: Sequence[str]) -> dict[str, Tensor]:
+        """Return what goes into modules at the last token, ``[n, d]`` each."""
+        return hooked.inputs_at_last(self._model, self._prompts(side), paths, batch_size=self._size)
+
+    def attention(self, side: Side, position: Position, see: hooked.See) -> None:
+        """Show where heads look from some positions; see `emolib.engine.hooked.attention`."""
+        hooked.attention(self._model, self._prompts(side), position, see, batch_size=self._size)
+
+    def unit_gradients(
+        self, side: Side, position: Position, objective: Objective
+    ) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+        """Yield batches with all units' activations and the gradient of a metric at them."""
+        model = self._model
+        for batch in whole_batches(model, self._prompts(side), self._size, kept=True):
+            found = hooked.unit_gradients(model, batch, objective)
+            count = columns_of(batch, (), position)
+            yield batch, [(units[:, -count:], slope[:, -count:]) for units, slope in found]
+
     def gradients(
         self, side: Side, position: Position, objective: Objective, points: Points
     ) -> Iterator[tuple[Batch, list[list[Tensor]]]]:
         """Yield batches of prompts with the gradient of a metric at z of every head."""
         model = self._model
-        for batch in self._prompts(side).batches(self._size or BATCH, model.pad, model.device):
+        for batch in whole_batches(model, self._prompts(side), self._size, kept=True):
             values = points(batch, batch.width)
             yield batch, hooked.gradients(model, batch, position, objective, values)

@@ -7,33 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from emolib.engine.costs import Planned, Runs
-from emolib.engine.hooked import read
 from emolib.inputs.heads import Head, all_heads
 from emolib.inputs.prompts import Side
 from emolib.methods.scores import Table, Vector, to_numpy
 from emolib.methods.study import Study
-from emolib.models.encoding import Batch, Prompts
+from emolib.models.encoding import Batch
 
 SIDES: tuple[Side, Side] = ("emotion", "neutral")
 _DIGITS = 5
-
-
-def patterns(study: Study, prompts: Prompts) -> Iterator[tuple[Batch, list[Tensor]]]:
-    """Yield batches of prompts with the clean attention patterns of every layer.
-
-    Each pattern has shape ``[batch, H_layer, seq, seq]`` (query, key), weights in [0, 1]; the row
-    of a token sums to 1 over the tokens up to it. Rows of padding mean nothing.
-    """
-    model = study.model
-    # Traced: asking transformers for output_attentions leaves its hooks on the model for good.
-    paths = [model.arch.attn_path(layer) for layer in range(model.n_layers)]
-    found = read(model, prompts, paths, what="output", batch_size=study.batch_size)
-    for batch, outputs in found:
-        yield batch, [outputs[path][1] for path in paths]
 
 
 @dataclass(frozen=True)
@@ -97,14 +81,23 @@ def last_attention(study: Study) -> LastAttention:
     for side in SIDES:
         prompts = study.prompts(side)
         tokens[side] = [[model.tokenizer.decode([i]) for i in ids] for ids in prompts.ids]
-        weights[side] = []
-        for batch, layers in patterns(study, prompts):
-            rows = to_numpy(torch.cat([layer[:, :, -1] for layer in layers], dim=1))
-            weights[side] += [
-                row[:, -len(prompts.ids[i]) :] for i, row in zip(batch.rows, rows, strict=True)
-            ]
+        weights[side] = _from_last(study, side)
     heads = tuple(all_heads(model.n_layers, model.n_heads))
     return LastAttention(heads, tokens, weights, pairs.emotion.slots or ())
+
+
+def _from_last(study: Study, side: Side) -> list[Table]:
+    """Return per prompt the attention from its last token, ``[H, T]``, all heads."""
+    prompts, count = study.prompts(side), study.model.n_heads
+    found = [np.zeros((study.model.n_layers * count, len(ids))) for ids in prompts.ids]
+
+    def see(batch: Batch, layer: int, columns: slice, pattern: Tensor) -> None:
+        for row, attended in zip(batch.rows, to_numpy(pattern[:, :, -1]), strict=True):
+            heads = slice(layer * count, (layer + 1) * count)
+            found[row][heads] = attended[:, -len(prompts.ids[row]) :]
+
+    study.runner.attention(side, "last", see)
+    return found
 
 
 def costs(planned: Planned) -> Iterator[Runs]:

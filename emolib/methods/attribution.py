@@ -70,7 +70,7 @@ def _moved_by(study: Study, side: Side, shares: Sequence[float | None]) -> list[
 
     rows: list[list[Tensor]] = [[] for _ in shares]
     order: list[int] = []
-    for batch, found in study.runner.gradients(side, position, study.logit_diff, points):
+    for batch, found in study.runner.gradients(side, position, study.objective, points):
         order += batch.rows
         tokens = found[0][0].shape[1]
         _, change = between(batch, tokens)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emolib.engine.slices import reduced
 from emolib.methods import metrics
 
 Vector = NDArray[np.float64]
@@ -54,6 +57,42 @@ class Scores:
         return Scores(diff, step("log_odds"), step("prob_mass"), new.kl, new.dtype)
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """What is kept of a run's logits on its way to `Scores`.
+
+    Attributes:
+        targets: Token ids T_emo and T_neu.
+        words: Token ids of the lexicon, None where it has none.
+    """
+
+    targets: tuple[Tensor, Tensor]
+    words: Tensor | None
+
+    def rows(self, logits: Tensor, clean: Tensor | None) -> Tensor:
+        """Return the four metrics in float64, ``[b, k, 4]``, NaN where one is not known.
+
+        Args:
+            logits: Of k runs on b prompts, ``[b, k, vocab]``.
+            clean: Of the clean run, ``[b, vocab]``; None where it is not known.
+        """
+        diff = metrics.logit_diff(logits, *self.targets)
+        return torch.stack([diff, *metrics.next_token(logits, self.words, clean)], dim=-1)
+
+    def scores(self, rows: Tensor, dtype: str, *, beside_clean: bool) -> Scores:
+        """Return the scores of a run.
+
+        Args:
+            rows: What `rows` made of its draws, ``[draws, n_prompts, 4]``.
+            dtype: The type that the logits were computed in.
+            beside_clean: Whether it was given the clean run's.
+        """
+        diff, odds, mass, kl = (mean_draws(column) for column in rows.unbind(-1))
+        if self.words is None:
+            return Scores(diff, None, None, kl if beside_clean else None, dtype)
+        return Scores(diff, odds, mass, kl if beside_clean else None, dtype)
+
+
 def score(
     logits: Tensor, clean: Tensor | None, targets: tuple[Tensor, Tensor], words: Tensor | None
 ) -> Scores:
@@ -66,16 +105,14 @@ def score(
         targets: Token ids T_emo and T_neu.
         words: Token ids of the lexicon, None where it has none.
     """
-    diff = metrics.logit_diff(logits, *targets)
+    measuring = Measuring(targets, words)
+
+    def measure(part: Tensor, prompts: Sequence[int]) -> Tensor:
+        return measuring.rows(part, None if clean is None else clean[0, list(prompts)])
+
+    rows = reduced(logits.transpose(0, 1), range(logits.shape[1]), measure)
     dtype = str(logits.dtype).removeprefix("torch.")
-    logits = logits.double()
-    return Scores(
-        mean_draws(diff),
-        None if words is None else mean_draws(metrics.log_odds(logits, words)),
-        None if words is None else mean_draws(metrics.prob_mass(logits, words)),
-        None if clean is None else mean_draws(metrics.kl(clean.mean(0), logits)),
-        dtype,
-    )
+    return measuring.scores(rows.transpose(0, 1), dtype, beside_clean=clean is not None)
 
 
 def to_numpy(values: Tensor) -> NDArray[np.float64]:

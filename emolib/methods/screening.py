@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from emolib.engine.costs import Planned, Runs
-from emolib.engine.hooked import read
 from emolib.inputs.heads import Head, all_heads
-from emolib.methods.attention import patterns
+from emolib.inputs.prompts import Side
 from emolib.methods.attribution import attribution_scores, rank, verify, verify_costs
 from emolib.methods.frozen_norms import frozen_norms, norm_paths
 from emolib.methods.scores import Table, Vector, to_numpy
 from emolib.methods.study import Study
-from emolib.models.encoding import Prompts
+from emolib.models.encoding import Batch
 from emolib.stats.summary import rank_correlation, split_half, two_halves, unreliable
 
 # Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
@@ -127,9 +126,8 @@ def attention_scores(study: Study) -> dict[str, Table]:
     Raises:
         ValueError: When all heads tie.
     """
-    pairs = study.pairs
-    emotion = _slot_attention(study, pairs.emotion)
-    neutral = _slot_attention(study, pairs.neutral)
+    assert study.pairs
+    emotion, neutral = _slot_attention(study, "emotion"), _slot_attention(study, "neutral")
     if emotion.shape[1] > 1 and np.ptp(emotion, axis=1).max() < _TIE:
         raise ValueError(
             f"every head of {study.model.name} pays the slot the same attention "
@@ -142,16 +140,19 @@ def attention_scores(study: Study) -> dict[str, Table]:
     }
 
 
-def _slot_attention(study: Study, prompts: Prompts) -> Table:
-    rows = []
-    for batch, layers in patterns(study, prompts):
-        queries = batch.at(study.profile.position).double()
-        keys = batch.at("slot").double()
-        paid = [
-            torch.einsum("bq,bhqk,bk->bh", queries, pattern.double(), keys) for pattern in layers
-        ]
-        rows.append(torch.cat(paid, dim=1) / queries.sum(1, keepdim=True))
-    return to_numpy(torch.cat(rows))
+def _slot_attention(study: Study, side: Side) -> Table:
+    position, count = study.profile.position, study.model.n_heads
+    paid = np.zeros((len(study.prompts(side)), study.model.n_layers, count))
+
+    def see(batch: Batch, layer: int, columns: slice, pattern: Tensor) -> None:
+        queries = batch.at(position).double()
+        queries = (queries / queries.sum(1, keepdim=True))[:, columns]
+        keys = batch.at("slot")[:, : pattern.shape[-1]].to(pattern.dtype)
+        to_slot = torch.einsum("bhqk,bk->bhq", pattern, keys).double()
+        paid[list(batch.rows), layer] += to_numpy(torch.einsum("bq,bhq->bh", queries, to_slot))
+
+    study.runner.attention(side, position, see)
+    return paid.reshape(len(paid), -1)
 
 
 def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
@@ -170,9 +171,9 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
     emotion, neutral = study.activations("emotion"), study.activations("neutral")
     posts = [model.arch.post_attn_norm_path(layer) for layer in range(model.n_layers)]
     paths = norm_paths(model, posts)
-    into = _inputs_at_last(study, pairs.emotion, paths)
+    into = _inputs_at_last(study, "emotion", paths)
     final = into[model.arch.final_norm]
-    final_neutral = _inputs_at_last(study, pairs.neutral, paths)[model.arch.final_norm]
+    final_neutral = _inputs_at_last(study, "neutral", paths[-1:])[model.arch.final_norm]
     mask = emotion.batch.at(study.profile.position)
     weight = mask.double() / mask.sum(1, keepdim=True)
     directions, halves = _held_out(final - final_neutral, pairs.emotion.clusters)
@@ -198,19 +199,10 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
     )
 
 
-def _inputs_at_last(study: Study, prompts: Prompts, paths: Sequence[str]) -> dict[str, Tensor]:
-    """Return what goes into modules at the last token, shape ``[n, d_model]`` each.
-
-    Args:
-        study: The model.
-        prompts: What to run.
-        paths: The modules, the one that runs last at the end.
-    """
-    rows: dict[str, list[Tensor]] = {path: [] for path in paths}
-    for _, inputs in read(study.model, prompts, paths, batch_size=study.batch_size):
-        for path in paths:
-            rows[path].append(inputs[path][:, -1])
-    return {path: torch.cat(parts).double() for path, parts in rows.items()}
+def _inputs_at_last(study: Study, side: Side, paths: Sequence[str]) -> dict[str, Tensor]:
+    """Return what goes into norms at the last token in float64, ``[n, d_model]`` each."""
+    found = study.runner.inputs_at_last(side, paths)
+    return {path: values.double() for path, values in found.items()}
 
 
 def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ from typing import Any, assert_never, get_args
 import torch
 from torch import Tensor
 
-from emolib.engine.batch_sizes import BATCH
 from emolib.engine.batching import Request
 from emolib.engine.costs import CLEAN, Planned, Runs
+from emolib.engine.gradients import Objective
 from emolib.engine.runner import Runner
 from emolib.engine.traced import PlacedTrace, traced
 from emolib.errors import InputError
@@ -20,10 +20,10 @@ from emolib.inputs.emotions import Emotion, load_emotion
 from emolib.inputs.profiles import Ablation, Profile, load_profile
 from emolib.inputs.prompts import Lexicon, Position, Side, load_lexicon
 from emolib.inputs.units import Targets, UnitSet, target_set
-from emolib.interventions import Activations, Intervention, mean, resample, zero
+from emolib.interventions import Activations, ByLayer, Intervention, mean, resample, zero
 from emolib.methods import metrics
 from emolib.methods.readouts import Reading, Readout
-from emolib.methods.scores import Scores, score
+from emolib.methods.scores import Measuring, Scores, score
 from emolib.models.encoding import AlignedPairs, Batch, Prompts
 from emolib.models.language_model import LanguageModel, load
 from emolib.models.sources import find
@@ -110,9 +110,9 @@ class Study:
         return {"emotion": self._pairs.emotion, "neutral": self._pairs.neutral}[side]
 
     @property
-    def batch_size(self) -> int:
-        """Prompts per forward."""
-        return self.profile.batch_size or BATCH
+    def batch_size(self) -> int | None:
+        """Prompts per forward; None for as many as there is room for."""
+        return self.profile.batch_size
 
     @cached_property
     def lexicon_ids(self) -> Tensor:
@@ -168,7 +168,7 @@ class Study:
         return Runner(
             self.model,
             self.prompts,
-            self.score,
+            self.measuring,
             batch_size=self.profile.batch_size,
             max_new_tokens=self.profile.max_new_tokens,
             # Where edits are elsewhere the clean run is made as they are, whole.
@@ -192,13 +192,29 @@ class Study:
         """Return a trace on the model, to be used in a ``with``; see `emolib.engine.traced`."""
         return traced(self.model, place, **options)
 
+    @cached_property
+    def measuring(self) -> Measuring:
+        """What is kept of logits."""
+        return Measuring(self.targets, self._lexicon_ids)
+
     def score(self, logits: Tensor, clean: Tensor | None) -> Scores:
         """Return what logits ``[draws, n_prompts, vocab]`` say, beside the clean run's."""
         return score(logits, clean, self.targets, self._lexicon_ids)
 
     def logit_diff(self, logits: Tensor) -> Tensor:
-        """Return the metric of logits, ``[…, vocab]``: what gradients are of."""
+        """Return the metric of logits, ``[…, vocab]``, in float64, ``[…]``."""
         return metrics.logit_diff(logits, *self.targets)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What gradients are of: ``logit_diff``."""
+        count = len(self.targets[0])
+
+        def diff(logits: Tensor) -> Tensor:
+            places = torch.arange(logits.shape[-1], device=logits.device)
+            return metrics.logit_diff(logits, places[:count], places[count:])
+
+        return Objective(torch.cat(self.targets), diff)
 
     @cached_property
     def clean_gap(self) -> float | None:
@@ -244,7 +260,7 @@ class Study:
         return Activations(
             joined,
             batch,
-            tuple(both(layer) for layer in zip(*(side.z for side in sides), strict=True)),
+            ByLayer(len(sides[0].z), lambda layer: both([side.z[layer] for side in sides])),
             {unit: both([side.units[unit] for side in sides]) for unit in units or ()},
         )
 

@@ -6,7 +6,7 @@ Formulas: docs/science.md, "Units"; attribution patching after Kramár et al.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib.engine.costs import CLEAN, Planned, Runs
-from emolib.engine.hooked import by_prompt, read, slopes
+from emolib.engine.hooked import by_prompt, read
 from emolib.errors import InputError
 from emolib.inputs.prompts import Side
 from emolib.inputs.units import Unit, UnitSet
 from emolib.methods.frozen_norms import frozen_norms, norm_paths
 from emolib.methods.screening import target_direction
 from emolib.methods.study import Study
-from emolib.models.encoding import Batch
 from emolib.stats.summary import split_half
 
 UnitTable = NDArray[np.float32]
@@ -101,64 +100,49 @@ def unit_scores(study: Study) -> UnitScores:
     Raises:
         InputError: When the study has free prompts in place of pairs.
     """
-    model, pairs = study.model, study.pairs
-    sides = (pairs.emotion, pairs.neutral)
-    batches = [side.batches(study.batch_size, model.pad, model.device) for side in sides]
-    rows: dict[str, list[Tensor]] = {name: [] for name in NAMES}
-    for emotion, neutral in zip(*batches, strict=True):
-        layers = list(_scores_of_layers(study, emotion, neutral))
-        for name in NAMES:
-            rows[name].append(torch.cat([scores[name].float() for scores in layers], dim=1).cpu())
-    tables = {name: torch.cat(parts).numpy() for name, parts in rows.items()}
+    model, position = study.model, study.profile.position
+    posts = [model.arch.post_mlp_norm_path(layer) for layer in range(model.n_layers)]
+    into = study.runner.inputs_at_last("emotion", norm_paths(model, posts))
+    through, unembed = frozen_norms(model, posts, into), target_direction(study)
+    shape = len(study.pairs), model.n_layers * model.n_units
+    tables = {name: np.zeros(shape, np.float32) for name in NAMES}
+    sides = [
+        study.runner.unit_gradients(side, position, study.objective) for side in get_args(Side)
+    ]
+    for (batch, emotion), (_, neutral) in zip(*sides, strict=True):
+        rows, tokens = list(batch.rows), emotion[0][0].shape[1]
+        counted = batch.at(position)[:, -tokens:]
+        for layer, pair in enumerate(zip(emotion, neutral, strict=True)):
+            w_out = _wide(model.w_out(layer))
+            direct = through[layer].back(unembed)[rows].to(w_out) @ w_out.T
+            units = slice(layer * model.n_units, (layer + 1) * model.n_units)
+            for name, values in _scores_of(*pair, counted, direct).items():
+                tables[name][rows, units] = values.float().cpu().numpy()
     return UnitScores(model.n_units, tables, study.profile.seed)
 
 
-def _scores_of_layers(study: Study, emotion: Batch, neutral: Batch) -> Iterator[dict[str, Tensor]]:
-    """Yield the scores of each layer's units on a batch of pairs, ``[batch, n_units]`` each."""
-    model = study.model
-    mask = neutral.at(study.profile.position)
-    # Of all other positions nothing is kept: units are many.
-    columns = mask.any(0)
-    paths = [model.mlp_out(layer) for layer in range(model.n_layers)]
-    posts = [model.arch.post_mlp_norm_path(layer) for layer in range(model.n_layers)]
-    norms = norm_paths(model, posts)
-    slope_emo, read = _slopes(study, emotion, paths, norms)
-    a_emo = [_wide(by_prompt(read[path], emotion)[:, columns]) for path in paths]
-    last = [_wide(by_prompt(read[path], emotion)[:, -1]) for path in paths]
-    through = frozen_norms(
-        model, posts, {path: by_prompt(read[path], emotion)[:, -1] for path in norms}
-    )
-    slope_neu, read = _slopes(study, neutral, paths, ())
-    a_neu = [_wide(by_prompt(read[path], neutral)[:, columns]) for path in paths]
-    unembed = target_direction(study)
-    counted = _wide(mask[:, columns].to(model.hf.dtype))
-    for layer in range(model.n_layers):
-        w_out = _wide(model.w_out(layer))
-        change = (a_emo[layer] - a_neu[layer]) * counted[..., None]
-        direct = through[layer].back(unembed).to(w_out) @ w_out.T
-        gradients = [slope[layer][:, columns] @ w_out.T for slope in (slope_neu, slope_emo)]
-        yield {
-            "delta_act": change.sum(1) / counted.sum(1, keepdim=True),
-            "dla": last[layer] * direct,
-            "atp_denoise": (change * gradients[0]).sum(1),
-            "atp_noise": -(change * gradients[1]).sum(1),
-        }
+def _scores_of(
+    emotion: tuple[Tensor, Tensor], neutral: tuple[Tensor, Tensor], mask: Tensor, direct: Tensor
+) -> dict[str, Tensor]:
+    """Return the scores of one layer's units on some pairs, ``[B, n_units]`` each.
 
-
-def _slopes(
-    study: Study, batch: Batch, paths: Sequence[str], norms: Sequence[str]
-) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Return ∂LD/∂(MLP output) per layer, ``[batch, seq, d_model]``, and what went into modules.
-
-    The down-projection is linear: the gradient at its units is ``W_out`` times that.
+    Args:
+        emotion: Activations on the emotion prompts and the gradient there, ``[B, S, n_units]``.
+        neutral: The same on the neutral prompts.
+        mask: Where of the S columns Q is, ``[B, S]``.
+        direct: What an activation of 1 at the last token adds to the metric directly.
     """
-
-    def probe(output: Tensor, path: str, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        leaf = torch.zeros_like(output, requires_grad=True)
-        return leaf, output + leaf
-
-    gradients, read = slopes(study.model, batch, study.logit_diff, paths, probe, [*paths, *norms])
-    return [_wide(by_prompt(gradient, batch)) for gradient in gradients], read
+    (a_emo, slope_emo), (a_neu, slope_neu) = (
+        [_wide(p) for p in side] for side in (emotion, neutral)
+    )
+    counted = mask.to(a_emo)
+    change = (a_emo - a_neu) * counted[..., None]
+    return {
+        "delta_act": change.sum(1) / counted.sum(1, keepdim=True),
+        "dla": a_emo[:, -1] * direct,
+        "atp_denoise": (change * slope_neu).sum(1),
+        "atp_noise": -(change * slope_emo).sum(1),
+    }
 
 
 def _wide(values: Tensor) -> Tensor:

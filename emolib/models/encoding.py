@@ -165,11 +165,14 @@ class Batch:
             )
         return end
 
+    def of(self, rows: slice) -> Batch:
+        """Return some of its prompts, as wide as they are here."""
+        return Batch(self.prompts, self.rows[rows], self.pad, self.device, self.width)
+
     def halves(self) -> list[Batch]:
         """Return the batch in two."""
         middle = (len(self.rows) + 1) // 2
-        parts = self.rows[:middle], self.rows[middle:]
-        return [Batch(self.prompts, rows, self.pad, self.device, self.columns) for rows in parts]
+        return [self.of(slice(0, middle)), self.of(slice(middle, None))]
 
     def _slots(self) -> tuple[Tensor, Tensor]:
         slots = self.prompts.slots

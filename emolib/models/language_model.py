@@ -113,6 +113,11 @@ class LanguageModel:
         """MLP units per layer."""
         return int(self.w_out(0).shape[0])
 
+    @property
+    def d_vocab(self) -> int:
+        """Tokens of the vocabulary: rows of the unembedding."""
+        return int(self.hf.get_output_embeddings().weight.shape[0])
+
     def encode(self, texts: Sequence[str], new_tokens: int = 0) -> Prompts:
         """Return free prompts as tokens; see `emolib.models.encoding.encode`."""
         return encode(self.tokenizer, texts, self._limit(new_tokens))

@@ -18,11 +18,12 @@ from emolib.engine.batch_sizes import (
     batches_of,
     columns_of,
     fit,
-    passes_at_once,
+    gradients_at_once,
     texts_at_once,
 )
 from emolib.engine.edits import branches
 from emolib.engine.layerwise_model import LayerwiseModel
+from emolib.engine.shapes import Shape
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.interventions import edit, zero
@@ -163,10 +164,15 @@ def test_a_batch_has_a_run_and_room_for_all_of_its_runs(tokens, size, same, more
 
 
 def test_passes_and_texts_by_hand():
-    assert [passes_at_once(n, gpu=False) for n in (1, 100, 1024, 5000)] == [1024, 10, 1, 1]
-    assert passes_at_once(100, gpu=True) == 655
-    assert texts_at_once(16, 1024) == ROOM // (16 * 1024 * 16) == 2048
-    assert texts_at_once(1000, 10**6) == 1
+    small = Shape(2, 4, 2, 3, 5, 7, 3, 11, 4)
+    sizes = [gradients_at_once(small, n, n, gpu=False) for n in (1, 100, 1024, 5000)]
+    assert sizes == [1024, 10, 1, 1]
+    assert gradients_at_once(small, 100, 100, gpu=True) == 655
+    # Of 20 layers, each 10**6 numbers a token and what it needs twice, none has room.
+    large = Shape(20, 4, 2, 3, 5, 10**6, 3, 11, 4)
+    assert gradients_at_once(large, 1, 1, gpu=False) == 1
+    assert texts_at_once(10, small) == ROOM // (4 * small.layer_floats(10, 20))
+    assert texts_at_once(1000, large) == 1
 
 
 def sized(heads=HEADS):

@@ -62,11 +62,14 @@ def test_a_margin_counts_no_step_after_the_end():
 def test_greedy_takes_the_best_until_each_row_has_ended():
     """By hand: token 0 ends a row; what comes after is neither kept nor counted."""
     greedy = Greedy(tiny_model("gpt2"), 2)
-    assert greedy.take(torch.tensor([[0.0, 2, 1], [3, 1, 0]])).tolist() == [1, 0]
+    assert greedy.take([torch.tensor([[0.0, 2, 1]]), torch.tensor([[3.0, 1, 0]])]).tolist() == [
+        1,
+        0,
+    ]
     assert not greedy.done
-    greedy.take(torch.tensor([[0.0, 1, 1.5], [0, 8.5, 9]]))
+    greedy.take([torch.tensor([[0.0, 1, 1.5], [0, 8.5, 9]])])
     assert not greedy.done
-    greedy.take(torch.tensor([[5.0, 1, 1], [0, 0, 7]]))
+    greedy.take([torch.tensor([[5.0, 1, 1], [0, 0, 7]])])
     assert greedy.done
     assert greedy.rows == [((1, 2, 0), 0.5), ((0,), 2.0)]
 

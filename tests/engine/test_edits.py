@@ -154,9 +154,9 @@ def test_a_row_of_a_chunk_says_which_edit_returned_another_shape(returned, targe
     message = re.escape(f"must return z of the shape it got, {shape}, got")
     with pytest.raises(RuntimeError, match=rf"^edit\({targets}\): the edit of {targets} {message}"):
         if isinstance(targets, Unit):
-            of_layer.units(torch.randn(2, 2, 9, model.n_units))
+            of_layer.edits.units(torch.randn(2, 2, 9, model.n_units))
         else:
-            of_layer.heads(torch.randn(2, 2, 9, N_HEADS * D_HEAD))
+            of_layer.edits.z(torch.randn(2, 2, 9, N_HEADS * D_HEAD))
 
 
 def test_the_rows_of_a_layer_are_edited_each_by_its_own_run():
@@ -168,13 +168,13 @@ def test_the_rows_of_a_layer_are_edited_each_by_its_own_run():
     mask = batch.at("all")
     z, a = torch.randn(3, 4, 9, N_HEADS * D_HEAD), torch.randn(3, 4, 9, model.n_units)
     heads, acts = z.clone(), a.clone()
-    first.heads(heads), first.units(acts)
+    first.edits.z(heads), first.edits.units(acts)
     for row, columns in ((0, slice(0, D_HEAD)), (2, slice(D_HEAD, 2 * D_HEAD))):
         z[:, row, :, columns] = torch.where(mask[..., None], 0, z[:, row, :, columns])
     a[:, 2, :, [2, 5]] = torch.where(mask[..., None], 2, 1) * a[:, 2, :, [2, 5]]
     assert torch.equal(heads, z) and torch.equal(acts, a)
     acts = a.clone()
-    second.units(acts)
+    second.edits.units(acts)
     assert (acts != a).any((0, 1, 2)).nonzero().flatten().tolist() == [1]
     assert not first.whole and not second.whole
     assert LayerEdits(model, 1, stages[:2]).units is None

@@ -7,6 +7,7 @@ import torch
 from tiny import CONFIGS, study_of
 
 from emolib.engine import batch_sizes
+from emolib.engine.gradients import Objective
 from emolib.engine.whole import Whole
 from emolib.methods.attribution import MIDPOINTS, _moved_by
 from emolib.tracing import hook_count
@@ -47,8 +48,10 @@ def test_passes_may_share_a_batch_or_not(monkeypatch, tokens):
 def test_the_metric_is_the_caller_s():
     """Of the sum of logits the gradient is another than that of their difference."""
     study = study_of("gpt2")
+    once = study.objective
+    thrice = Objective(once.tokens, lambda logits: 3 * once.of(logits))
     found = [
         next(study.runner.gradients("emotion", "last", metric, lambda *_: [None]))[1][0][0]
-        for metric in (study.logit_diff, lambda logits: 3 * study.logit_diff(logits))
+        for metric in (once, thrice)
     ]
     assert torch.allclose(3 * found[0], found[1]) and found[0].abs().max() > 0

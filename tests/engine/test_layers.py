@@ -7,7 +7,7 @@ import torch
 from tiny import CONFIGS, N_LAYERS, TEXTS, tiny_model
 
 from emolib.engine import hooked
-from emolib.engine.layers import LayerInputs, normed
+from emolib.engine.layers import Edits, LayerInputs, normed
 from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.models.architectures import ARCHITECTURES
 from emolib.tracing import OwnTraceDict
@@ -59,7 +59,8 @@ def test_z_units_and_stream_of_each_layer_are_transformers_own(kind):
     for layer, inputs, (z, units, after) in zip(layerwise.layers, stem.inputs, own, strict=True):
         found, seen = layer.z(resid[:, None], inputs, columns), []
         close(found[:, 0][mask], z[mask])
-        finished = layer.finish(resid[:, None], found, seen.append)
+        edits = Edits(units=lambda units, seen=seen: seen.append(units) or units)
+        finished = layer.finish(resid[:, None], found, edits)
         close(seen[0][:, 0][mask], units[mask])
         close(finished[:, 0][mask], after[mask])
         # Each starts from what transformers gave it: an error would not stand for the next.
@@ -106,9 +107,9 @@ def test_what_an_edit_of_units_changes_goes_through_the_down_projection_alone(ki
 
         def clear(units, seen=seen):
             seen.append(units.clone())
-            units.zero_()
+            return 0 * units
 
-        zeroed = layer.finish(resid, z, clear)
+        zeroed = layer.finish(resid, z, Edits(units=clear))
         down = model.module(model.mlp_out(index))
         post = model.arch.post_mlp_norm_path(index)
         norm = None if post is None else model.module(post)

@@ -89,7 +89,7 @@ def test_gradients_are_of_the_columns_that_the_position_points_at(position, colu
         asked.append(tokens)
         return [None, None]
 
-    for batch, passes in layers.gradients("emotion", position, study.logit_diff, points):
+    for batch, passes in layers.gradients("emotion", position, study.objective, points):
         rows += batch.rows
         for pass_ in passes:
             assert [tuple(g.shape) for g in pass_] == [(len(batch.rows), columns, 32)] * 2

@@ -37,11 +37,12 @@ def test_numbers_in_memory_by_hand():
     # Queries and output 4 heads, keys and values 2 of 3 columns each; three maps of 7 units.
     layer = 5 * (4 + 4 + 2 + 2) * 3 + 3 * 5 * 7
     assert SMALL.weights == (2 * layer + 11 * 5) * 2 == 1250
-    # The stream six times over and the units twice, for each token; logits twice, once a run.
-    assert SMALL.layer_floats(10) == 10 * (6 * 5 + 2 * 7) == 440
-    assert SMALL.run_floats(10) == 440 + 2 * 11
-    # Keys and values of two heads in two layers, and the logits.
-    assert SMALL.decode_floats(10) == 2 * 2 * 2 * 3 * 10 + 3 * 11
+    # The stream four times over, z three times and the units once a map, for each token.
+    assert SMALL.layer_floats(10, 10) == 10 * (4 * 5 + 3 * 12 + 3 * 7) == 770
+    # Where columns before them are shared, the scores of four heads, three times over.
+    assert SMALL.layer_floats(1, 10) == 77 + 3 * 4 * 10
+    # Keys and values of two heads in two layers.
+    assert SMALL.decode_floats(10) == 2 * 2 * 2 * 3 * 10
     # Stream and z in, of d_model each, with keys and values.
     assert SMALL.clean_floats(10) == 10 * 2 * (2 * 5 + 2 * 2 * 3) == 440
 

@@ -90,8 +90,8 @@ def test_z_and_gradients_are_those_of_hooks_batch_by_batch(size):
         asked.append((len(batch.rows), tokens))
         return [None]
 
-    found = list(path.gradients("neutral", "last", study.logit_diff, points))
+    found = list(path.gradients("neutral", "last", study.objective, points))
     assert asked == ([(4, 8), (2, 8)] if size else [(6, 8)])
     for batch, [by_layer] in found:
-        [expected] = hooked.gradients(study.model, batch, "last", study.logit_diff, [None])
+        [expected] = hooked.gradients(study.model, batch, "last", study.objective, [None])
         assert all(map(torch.equal, by_layer, expected)) and by_layer[0].abs().max() > 0

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CONFIGS, HEADS, profile, study_of, tiny_emotion, tiny_model
 
+from emolib.engine import batch_sizes, hooked
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
-from emolib.methods.attention import last_attention, patterns
+from emolib.methods.attention import last_attention
 from emolib.methods.study import Study
 from emolib.planted import DECOY, PLANTED, planted_emotion, planted_model
 from emolib.tracing import hook_count
@@ -83,12 +84,49 @@ def test_the_batch_size_changes_nothing(size):
 
 def test_patterns_leave_no_hook_and_are_causal():
     study = study_of("gpt2")
-    for batch, layers in patterns(study, study.prompts()):
-        for layer in layers:
-            assert layer.shape == (6, 4, *[batch.prompts.width] * 2)
-            tokens = layer * batch.attention_mask[:, None, :, None]
-            assert tokens.triu(1).abs().max() == 0
+    shown = []
+
+    def see(batch, layer, columns, pattern):
+        assert pattern.shape == (len(batch.rows), 4, len(range(*columns.indices(99))), columns.stop)
+        tokens = pattern * batch.attention_mask[:, None, columns, None]
+        assert tokens.triu(1 + columns.start).abs().max() == 0
+        shown.append((layer, len(batch.rows)))
+
+    study.runner.attention("emotion", "all", see)
+    assert sum(rows for layer, rows in shown if layer == 1) == len(study.pairs)
     assert hook_count(study.model.hf) == 0
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("position", ["last", "all"])
+def test_every_path_shows_the_same_patterns(kind, position, monkeypatch):
+    study = study_of(kind)
+    prompts = study.prompts("emotion")
+
+    def of(show):
+        """Give by layer, prompt and place from the end what a token attends to, padding cut."""
+        found = {}
+
+        def see(batch, layer, columns, pattern):
+            for row, heads in zip(batch.rows, pattern.numpy(), strict=True):
+                for place, column in enumerate(range(columns.start, columns.stop)):
+                    pads = batch.width - len(prompts.ids[row])
+                    if column >= pads:
+                        attended = heads[:, place, pads : column + 1]
+                        found[layer, row, batch.width - column] = attended
+
+        show(see)
+        return found
+
+    theirs = of(lambda see: hooked.attention(study.model, prompts, position, see))
+    # Few columns at a time.
+    monkeypatch.setattr(batch_sizes, "ROOM", 20_000)
+    ours = of(lambda see: study.runner.attention("emotion", position, see))
+    assert ours.keys() >= {(layer, row, 1) for layer in (0, 1) for row in range(len(prompts))}
+    assert position == "last" or ours.keys() == theirs.keys()
+    for key, attended in ours.items():
+        assert attended == pytest.approx(theirs[key], abs=1e-6)
+        assert attended.sum(-1) == pytest.approx(1)
 
 
 def test_attention_needs_pairs():
