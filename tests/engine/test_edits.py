@@ -177,7 +177,7 @@ def test_the_rows_of_a_layer_are_edited_each_by_its_own_run():
     second.edits.units(acts)
     assert (acts != a).any((0, 1, 2)).nonzero().flatten().tolist() == [1]
     assert not first.whole and not second.whole
-    assert LayerEdits(model, 1, stages[:2]).units is None
+    assert LayerEdits(model, 1, stages[:2]).edits.units is None
     seen = RunEdits(model, [edit(HEADS[5], lambda z: z)], batch, "all", 0)
     assert LayerEdits(model, 1, [seen]).whole and not LayerEdits(model, 0, [seen]).whole
 
