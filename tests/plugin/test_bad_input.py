@@ -50,8 +50,8 @@ CASES = {
         [],
         {"data/profiles/small.toml": profile(layers="3")},
         "data/profiles/small.toml: unknown key 'layers'; the keys are models, emotions, heads, "
-        "units, ablations, position, max_new_tokens, seed, draws, verify, patch_generated, dtype, "
-        "device, batch_size, files, effects",
+        "units, ablations, position, max_new_tokens, seed, draws, verify, patch_generated, chat, "
+        "system, dtype, device, batch_size, files, effects",
     ),
     "profile without models": (
         [],
