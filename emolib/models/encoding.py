@@ -247,8 +247,9 @@ def tokens(tokenizer: Any, prompt: Written, chat: Chat | None = None) -> tuple[i
 
 
 def _open_ended(tokenizer: Any, text: str) -> tuple[int, ...]:
-    full = tuple(tokenizer(text)["input_ids"])
-    own = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    # What is too long is told here in words of its own.
+    full = tuple(tokenizer(text, verbose=False)["input_ids"])
+    own = tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     added = _ends(full, tokenizer.eos_token_id) - _ends(own, tokenizer.eos_token_id)
     # Of an empty prompt one token stays: where a start is an end too, it is the start.
     ids = full[: max(1, len(full) - added)]

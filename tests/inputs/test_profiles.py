@@ -216,10 +216,10 @@ def test_a_field_says_what_it_decides():
         *("position", "max_new_tokens", "seed", "draws", "verify", "patch_generated"),
         *("chat", "system", "dtype", "device"),
     ) == SETTINGS
-    assert COMPARED == (
+    assert (
         *("dtype", "position", "seed", "draws", "max_new_tokens", "patch_generated"),
         *("chat", "system"),
-    )
+    ) == COMPARED
 
 
 def test_a_setting_that_was_not_there_yet_is_its_default():
