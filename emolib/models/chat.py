@@ -131,8 +131,8 @@ def _refusal(
 
 
 def _without(text: Any, bos: str | None) -> Any:
-    while text and bos and text.startswith(bos):
-        text = text.removeprefix(bos)
+    while text and bos and text.lstrip().startswith(bos):
+        text = text.lstrip().removeprefix(bos)
     return text
 
 

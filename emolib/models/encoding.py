@@ -247,6 +247,11 @@ def tokens(tokenizer: Any, prompt: Written, chat: Chat | None = None) -> tuple[i
 
 
 def _open_ended(tokenizer: Any, text: str) -> tuple[int, ...]:
+    bos = tokenizer.bos_token
+    if bos and text.lstrip().startswith(bos):
+        text = text.lstrip()
+        while text.startswith(2 * bos):
+            text = text.removeprefix(bos)
     # What is too long is told here in words of its own.
     full = tuple(tokenizer(text, verbose=False)["input_ids"])
     own = tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
@@ -254,10 +259,15 @@ def _open_ended(tokenizer: Any, text: str) -> tuple[int, ...]:
     # Of an empty prompt one token stays: where a start is an end too, it is the start.
     ids = full[: max(1, len(full) - added)]
     start = ids[: len(ids) - len(own)]
-    if start and ids == start + own and own[: len(start)] == start:
-        ids = own
-    while len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
-        ids = ids[1:]
+    if ids != start + own:
+        return ids
+    # What the text brings of the start itself. By its words too: where the BOS is the unknown
+    # token, a word may have its id.
+    words = tokenizer.convert_ids_to_tokens(list(start))
+    for first in range(len(start)):
+        brought = own[: len(start) - first] == start[first:]
+        if brought and "".join(text.split()).startswith("".join(words[first:])):
+            return start[:first] + own
     return ids
 
 

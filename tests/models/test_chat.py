@@ -11,7 +11,7 @@ from tiny import text
 
 from emolib.errors import InputError
 from emolib.inputs.prompts import Chat, Pair, Turns
-from emolib.models.chat import turn_ends
+from emolib.models.chat import render, turn_ends
 from emolib.models.encoding import Batch, align, encode, tokens
 
 EVERY = pytest.mark.parametrize("family", FAMILIES)
@@ -62,7 +62,7 @@ def test_a_system_turn_comes_before_it(family):
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_there_is_one_bos_whoever_writes_it(family, chat, times):
     tokenizer, has = chat_tokenizer(family), FAMILIES[family]
-    ids = tokens(tokenizer, (tokenizer.bos_token or "") * times + text(5, 6), chat)
+    ids = tokens(tokenizer, " " + (tokenizer.bos_token or "") * times + text(5, 6), chat)
     from_template = chat is not None and "bos_token" in has.template
     one = has.bos and (times > 0 or has.adds or from_template)
     assert ids.count(tokenizer.bos_token_id) == one
@@ -127,6 +127,13 @@ def test_a_continuation_ends_where_the_model_s_turn_does(family):
     assert encode(tokenizer, ["w5"], chat=PLAIN).ends == expected
     assert align(tokenizer, PAIRS, chat=PLAIN).neutral.ends == expected
     assert encode(tokenizer, ["w5"]).ends == frozenset()
+
+
+def test_the_day_a_template_writes_is_the_same_every_day():
+    template = "\n{{ strftime_now('%-d.%-m.%Y %A %B %H:%M') }} {{ messages[0].content }}"
+    made = changed("words", template)
+    text, _ = render(made, "w5", PLAIN)
+    assert text == "\n26.7.2024 Friday July 00:00 w5"
 
 
 def test_an_added_token_ends_a_turn_though_it_is_not_special():
