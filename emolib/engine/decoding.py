@@ -39,19 +39,23 @@ class Continuations:
 
 
 def continuations(
-    model: LanguageModel, ids: Sequence[Sequence[int]], margins: Sequence[float]
+    model: LanguageModel,
+    ids: Sequence[Sequence[int]],
+    margins: Sequence[float],
+    ends: frozenset[int] = frozenset(),
 ) -> Continuations:
-    """Return generated tokens with their texts."""
-    texts = tuple(model.tokenizer.decode(list(row), skip_special_tokens=True) for row in ids)
+    """Return generated tokens with their texts, in which none of `ends` shows."""
+    shown = [[token for token in row if token not in ends] for row in ids]
+    texts = tuple(model.tokenizer.decode(row, skip_special_tokens=True) for row in shown)
     return Continuations(tuple(tuple(row) for row in ids), texts, tuple(margins))
 
 
 class Greedy:
     """The best token at every step, of n rows, until each has ended."""
 
-    def __init__(self, model: LanguageModel, rows: int) -> None:
-        """Begin with rows that have generated nothing."""
-        self._ends = torch.tensor(sorted(_end_ids(model)), device=model.device)
+    def __init__(self, model: LanguageModel, rows: int, ends: frozenset[int] = frozenset()) -> None:
+        """Begin with rows that have generated nothing; any of `ends` ends one too."""
+        self._ends = torch.tensor(sorted(_end_ids(model) | ends), device=model.device)
         self._done = torch.zeros(rows, dtype=torch.bool, device=model.device)
         self._margins = torch.full((rows,), torch.inf, device=model.device)
         self._tokens: list[Tensor] = []
@@ -113,6 +117,7 @@ def generate(
     todo = branches(model.model, runs, all_draws=False)
     size = BatchSize(model.shape, position, gpu=model.model.device.type == "cuda")
     resumed = clean_runs.of(todo, position, more=True)
+    ends = resumed[0].batch.prompts.ends if resumed else frozenset()
     while todo:
         batches = [clean.batch for clean in resumed]
         chunk = todo[: size.of_texts(batches, todo, max_new_tokens)]
@@ -129,7 +134,7 @@ def generate(
                 rows |= dict(zip(clean.batch.rows, made[place :: len(chunk)], strict=True))
             ordered = [rows[prompt] for prompt in range(len(rows))]
             ids, margins = [ids for ids, _ in ordered], [gap for _, gap in ordered]
-            yield branch.run, continuations(model.model, ids, margins)
+            yield branch.run, continuations(model.model, ids, margins, ends)
 
 
 def decode(
@@ -164,7 +169,7 @@ def decode(
         run.generated = True
     edits = [LayerEdits(model.model, index, runs) for index in range(len(layers))]
     position_ids = batch.position_ids[:, -1:].expand(-1, rows)
-    greedy = Greedy(model.model, prompts * rows)
+    greedy = Greedy(model.model, prompts * rows, batch.prompts.ends)
     for step in range(max_new_tokens):
         token = greedy.take(model.logits_in_slices(resid.reshape(prompts * rows, -1)))
         if greedy.done or step == more:

@@ -301,7 +301,7 @@ def generate(
         with intervened(model, interventions, batch, position) as stage:
             out = prefix.last(batch) if prefix else forward(model, batch, use_cache=True)
             rows += _decode(model, batch, stage, out, max_new_tokens)
-    return continuations(model, [ids for ids, _ in rows], [gap for _, gap in rows])
+    return continuations(model, [i for i, _ in rows], [gap for _, gap in rows], prompts.ends)
 
 
 def _decode(
@@ -309,7 +309,7 @@ def _decode(
 ) -> list[tuple[tuple[int, ...], float]]:
     mask, position_ids = batch.attention_mask, batch.position_ids[:, -1:]
     stage.generated = True
-    greedy = Greedy(model, len(batch.rows))
+    greedy = Greedy(model, len(batch.rows), batch.prompts.ends)
     for step in range(max_new_tokens):
         token = greedy.take([out.logits[:, -1]])
         if greedy.done or step == max_new_tokens - 1:

@@ -14,10 +14,12 @@ from emolib.inputs.emotions import Emotion, load_emotion
 from emolib.inputs.heads import Head, HeadSet, all_heads, head_set, parse_head
 from emolib.inputs.profiles import Ablation, Profile, load_profile
 from emolib.inputs.prompts import (
+    Chat,
     Lexicon,
     Pair,
     Position,
     Side,
+    Turns,
     load_lexicon,
     load_pairs,
     load_prompts,
@@ -26,6 +28,7 @@ from emolib.inputs.units import Targets, Unit, UnitSet, unit_set
 
 __all__ = [
     "Ablation",
+    "Chat",
     "Emotion",
     "Head",
     "HeadSet",
@@ -35,6 +38,7 @@ __all__ = [
     "Profile",
     "Side",
     "Targets",
+    "Turns",
     "Unit",
     "UnitSet",
     "all_heads",

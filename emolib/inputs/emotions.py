@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
 
 from emolib.errors import InputError
 from emolib.files import hash_files
 from emolib.inputs.profiles import Profile
-from emolib.inputs.prompts import Lexicon, Pair, load_lexicon, load_pairs, load_prompts
+from emolib.inputs.prompts import (
+    Lexicon,
+    Pair,
+    Side,
+    Written,
+    check_chat,
+    load_lexicon,
+    load_pairs,
+    load_prompts,
+)
 
 
 @dataclass(frozen=True)
@@ -21,14 +32,30 @@ class Emotion:
         pairs: The pairs, or None when free lists stand in for them.
         free: (emotion, neutral) prompt lists when they stand in for the pairs.
         hash: Content hash of the files all this came from.
+        files: The pairs file, or the files of the two lists; none of what was made in memory.
     """
 
     name: str
     lexicon: Lexicon
     neutral: Lexicon
     pairs: tuple[Pair, ...] | None
-    free: tuple[tuple[str, ...], tuple[str, ...]] | None
+    free: tuple[tuple[Written, ...], tuple[Written, ...]] | None
     hash: str
+    files: tuple[Path, ...] = ()
+
+    def written(self, side: Side) -> tuple[Written, ...]:
+        """Return the prompts of one side, the pairs' or the free list, as they are written."""
+        if self.pairs is not None:
+            return tuple(pair.written(side) for pair in self.pairs)
+        return () if self.free is None else self.free[get_args(Side).index(side)]
+
+    def places(self, side: Side) -> tuple[str, ...]:
+        """Return where each prompt of one side is written: file and id or number."""
+        if self.pairs is not None:
+            file = f"{self.files[0]}: " if self.files else ""
+            return tuple(f"{file}pair {pair.id!r}" for pair in self.pairs)
+        file = f"{self.files[get_args(Side).index(side)]}: " if self.files else f"{side} "
+        return tuple(f"{file}prompts[{i}]" for i in range(len(self.written(side))))
 
 
 def load_emotion(profile: Profile, name: str, *, free: bool = False) -> Emotion:
@@ -40,7 +67,8 @@ def load_emotion(profile: Profile, name: str, *, free: bool = False) -> Emotion:
         free: Read the free prompt lists in place of the pairs.
 
     Raises:
-        InputError: When a file is missing or malformed, or two lexicons share a target.
+        InputError: When a file is missing or malformed, two lexicons share a target, or prompts
+            are turns of a chat and the profile's `chat` is off.
     """
     paths = [profile.path("lexicon", name), profile.path("lexicon", "neutral")]
     lexicon, neutral = load_lexicon(paths[0], name), load_lexicon(paths[1], "neutral")
@@ -53,6 +81,13 @@ def load_emotion(profile: Profile, name: str, *, free: bool = False) -> Emotion:
     if free:
         lists = [profile.path("prompts", name), profile.path("prompts", "neutral")]
         prompts = load_prompts(lists[0]), load_prompts(lists[1])
-        return Emotion(name, lexicon, neutral, None, prompts, hash_files([*paths, *lists]))
+        if not profile.chat:
+            for entries, file in zip(prompts, lists, strict=True):
+                check_chat(entries, f"{file}: prompts")
+        hash_ = hash_files([*paths, *lists])
+        return Emotion(name, lexicon, neutral, None, prompts, hash_, tuple(lists))
     path = profile.path("pairs", name)
-    return Emotion(name, lexicon, neutral, load_pairs(path, name), None, hash_files([*paths, path]))
+    pairs = load_pairs(path, name)
+    if not profile.chat:
+        check_chat([pair.prompt for pair in pairs], f"{path}: pairs", ".prompt")
+    return Emotion(name, lexicon, neutral, pairs, None, hash_files([*paths, path]), (path,))

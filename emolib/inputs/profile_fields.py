@@ -65,6 +65,9 @@ def check_value(label: str, value: Any, hint: Any, least: int | None) -> None:
         fits, expected = value in members, f"one of {', '.join(members)}"
     elif hint is bool:
         fits, expected = isinstance(value, bool), "true or false"
+    elif hint == str | None:
+        fits = value is None or (isinstance(value, str) and bool(value.strip()))
+        expected = "a text"
     elif hint is str:
         fits, expected = isinstance(value, str), "a name"
     elif hint in (int, int | None) and least is not None:

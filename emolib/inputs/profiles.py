@@ -13,7 +13,7 @@ from emolib.errors import InputError
 from emolib.files import data_root
 from emolib.inputs.heads import check_spec
 from emolib.inputs.profile_fields import check_names, check_value, compared, following, said
-from emolib.inputs.prompts import Position
+from emolib.inputs.prompts import Chat, Position
 from emolib.inputs.units import check_unit_spec, parse_set
 
 Ablation = Literal["zero", "mean", "resample"]
@@ -47,6 +47,8 @@ class Profile:
         seed: For every draw (resample, random heads, bootstrap, splits).
         draws: Draws that a resample effect is averaged over.
         patch_generated: Whether patching goes on at every generated token.
+        chat: Whether prompts are put through the model's chat template.
+        system: The system turn of such prompts; None for none.
         verify: How many top heads, and as many random ones, screening verifies by patching.
         dtype: The models' floating point type.
         device: torch's name of the device.
@@ -69,6 +71,8 @@ class Profile:
     draws: int = field(default=MIN_DRAWS, metadata=said("value", compared=4, least=MIN_DRAWS))
     verify: int = field(default=5, metadata=said("value", least=0))
     patch_generated: bool = field(default=False, metadata=said("value", compared=6))
+    chat: bool = field(default=False, metadata=said("value", compared=7))
+    system: str | None = field(default=None, metadata=said("value", compared=8))
     dtype: Dtype = field(default="float32", metadata=said("value", compared=1))
     device: str = field(default="cpu", metadata=said("value"))
     batch_size: int | None = field(default=None, metadata=said("nothing", least=1))
@@ -76,6 +80,11 @@ class Profile:
     effects: Mapping[str, Mapping[str, tuple[str, ...]]] = field(
         default_factory=dict, metadata=said("nothing")
     )
+
+    @property
+    def as_chat(self) -> Chat | None:
+        """How prompts are put to a model as a chat, None where they are plain text."""
+        return Chat(self.system) if self.chat else None
 
     def override(self, named: Callable[[str], str] = str, /, **changes: Any) -> Profile:
         """Return a copy with the fields given (None means: keep), checked.
@@ -117,6 +126,15 @@ SETTINGS = following(Profile, "value")
 COMPARED = compared(Profile)
 """Those of them without which the numbers of two runs are not of the same quantity."""
 _HINTS = get_type_hints(Profile)
+
+
+def compared_in(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was told of the settings of `COMPARED`.
+
+    Those that there were not yet when it was told have the value that changes nothing.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(Profile)}
+    return {name: told.get(name, defaults[name]) for name in COMPARED}
 
 
 def load_profile(name: str) -> Profile:
@@ -238,6 +256,12 @@ def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
         if found.name not in ("name", "root", "files", "effects"):
             value = getattr(profile, found.name)
             check_value(label(found.name), value, _HINTS[found.name], found.metadata["least"])
+    if profile.system is not None and not profile.chat:
+        chat = label("chat").split()[-1]
+        raise InputError(
+            f"{label('system')}: expected {chat} with it, got a system turn without a chat; add "
+            f"{chat}, or leave the system turn out"
+        )
     for name in profile.emotions:
         if not name.replace("_", "").isalnum() or name == "neutral":
             raise InputError(

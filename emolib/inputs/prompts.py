@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, TypeVar, assert_never
 
 from emolib.errors import InputError
 from emolib.inputs.words import fold
@@ -16,32 +17,80 @@ SLOT = "{slot}"
 
 
 @dataclass(frozen=True)
+class Turns:
+    """A prompt as turns of a chat, in a file ``{"system": …, "user": …}``.
+
+    Attributes:
+        user: The user's turn, which the model answers.
+        system: The system turn before it; None where the prompt has none of its own.
+    """
+
+    user: str
+    system: str | None = None
+
+    def __str__(self) -> str:
+        """Return it as text to read, the system turn first."""
+        return self.user if self.system is None else f"{self.system}\n\n{self.user}"
+
+
+Written = str | Turns
+"""A prompt as it is written: text, or turns of a chat."""
+
+
+@dataclass(frozen=True)
+class Chat:
+    """That prompts are put to a model through its chat template.
+
+    Attributes:
+        system: The system turn of prompts without one of their own; None for none.
+    """
+
+    system: str | None = None
+
+    def turns(self, prompt: Written) -> Turns:
+        """Return a prompt as turns: text is the user's."""
+        turns = Turns(prompt) if isinstance(prompt, str) else prompt
+        return turns if turns.system is not None else replace(turns, system=self.system)
+
+
+@dataclass(frozen=True)
 class Pair:
     """An emotion prompt and a neutral prompt that differ only in one slot.
 
     Attributes:
         id: Unique in its file.
         template: The wording the pair shares with others: the cluster of the bootstrap.
-        prompt: The text, with ``{slot}`` exactly once.
+        prompt: The text or the turns, with ``{slot}`` exactly once.
         emotion: What stands in the slot on the emotion side.
         neutral: What stands there on the neutral side.
     """
 
     id: str
     template: str
-    prompt: str
+    prompt: Written
     emotion: str
     neutral: str
 
-    def text(self, side: Side) -> str:
-        """Return the whole prompt of one side."""
+    def written(self, side: Side) -> Written:
+        """Return the whole prompt of one side, as text or turns."""
         match side:
             case "emotion":
-                return self.prompt.replace(SLOT, self.emotion)
+                return _filled(self.prompt, self.emotion)
             case "neutral":
-                return self.prompt.replace(SLOT, self.neutral)
+                return _filled(self.prompt, self.neutral)
             case _:
                 assert_never(side)
+
+    def text(self, side: Side) -> str:
+        """Return the whole prompt of one side, as text to read."""
+        return str(self.written(side))
+
+
+def _filled(prompt: Written, filler: str) -> Written:
+    if isinstance(prompt, str):
+        return prompt.replace(SLOT, filler)
+    system = None if prompt.system is None else prompt.system.replace(SLOT, filler)
+    return Turns(prompt.user.replace(SLOT, filler), system)
 
 
 @dataclass(frozen=True)
@@ -100,6 +149,39 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
+_TURNS = ("system", "user")
+
+
+def _written(value: Any, where: str) -> Written:
+    if not isinstance(value, dict):
+        return _text(value, where)
+    for key in value:
+        if key not in _TURNS:
+            raise InputError(f"{where}: unknown field {key!r}; expected {', '.join(_TURNS)}")
+    if "user" not in value:
+        raise InputError(f"{where}: field 'user' is missing; expected {', '.join(_TURNS)}")
+    return Turns(**{key: _text(text, f"{where}.{key}") for key, text in value.items()})
+
+
+def check_chat(prompts: Sequence[Written], where: str, part: str = "") -> None:
+    """Check that prompts need no chat template.
+
+    Args:
+        prompts: The prompts of a file.
+        where: The file and the list in it, for the message.
+        part: What of an entry the prompt is.
+
+    Raises:
+        InputError: When one is turns.
+    """
+    for index, prompt in enumerate(prompts):
+        if isinstance(prompt, Turns):
+            raise InputError(
+                f"{where}[{index}]{part}: turns of a chat need --chat (chat = true in a profile), "
+                "which is off; turn it on, or write the prompt as text"
+            )
+
+
 def _list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise InputError(f"{where}: expected a list, got {_kind(value)}")
@@ -114,34 +196,37 @@ def _version(value: Any, where: str) -> int:
     return value
 
 
-def _unique(values: list[str], where: str) -> tuple[str, ...]:
-    seen: dict[str, int] = {}
+_Entry = TypeVar("_Entry", bound=Hashable)
+
+
+def _unique(values: list[_Entry], where: str) -> tuple[_Entry, ...]:
+    seen: dict[_Entry, int] = {}
     for index, value in enumerate(values):
         if value in seen:
             raise InputError(
-                f"{where}[{index}]: {value!r} stands at [{seen[value]}] already; remove one"
+                f"{where}[{index}]: {str(value)!r} stands at [{seen[value]}] already; remove one"
             )
         seen[value] = index
     return tuple(values)
 
 
-def load_prompts(path: Path) -> tuple[str, ...]:
-    """Return the prompts of a free list, ``{"prompts": ["…", …]}``.
+def load_prompts(path: Path) -> tuple[Written, ...]:
+    """Return the prompts of a free list, ``{"prompts": ["…", {"system": "…", "user": "…"}, …]}``.
 
     Raises:
         InputError: When the file is not of that form; the message names file, entry and field.
     """
     data = _read(path, "a prompt", ("prompts",))
     entries = _list(data["prompts"], f"{path}: prompts")
-    texts = [_text(entry, f"{path}: prompts[{i}]") for i, entry in enumerate(entries)]
-    return _unique(texts, f"{path}: prompts")
+    prompts = [_written(entry, f"{path}: prompts[{i}]") for i, entry in enumerate(entries)]
+    return _unique(prompts, f"{path}: prompts")
 
 
 def load_pairs(path: Path, emotion: str | None = None) -> tuple[Pair, ...]:
     """Return the pairs of a pairs file.
 
     The form is ``{"emotion", "version", "pairs": [{"id", "template", "prompt", "emotion",
-    "neutral"}]}``, `prompt` with ``{slot}`` exactly once.
+    "neutral"}]}``, `prompt` a text or ``{"system", "user"}``, with ``{slot}`` exactly once.
 
     Args:
         path: The file.
@@ -176,8 +261,10 @@ def _pair(entry: Any, where: str) -> Pair:
     for key in entry:
         if key not in fields:
             raise InputError(f"{where}: unknown field {key!r}; expected {', '.join(fields)}")
-    pair = Pair(**{key: _text(entry[key], f"{where}.{key}") for key in fields})
-    found = pair.prompt.count(SLOT)
+    prompt = _written(entry["prompt"], f"{where}.prompt")
+    texts = {key: _text(entry[key], f"{where}.{key}") for key in fields if key != "prompt"}
+    pair = Pair(**texts, prompt=prompt)
+    found = str(prompt).count(SLOT)
     if found != 1:
         raise InputError(f"{where}.prompt: expected {SLOT} exactly once, got it {found} times")
     if pair.emotion == pair.neutral:

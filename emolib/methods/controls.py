@@ -174,7 +174,8 @@ def _fitting(study: Study, pair: Pair, words: Sequence[str]) -> Iterator[str]:
 
 
 def _width(study: Study, pair: Pair, slot: str) -> int:
-    return len(study.model.tokenizer(replace(pair, neutral=slot).text("neutral"))["input_ids"])
+    filled = replace(pair, neutral=slot).written("neutral")
+    return len(study.model.tokens(filled, study.profile.as_chat))
 
 
 def _rare_words(study: Study) -> list[str]:

@@ -26,6 +26,7 @@ from emolib.methods.readouts import Reading, Readout
 from emolib.methods.scores import Measuring, Scores, score
 from emolib.models.encoding import AlignedPairs, Batch, Prompts
 from emolib.models.language_model import LanguageModel, load
+from emolib.models.prompt_check import check_prompts
 from emolib.models.sources import find
 
 
@@ -60,19 +61,22 @@ class Study:
             half: The same model in half precision, in which sweeps of many runs are computed.
 
         Raises:
-            InputError: When no pair aligns, a prompt is too long, or no target word is one token.
+            InputError: When no pair aligns, a prompt is too long, no target word is one token, or
+                the chat template is missing or refuses the prompts.
         """
         self.model, self.emotion, self.profile, self.half = model, emotion, profile, half
         self.lexicons = {emotion.name: emotion.lexicon} if lexicons is None else dict(lexicons)
         self.targets = model.target_ids(emotion.lexicon, emotion.neutral)
-        new = profile.max_new_tokens
-        self._pairs = None if emotion.pairs is None else model.align(emotion.pairs, new)
+        new, chat = profile.max_new_tokens, profile.as_chat
+        self._pairs: AlignedPairs | None = None
         self._free: dict[Side, Prompts] = {}
-        if emotion.free is not None:
-            self._free = {
-                "emotion": model.encode(emotion.free[0], new),
-                "neutral": model.encode(emotion.free[1], new),
-            }
+        if emotion.pairs is not None:
+            names = emotion.places("emotion")
+            self._pairs = model.align(emotion.pairs, new, chat=chat, names=names)
+        elif emotion.free is not None:
+            for side in get_args(Side):
+                names = emotion.places(side)
+                self._free[side] = model.encode(emotion.written(side), new, chat=chat, names=names)
         words = dict.fromkeys((*emotion.lexicon.words, *emotion.lexicon.targets))
         self.in_pieces = model.in_pieces([*words, *emotion.neutral.targets])
         self._clean: dict[Side, Readout] = {}
@@ -321,7 +325,10 @@ def study(
         raise InputError(f"study({min(unknown)}=…): unknown setting; the settings are {known}")
     chosen = chosen.override(**settings)
     if isinstance(model, str):
-        model = load(find(model), device=chosen.device, dtype=chosen.dtype)
+        source = find(model)
+        data = load_emotion(chosen, emotion) if isinstance(emotion, str) else emotion
+        check_prompts([source], [data], chosen)
+        model = load(source, device=chosen.device, dtype=chosen.dtype)
     if isinstance(emotion, str):
         emotion = load_emotion(chosen, emotion)
     lexicons = {

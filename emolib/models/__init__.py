@@ -3,6 +3,8 @@
 - ``architectures``: how a layer of each architecture is put together, a row a model type.
 - ``sources``: where a model comes from, read from its files alone; loads no torch.
 - ``gguf_header``: what a GGUF file says of its model.
+- ``chat``: prompts through a tokenizer's chat template.
+- ``prompt_check``: whether prompts fit the models, asked before weights are loaded.
 - ``encoding``: prompts as tokens, aligned into pairs, padded into batches.
 - ``language_model``: the model with its tokenizer and names for its heads.
 - ``snapshot``: what a model was when it was loaded, and what others have put on it since.

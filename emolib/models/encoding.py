@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from emolib.errors import InputError
-from emolib.inputs.prompts import Pair, Position
+from emolib.inputs.prompts import Chat, Pair, Position, Turns, Written
+from emolib.models.chat import render, turn_ends
 
 _BATCH_COST = 256
 """What a batch of its own costs, in tokens: its layers are called whatever is in it."""
@@ -22,16 +23,19 @@ class Prompts:
     """Prompts under one tokenizer.
 
     Attributes:
-        texts: The prompts as text.
+        texts: The prompts as text, as they were written.
         ids: Their token ids.
         slots: Per prompt the half-open span of the slot's tokens, or None for free prompts.
         clusters: Per prompt the template it comes from, or None for free prompts.
+        ends: Tokens that end a continuation, beside the model's own: of a chat those that end
+            the model's turn.
     """
 
     texts: tuple[str, ...]
     ids: tuple[tuple[int, ...], ...]
     slots: tuple[tuple[int, int], ...] | None = None
     clusters: tuple[str, ...] | None = None
+    ends: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         """Return the number of prompts."""
@@ -186,42 +190,91 @@ class Batch:
         return start[:, None], end[:, None]
 
 
-def encode(tokenizer: Any, texts: Sequence[str], limit: int | None = None) -> Prompts:
-    """Return free prompts as tokens, with the special tokens that the tokenizer puts before them.
-
-    An end token that it adds after them is left out: a prompt goes on.
+def encode(
+    tokenizer: Any,
+    prompts: Sequence[Written],
+    limit: int | None = None,
+    *,
+    chat: Chat | None = None,
+    names: Sequence[str] | None = None,
+) -> Prompts:
+    """Return free prompts as tokens; see `tokens`.
 
     Args:
         tokenizer: A transformers tokenizer.
-        texts: The prompts.
+        prompts: The prompts.
         limit: Most tokens a prompt may have, from the model's context length.
+        chat: How they go through the tokenizer's chat template; None for plain text.
+        names: Per prompt where it is written, for messages.
 
     Raises:
-        InputError: When a prompt has no token or more than `limit`.
+        InputError: When a prompt has no token or more than `limit`, or as `tokens` does.
     """
-    ids = tuple(_open_ended(tokenizer, text) for text in texts)
-    for text, tokens in zip(texts, ids, strict=True):
-        if not tokens:
-            raise InputError(f"prompt {text[:40]!r} has no token under this tokenizer")
-        if limit is not None and len(tokens) > limit:
+    ids = tuple(tokens(tokenizer, prompt, chat) for prompt in prompts)
+    texts = tuple(map(str, prompts))
+    for index, (text, found) in enumerate(zip(texts, ids, strict=True)):
+        name = f"{names[index]}: " if names else ""
+        if not found:
+            raise InputError(f"{name}prompt {text[:40]!r} has no token under this tokenizer")
+        if limit is not None and len(found) > limit:
             raise InputError(
-                f"prompt {text[:40]!r} has {len(tokens)} tokens, expected at most {limit} (the "
-                "model's context less --max-new-tokens); shorten the prompt or the continuation"
+                f"{name}prompt {text[:40]!r} has {len(found)} tokens, expected at most {limit} "
+                "(the model's context less --max-new-tokens); shorten the prompt or the "
+                "continuation"
             )
-    return Prompts(tuple(texts), ids)
+    return Prompts(texts, ids, ends=turn_ends(tokenizer) if chat else frozenset())
+
+
+def tokens(tokenizer: Any, prompt: Written, chat: Chat | None = None) -> tuple[int, ...]:
+    """Return the token ids of one prompt: all that tokenizes a prompt does it here.
+
+    In front stand the special tokens that the tokenizer puts there, unless the text or the chat
+    template has them already: one BOS, whoever writes it, and none where nobody does. An end token
+    that the tokenizer adds is left out: a prompt goes on.
+
+    Raises:
+        InputError: When `chat` is given and the tokenizer's template is missing or refuses the
+            prompt, or `chat` is None and the prompt is turns.
+    """
+    if chat is not None:
+        text, had_bos = render(tokenizer, prompt, chat)
+        ids = _open_ended(tokenizer, text)
+        bos = tokenizer.bos_token_id
+        return (bos, *ids) if had_bos and bos not in ids[:1] else ids
+    if isinstance(prompt, Turns):
+        raise InputError(
+            f"prompt {str(prompt)[:40]!r} is turns of a chat, which need --chat "
+            "(chat=True of a study); turn it on, or write the prompt as text"
+        )
+    return _open_ended(tokenizer, prompt)
 
 
 def _open_ended(tokenizer: Any, text: str) -> tuple[int, ...]:
-    ids, end = tokenizer(text)["input_ids"], tokenizer.eos_token_id
-    if len(ids) < 2 or ids[-1] != end:
-        return tuple(ids)
-    own = tokenizer(text, add_special_tokens=False)["input_ids"]
-    added = _ends(ids, end) - _ends(own, end)
+    bos = tokenizer.bos_token
+    if bos and text.lstrip().startswith(bos):
+        text = text.lstrip()
+        while text.startswith(2 * bos):
+            text = text.removeprefix(bos)
+    # What is too long is told here in words of its own.
+    full = tuple(tokenizer(text, verbose=False)["input_ids"])
+    own = tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    added = _ends(full, tokenizer.eos_token_id) - _ends(own, tokenizer.eos_token_id)
     # Of an empty prompt one token stays: where a start is an end too, it is the start.
-    return tuple(ids[: max(1, len(ids) - added)])
+    ids = full[: max(1, len(full) - added)]
+    start = ids[: len(ids) - len(own)]
+    if ids != start + own:
+        return ids
+    # What the text brings of the start itself. By its words too: where the BOS is the unknown
+    # token, a word may have its id.
+    words = tokenizer.convert_ids_to_tokens(list(start))
+    for first in range(len(start)):
+        brought = own[: len(start) - first] == start[first:]
+        if brought and "".join(text.split()).startswith("".join(words[first:])):
+            return start[:first] + own
+    return ids
 
 
-def _ends(ids: Sequence[int], end: int) -> int:
+def _ends(ids: Sequence[int], end: int | None) -> int:
     return next((count for count, i in enumerate(reversed(ids)) if i != end), len(ids))
 
 
@@ -246,17 +299,34 @@ class AlignedPairs:
         return len(self.pairs)
 
 
-def align(tokenizer: Any, pairs: Sequence[Pair], limit: int | None = None) -> AlignedPairs:
+def align(
+    tokenizer: Any,
+    pairs: Sequence[Pair],
+    limit: int | None = None,
+    *,
+    chat: Chat | None = None,
+    names: Sequence[str] | None = None,
+) -> AlignedPairs:
     """Return the pairs that align under a tokenizer, and which ones do not.
 
     The slot is the span in which the token ids differ, so it needs no character offsets and
-    means the same under every tokenizer.
+    means the same under every tokenizer, and behind what a chat template writes.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        pairs: The pairs.
+        limit: As for `encode`.
+        chat: As for `encode`.
+        names: Per pair where it is written, for messages.
 
     Raises:
         InputError: When no pair aligns, or as `encode` does.
     """
-    emotion = encode(tokenizer, [pair.text("emotion") for pair in pairs], limit)
-    neutral = encode(tokenizer, [pair.text("neutral") for pair in pairs], limit)
+    sides = [
+        [pair.written("emotion") for pair in pairs],
+        [pair.written("neutral") for pair in pairs],
+    ]
+    emotion, neutral = (encode(tokenizer, s, limit, chat=chat, names=names) for s in sides)
     kept, slots, left_out = [], [], []
     for index, (emo, neu) in enumerate(zip(emotion.ids, neutral.ids, strict=True)):
         if len(emo) != len(neu):
@@ -278,6 +348,7 @@ def align(tokenizer: Any, pairs: Sequence[Pair], limit: int | None = None) -> Al
             tuple(prompts.ids[i] for i in kept),
             tuple(slots),
             tuple(pairs[i].template for i in kept),
+            prompts.ends,
         )
 
     chosen = tuple(pairs[i] for i in kept)

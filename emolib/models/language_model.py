@@ -18,10 +18,10 @@ from transformers.utils import logging
 
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
-from emolib.inputs.prompts import Lexicon, Pair
+from emolib.inputs.prompts import Chat, Lexicon, Pair, Written
 from emolib.models import gguf_weights
 from emolib.models.architectures import Architecture, architecture, shape_from_config
-from emolib.models.encoding import AlignedPairs, Prompts, align, encode
+from emolib.models.encoding import AlignedPairs, Prompts, align, encode, tokens
 from emolib.models.snapshot import Change, Snapshot
 from emolib.models.sources import Source
 from emolib.tracing import get_module
@@ -118,13 +118,32 @@ class LanguageModel:
         """Tokens of the vocabulary: rows of the unembedding."""
         return int(self.hf.get_output_embeddings().weight.shape[0])
 
-    def encode(self, texts: Sequence[str], new_tokens: int = 0) -> Prompts:
+    def encode(
+        self,
+        prompts: Sequence[Written],
+        new_tokens: int = 0,
+        *,
+        chat: Chat | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Prompts:
         """Return free prompts as tokens; see `emolib.models.encoding.encode`."""
-        return encode(self.tokenizer, texts, self._limit(new_tokens))
+        limit = self._limit(new_tokens)
+        return encode(self.tokenizer, prompts, limit, chat=chat, names=names)
 
-    def align(self, pairs: Sequence[Pair], new_tokens: int = 0) -> AlignedPairs:
+    def align(
+        self,
+        pairs: Sequence[Pair],
+        new_tokens: int = 0,
+        *,
+        chat: Chat | None = None,
+        names: Sequence[str] | None = None,
+    ) -> AlignedPairs:
         """Return the pairs that align under this tokenizer; see `emolib.models.encoding.align`."""
-        return align(self.tokenizer, pairs, self._limit(new_tokens))
+        return align(self.tokenizer, pairs, self._limit(new_tokens), chat=chat, names=names)
+
+    def tokens(self, prompt: Written, chat: Chat | None = None) -> tuple[int, ...]:
+        """Return the token ids of one prompt; see `emolib.models.encoding.tokens`."""
+        return tokens(self.tokenizer, prompt, chat)
 
     def _limit(self, new_tokens: int) -> int | None:
         return None if self.context is None else self.context - new_tokens

@@ -25,10 +25,11 @@ _TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+_TEMPLATE_FILE = "chat_template.jinja"
 _SETTINGS_FILES = ("config.json", "generation_config.json")
 # The one file, or the parts of it, that transformers loads: a repository may hold others beside.
 _WHOLE, _PARTS, _INDEX = "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"
-_HUB_FILES = [_WHOLE, _PARTS, _INDEX, *_SETTINGS_FILES, *_TOKENIZER_FILES]
+_HUB_FILES = [_WHOLE, _PARTS, _INDEX, *_SETTINGS_FILES, *_TOKENIZER_FILES, _TEMPLATE_FILE]
 _GGUF_PACKAGES = ("gguf", "accelerate")
 _OTHER_FILE = "take the model's safetensors: name their folder or their Hub id"
 
@@ -87,8 +88,40 @@ class Source:
 
     @cached_property
     def tokenizer_hash(self) -> str:
-        """Hash of the tokenizer's files."""
-        return self.weights_hash if self.gguf else self._hash(_TOKENIZER_FILES)
+        """Hash of the tokenizer's files, its chat template among them."""
+        names = (*_TOKENIZER_FILES, _TEMPLATE_FILE)
+        return self.weights_hash if self.gguf else self._hash(names)
+
+    @cached_property
+    def context(self) -> int | None:
+        """Most tokens the model reads; None where its files do not say."""
+        if self.gguf:
+            found = read_header(self.folder / self.gguf).of_model("context_length")
+        else:
+            config = _config(self.id, self.folder)
+            found = config.get("max_position_embeddings", config.get("n_positions"))
+        return found if isinstance(found, int) else None
+
+    def check_chat(self) -> None:
+        """Check that a chat template is among the model's files.
+
+        Raises:
+            InputError: When none is.
+        """
+        if self.gguf:
+            values = read_header(self.folder / self.gguf).values
+            found, where = "tokenizer.chat_template" in values, f"{self.folder / self.gguf}"
+        else:
+            path = self.folder / "tokenizer_config.json"
+            found = (self.folder / _TEMPLATE_FILE).is_file() or (
+                path.is_file() and bool(_object(self.id, path).get("chat_template"))
+            )
+            where = f"{path} (key chat_template) or {_TEMPLATE_FILE} beside it"
+        if not found:
+            raise InputError(
+                f"model {self.id!r}: --chat needs a chat template, expected one in {where}; run "
+                "without --chat, or take a model that was trained to chat"
+            )
 
     def _hash(self, names: Iterable[str]) -> str:
         return hash_files(path for name in names if (path := self.folder / name).is_file())
@@ -256,11 +289,14 @@ def _gguf_type(header: Header) -> str:
 
 
 def _config(model: str, folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+    return _object(model, folder / "config.json")
+
+
+def _object(model: str, path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"model {model!r}: no config.json in {folder}") from None
+        raise InputError(f"model {model!r}: no {path.name} in {path.parent}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"model {model!r}: {path} is not JSON ({error})") from None
     if not isinstance(config, dict):

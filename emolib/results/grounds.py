@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from emolib.inputs.profiles import COMPARED
+from emolib.inputs.profiles import compared_in
 from emolib.results.rows import Row
 
 
@@ -65,7 +65,7 @@ def ground_of(row: Row, count: int) -> Ground:
         f"{told['model']['weights']}-{told['model']['config']}",
         told["model"]["tokenizer"],
         told["prompts"],
-        {name: told[name] for name in COMPARED},
+        compared_in(told),
         told["device"],
         told["clean_gap"],
         ids if len(ids) == count else tuple(map(str, range(count))),
@@ -86,10 +86,11 @@ def differs(old: Ground, new: Ground) -> list[str]:
         )
         if before != now
     ]
+    before = compared_in(old.settings)
     found += [
-        f"{name}: {old.settings.get(name)} -> {now}"
-        for name, now in new.settings.items()
-        if old.settings.get(name) != now
+        f"{name}: {before[name]} -> {now}"
+        for name, now in compared_in(new.settings).items()
+        if before[name] != now
     ]
     if old.ids and new.ids and old.ids != new.ids:
         found.append(f"pairs: {len(old.ids)} -> {len(new.ids)}, of other ids")

@@ -148,11 +148,12 @@ def measure(
     root = root or data_root()
     path = DESIGNS[name].projection
     neutral = load_lexicon(root / "lexicons/neutral.json")
-    calm = continuations(model, tokenizer, load_prompts(root / "neutral_prompts.json"), tokens)
+    free = tuple(map(str, load_prompts(root / "neutral_prompts.json")))
+    calm = continuations(model, tokenizer, free, tokens)
     results = []
     for emotion in EMOTIONS:
         lexicon = load_lexicon(root / f"lexicons/{emotion}.json")
-        prompts = load_prompts(root / f"{emotion}_prompts.json")
+        prompts = tuple(map(str, load_prompts(root / f"{emotion}_prompts.json")))
         moved = continuations(model, tokenizer, prompts, tokens)
         targets = (_token_ids(tokenizer, lexicon.targets), _token_ids(tokenizer, neutral.targets))
         pairs = load_pairs(root / f"pairs/{emotion}.json")

@@ -12,6 +12,7 @@ import pytest
 from emolib.errors import InputError
 from emolib.files import results_folder
 from emolib.inputs.emotions import Emotion, load_emotion
+from emolib.models.prompt_check import check_prompts
 from emolib.models.sources import Source, find
 from pytest_emolib.cases import Cases
 from pytest_emolib.companions import Companions
@@ -126,6 +127,14 @@ class Lab:
         self.effects.check()
         check_writable(self.writing.folder)
 
+    def check_prompts(self) -> None:
+        """Check the prompts under each model's tokenizer, where a look at the files will not do.
+
+        Raises:
+            InputError: When one is too long, or a chat template is missing or refuses one.
+        """
+        check_prompts(self.sources.values(), self.emotions.values(), self.profile)
+
     def pair_off(self, items: Iterable[pytest.Item]) -> None:
         """Have the runs of items computed together with those of others of their kind."""
         self._companions = Companions(items, self.loaded, self.holds)
@@ -146,8 +155,9 @@ class Lab:
         models = ", ".join(source.name for source in self.sources.values())
         emotions = ", ".join(self.profile.emotions)
         free = "; free prompt lists in place of pairs" if self.free else ""
+        chat = "; through the chat template" if self.profile.chat else ""
         return (
-            f"emolib: profile {self.profile.name} ({models}; {emotions}{free}), "
+            f"emolib: profile {self.profile.name} ({models}; {emotions}{free}{chat}), "
             f"to {self.writing.where}"
         )
 

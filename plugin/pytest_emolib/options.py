@@ -116,6 +116,17 @@ OPTIONS = (
         is_place=True,
     ),
     Option(
+        "--chat",
+        "put prompts to the model as the user's turn of its chat template",
+        key="chat",
+    ),
+    Option(
+        "--system",
+        "with --chat: a system turn before it, where a prompt has none of its own",
+        "TEXT",
+        key="system",
+    ),
+    Option(
         "--ablation", "zero, mean or resample; repeatable", "KIND", key="ablations", repeats=True
     ),
     Option(

@@ -139,13 +139,14 @@ class Plan:
         from emolib.models.encoding import align, encode
 
         data, new = self.emotions[emotion], self.profile.max_new_tokens
+        chat = self.profile.as_chat
         context = getattr(config, "max_position_embeddings", None)
         limit = None if context is None else context - new
         if data.pairs is None:
             assert data.free is not None
-            sides = (encode(tokenizer, texts, limit) for texts in data.free)
+            sides = (encode(tokenizer, prompts, limit, chat=chat) for prompts in data.free)
             return dict(zip(("emotion", "neutral"), sides, strict=True))
-        pairs = align(tokenizer, data.pairs, limit)
+        pairs = align(tokenizer, data.pairs, limit, chat=chat)
         return {"emotion": pairs.emotion, "neutral": pairs.neutral}
 
 

@@ -102,6 +102,8 @@ class ExperimentSession:
             if not self.is_worker:
                 check_rootdir(self.config)
             self.lab.check()
+            if not self.is_worker and not self.config.option.collectonly:
+                self.lab.check_prompts()
             if not self.is_worker and not self.is_dry:
                 self.lab.writing.store.check_free()
 

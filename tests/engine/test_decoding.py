@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from runs import NEAR, POSITIONS, every_kind, study_in
@@ -43,6 +45,25 @@ def test_a_row_ends_at_its_end_token_and_the_others_go_on():
     for before, after in zip(free.ids, ended.ids, strict=True):
         cut = before.index(end) + 1 if end in before else 3
         assert after == before[:cut]
+
+
+@pytest.mark.parametrize("generate", ["hooked", "many"])
+def test_prompts_bring_ends_of_their_own_which_no_text_shows(generate):
+    model = tiny_model("gpt_neo")
+    plain = model.encode([text(i, i + 1) for i in range(1, 40)])
+    free = hooked.generate(model, plain, max_new_tokens=3)
+    end = free.ids[0][1]
+    prompts = dataclasses.replace(plain, ends=frozenset({end}))
+    if generate == "hooked":
+        ended = hooked.generate(model, prompts, max_new_tokens=3)
+    else:
+        runs = clean_runs(model, prompts, more=2)
+        ((_, ended),) = decoding.generate(runs, [()], max_new_tokens=3)
+    for before, after, shown in zip(free.ids, ended.ids, ended.texts, strict=True):
+        cut = before.index(end) + 1 if end in before else 3
+        assert after == before[:cut]
+        assert f"w{end}" not in shown.split()
+    assert len(ended.ids[0]) <= 2
 
 
 def test_a_margin_counts_no_step_after_the_end():

@@ -9,7 +9,7 @@ from own_data import lexicon, mine, said, write
 
 from emolib.files import hash_files
 from emolib.inputs.emotions import load_emotion
-from emolib.inputs.prompts import Lexicon, Pair, load_pairs
+from emolib.inputs.prompts import Lexicon, Pair, Turns, load_pairs
 
 
 def test_an_emotion_has_pairs_or_free_lists(folder):
@@ -103,3 +103,24 @@ def test_a_file_of_another_emotion_is_refused(folder, name, content, expected):
     whole = {"version": 1, "pairs": [pair]} if name == "pairs/joy" else lexicon("", "calm")
     write(f"data/{name}.json", whole | content)
     assert said(load_emotion, mine(), "joy") == f"{folder}/data/{name}.json: {expected}"
+
+
+def test_turns_of_a_chat_need_the_chat_on(folder):
+    turns = {"user": "A {slot} b"}
+    pair = {"id": "p", "template": "t", "prompt": turns, "emotion": "x", "neutral": "y"}
+    write("data/pairs/joy.json", {"emotion": "joy", "version": 1, "pairs": [pair]})
+    write("data/joy_prompts.json", {"prompts": ["one", turns]})
+    advice = (
+        "turns of a chat need --chat (chat = true in a profile), which is off; turn it on, or "
+        "write the prompt as text"
+    )
+    place = f"{folder}/data"
+    assert said(load_emotion, mine(), "joy") == f"{place}/pairs/joy.json: pairs[0].prompt: {advice}"
+    assert said(load_emotion, mine(), "joy", free=True) == (
+        f"{place}/joy_prompts.json: prompts[1]: {advice}"
+    )
+    chat = mine("chat = true")
+    assert load_emotion(chat, "joy").written("neutral") == (Turns("A y b"),)
+    lists = load_emotion(chat, "joy", free=True)
+    assert lists.written("emotion") == ("one", Turns("A {slot} b"))
+    assert lists.places("emotion")[1] == f"{place}/joy_prompts.json: prompts[1]"

@@ -59,6 +59,7 @@ def test_settings_that_runs_are_compared_by_come_in_the_order_of_their_places():
     ("hint", "least", "good", "bad", "expected"),
     [
         (str, None, ["", "a"], [1, None, ("a",)], "a name"),
+        (str | None, None, [None, "a b"], ["", " ", 1, ("a",)], "a text"),
         (bool, None, [True, False], [0, 1, "true", None], "true or false"),
         (Side, None, ["left", "right"], ["up", None, 1, ("left",)], "one of left, right"),
         (int, 2, [2, 9], [1, -2, True, 2.0, "2", None], "a whole number from 2"),

@@ -17,11 +17,12 @@ from emolib.files import data_root
 from emolib.inputs import profiles
 from emolib.inputs.emotions import load_emotion
 from emolib.inputs.profile_fields import Follows
-from emolib.inputs.profiles import COMPARED, SETTINGS, Profile, load_profile
+from emolib.inputs.profiles import COMPARED, SETTINGS, Profile, compared_in, load_profile
+from emolib.inputs.prompts import Chat
 
 SET = (
     "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
-    "patch_generated, dtype, device, batch_size, files, effects"
+    "patch_generated, chat, system, dtype, device, batch_size, files, effects"
 )
 
 
@@ -213,6 +214,28 @@ def test_a_field_says_what_it_decides():
         assert one.metadata["compared"] is None or one.metadata["follows"] == "value"
     assert (
         *("position", "max_new_tokens", "seed", "draws", "verify", "patch_generated"),
-        *("dtype", "device"),
+        *("chat", "system", "dtype", "device"),
     ) == SETTINGS
-    assert COMPARED == ("dtype", "position", "seed", "draws", "max_new_tokens", "patch_generated")
+    assert (
+        *("dtype", "position", "seed", "draws", "max_new_tokens", "patch_generated"),
+        *("chat", "system"),
+    ) == COMPARED
+
+
+def test_a_setting_that_was_not_there_yet_is_its_default():
+    assert compared_in({"dtype": "float16"}) == {
+        "dtype": "float16", "position": "last", "seed": 0, "draws": 10, "max_new_tokens": 16,
+        "patch_generated": False, "chat": False, "system": None,
+    }  # fmt: skip
+    assert compared_in({"chat": True, "system": "Be kind."})["system"] == "Be kind."
+
+
+def test_a_system_turn_needs_a_chat(folder):
+    assert said(mine, "system = 'Be kind.'") == (
+        "data/profiles/mine.toml: system: expected chat with it, got a system turn without a "
+        "chat; add chat, or leave the system turn out"
+    )
+    profile = mine("system = 'Be kind.'\nchat = true")
+    assert profile.as_chat == Chat("Be kind.")
+    assert mine("chat = true").as_chat == Chat(None) and mine().as_chat is None
+    assert said(mine, "system = ' '\nchat = true").endswith("system: expected a text, got ' '")

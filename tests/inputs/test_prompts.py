@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emolib.errors import InputError
-from emolib.inputs.prompts import Pair, load_lexicon, load_pairs, load_prompts, pairs_emotion
+from emolib.inputs.prompts import (
+    Pair,
+    Turns,
+    load_lexicon,
+    load_pairs,
+    load_prompts,
+    pairs_emotion,
+)
 
 PAIR = {
     "id": "p1",
@@ -50,6 +57,40 @@ def test_files_are_read_as_they_are(write):
     assert pairs_emotion(write(PAIRS)) == "joy"
     lexicon = load_lexicon(write(LEXICON), "joy")
     assert (lexicon.version, lexicon.words, lexicon.targets) == (2, ("glad", "y’all"), ("glad",))
+
+
+def test_a_prompt_may_be_turns_of_a_chat(write):
+    turns = {"system": "Be kind.", "user": "Hello"}
+    assert load_prompts(write({"prompts": ["a", turns, {"user": "a"}]})) == (
+        "a", Turns("Hello", "Be kind."), Turns("a"),
+    )  # fmt: skip
+    entry = PAIR | {"prompt": {"system": "You {slot} him.", "user": "Why?"}}
+    (pair,) = load_pairs(write(PAIRS | {"pairs": [entry]}))
+    assert pair.written("emotion") == Turns("Why?", "You hit him.")
+    assert pair.text("neutral") == "You met him.\n\nWhy?"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ({"system": "{slot}"}, ": field 'user' is missing; expected system, user"),
+        ({"user": "{slot}", "tool": "x"}, ": unknown field 'tool'; expected system, user"),
+        ({"user": "{slot}", "system": ""}, ".system: expected text, got an empty string"),
+        ({"user": ["{slot}"]}, ".user: expected text, got a list"),
+        ({"user": "{slot}", "system": "{slot}"}, ": expected {slot} exactly once, got it 2 times"),
+        ({"user": "a", "system": "b"}, ": expected {slot} exactly once, got it 0 times"),
+    ],
+)
+def test_turns_that_are_wrong(write, prompt, expected):
+    path = write(PAIRS | {"pairs": [PAIR | {"prompt": prompt}]})
+    assert message(load_pairs, path) == f"pairs[0].prompt{expected}"
+
+
+def test_turns_that_stand_twice_are_told_as_text(write):
+    turns = {"system": "a", "user": "b"}
+    assert message(load_prompts, write({"prompts": [turns, "c", turns]})) == (
+        "prompts[2]: 'a\\n\\nb' stands at [0] already; remove one"
+    )
 
 
 @given(*[st.text("a{}slot ", max_size=9)] * 4)

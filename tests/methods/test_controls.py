@@ -11,6 +11,7 @@ from emolib.errors import InputError
 from emolib.inputs.emotions import load_emotion
 from emolib.inputs.heads import Head
 from emolib.inputs.profiles import load_profile
+from emolib.inputs.prompts import Chat, Turns
 from emolib.interventions import patch
 from emolib.methods.controls import (
     CONTROLS,
@@ -22,6 +23,7 @@ from emolib.methods.controls import (
     shuffled,
 )
 from emolib.methods.study import Study
+from emolib.methods.study import study as open_study
 from emolib.models.language_model import load
 from emolib.models.sources import find
 from emolib.planted import PLANTED, planted_emotion, planted_model
@@ -83,6 +85,22 @@ def test_rare_words_take_the_slot_and_nothing_else(study):
         assert pair.emotion not in (old.emotion, old.neutral)
     assert lexical.left_out == ()
     assert (lexical.targets[0] == study.targets[0]).all()
+
+
+def test_rare_words_fit_where_prompts_go_through_a_chat_template():
+    model = load(find("tiny-neo"))
+    model.tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}{{ m.role }} : {{ m.content | trim }}{% endfor %}"
+    )
+    emotion = load_emotion(load_profile("demo"), "gratitude")
+    some = replace(emotion.pairs[0], prompt=Turns(emotion.pairs[0].prompt, "It was late."))
+    emotion = replace(emotion, pairs=(some, *emotion.pairs[1:6]))
+    chat = open_study(model, emotion, chat=True)
+    lexical = lexical_study(chat)
+    assert lexical.left_out == () and len(lexical.pairs) >= 5
+    for pair, ids in zip(lexical.pairs.pairs, lexical.pairs.emotion.ids, strict=True):
+        assert ids == model.tokens(pair.written("emotion"), Chat())
+        assert ids.count(model.tokenizer.bos_token_id) == 1
 
 
 def test_no_word_that_fits_is_no_lexical_control():

@@ -181,3 +181,33 @@ def test_pairs_align_whatever_a_tokenizer_adds():
     aligned = align(made, [pair("w9 {slot} w8", "w1", "w2"), pair("{slot}", "w1", "w2", "q")])
     assert aligned.emotion.ids == ((47, 9, 1, 8), (47, 1))
     assert aligned.emotion.slots == ((2, 3), (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("around", "prompt", "ids"),
+    [
+        ("<end> $A", "w5 w6", (0, 5, 6)),
+        ("<end> $A", "<end> w5", (0, 5)),
+        ("<end> $A", "<end><end>w5", (0, 5)),
+        ("$A", "<end><end><end>w5", (0, 5)),
+        ("<end> $A", " <end>w5", (0, 5)),
+        ("$A", "w5 w6", (5, 6)),
+        # A word that the tokenizer does not know has the same id, and stays.
+        ("<end> $A", "unknown w5", (0, 0, 5)),
+        ("<end> $A", "<end> unknown w5", (0, 0, 5)),
+        ("$A", "<end> unknown w5", (0, 0, 5)),
+        # Of several tokens that are put in front, those that are there already.
+        ("w47 <end> $A", "w47 <end> w5", (47, 0, 5)),
+        ("w47 <end> $A", "<end> w5", (47, 0, 5)),
+        ("w47 <end> $A", "w47 w5", (47, 0, 47, 5)),
+        ("w47 <end> $A <end>", "<end> w5", (47, 0, 5)),
+    ],
+)
+def test_there_is_one_bos_and_a_word_of_its_id_is_none(around, prompt, ids):
+    made = tokenizer()
+    made.bos_token = "<end>"
+    made.backend_tokenizer.add_special_tokens(["<end>"])
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single=around, special_tokens=[("w47", 47), ("<end>", 0)]
+    )
+    assert encode(made, [prompt]).ids == (ids,)

@@ -14,6 +14,7 @@ from gguf_files import HEADS, LAYERS, model_of, words, wrapped, write
 from emolib.engine import hooked
 from emolib.errors import InputError
 from emolib.files import data_root
+from emolib.inputs.prompts import Chat
 from emolib.models.gguf_header import MODEL_TYPES, read_header
 from emolib.models.language_model import load
 from emolib.models.sources import find
@@ -64,6 +65,22 @@ def test_a_file_gives_the_logits_and_tokens_of_the_model_it_was_made_from(archit
     theirs = hooked.last_logits(wrapped(hf, model.tokenizer), prompts)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
     assert theirs.std() > 0.05
+
+
+def test_a_file_s_chat_template_is_its_tokenizer_s(llama, tmp_path):
+    with pytest.raises(InputError, match=f"--chat needs a chat template, expected one in {llama};"):
+        find(str(llama)).check_chat()
+    path = tmp_path / "chat.gguf"
+    template = "{{ bos_token }}{{ messages[0].content }} this"
+    write(path, model_of("llama", "llama"), "llama", tokenizer__chat_template=template)
+    source = find(str(path))
+    source.check_chat()
+    model = load(source)
+    assert source.context == model.context
+    for prompt in ("a bad ditch", "<end>a bad ditch"):
+        assert model.tokens(prompt, Chat()) == (0, *model.tokens("a bad ditch this"))
+        # This one writes no BOS where the template or the text does not.
+        assert model.tokens(prompt).count(0) == prompt.startswith("<end>")
 
 
 def test_the_header_is_what_the_gguf_package_reads(llama):

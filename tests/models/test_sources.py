@@ -118,6 +118,40 @@ def test_weights_that_are_no_safetensors_are_refused(folder):
     )
 
 
+def test_the_context_is_what_the_config_says(folder):
+    assert find("mine").context == 128 and find("tiny-neo").context == 128
+    config(folder, n_positions=None)
+    assert find("mine").context is None
+
+
+def no_template(where):
+    return (
+        f"model 'mine': --chat needs a chat template, expected one in {where}; run without --chat, "
+        "or take a model that was trained to chat"
+    )
+
+
+def test_a_chat_template_stands_in_the_tokenizer_s_config_or_beside_it(folder):
+    before, path = find("mine"), folder / "tokenizer_config.json"
+    hash_before = before.tokenizer_hash
+    said = no_template("mine/tokenizer_config.json (key chat_template) or chat_template.jinja "
+                       "beside it")  # fmt: skip
+    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+        before.check_chat()
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    find("mine").check_chat()
+    # What it says decides numbers.
+    assert find("mine").tokenizer_hash != hash_before
+    assert "chat_template" in load(find("mine")).tokenizer.init_kwargs
+    (folder / "chat_template.jinja").unlink()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "x"}))
+    find("mine").check_chat()
+    assert load(find("mine")).tokenizer.chat_template == "x"
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"^model 'mine': mine/tokenizer_config.json is not JSON"):
+        find("mine").check_chat()
+
+
 @pytest.fixture
 def parts(folder):
     """Give a copy of an embedded model whose weights are in parts."""

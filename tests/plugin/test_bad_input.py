@@ -50,8 +50,8 @@ CASES = {
         [],
         {"data/profiles/small.toml": profile(layers="3")},
         "data/profiles/small.toml: unknown key 'layers'; the keys are models, emotions, heads, "
-        "units, ablations, position, max_new_tokens, seed, draws, verify, patch_generated, dtype, "
-        "device, batch_size, files, effects",
+        "units, ablations, position, max_new_tokens, seed, draws, verify, patch_generated, chat, "
+        "system, dtype, device, batch_size, files, effects",
     ),
     "profile without models": (
         [],
@@ -289,6 +289,46 @@ CASES = {
         {"more.json": json.dumps(pairs(count=2))},
         "--prompts-file: data/pairs/gratitude.json and more.json are both for 'gratitude'; name "
         "one file",
+    ),
+    "pair beyond the context": (
+        [],
+        {"data/pairs/gratitude.json": broken_pairs(second(neutral="met me " * 90))},
+        "model 'tiny-neo': {path}/data/pairs/gratitude.json: pair 'gratitude-001': prompt 'Omar "
+        "waited at the station. A cold wind ' has 208 tokens, expected at most 125 (the model's "
+        "context less --max-new-tokens); shorten the prompt or the continuation",
+    ),
+    "free prompt beyond the context, planned": (
+        ["--neutral-prompts", "free.json", "--plan"],
+        {"free.json": json.dumps({"prompts": ["Sarah met me.", "the " * 200]})},
+        "model 'tiny-neo': free.json: prompts[1]: prompt 'the the the the the the the the the the "
+        "' has 202 tokens, expected at most 125 (the model's context less --max-new-tokens); "
+        "shorten the prompt or the continuation",
+    ),
+    "continuation beyond the context": (
+        ["--max-new-tokens", "120"],
+        {"data/pairs/gratitude.json": json.dumps(pairs(count=1))},
+        "model 'tiny-neo': {path}/data/pairs/gratitude.json: pair 'gratitude-000': prompt 'I "
+        "waited at the station. A cold wind ble' has 23 tokens, expected at most 8 (the model's "
+        "context less --max-new-tokens); shorten the prompt or the continuation",
+    ),
+    "chat without a template": (
+        ["--chat"],
+        {},
+        f"model 'tiny-neo': --chat needs a chat template, expected one in {DATA}/models/tiny-neo/"
+        "tokenizer_config.json (key chat_template) or chat_template.jinja beside it; run without "
+        "--chat, or take a model that was trained to chat",
+    ),
+    "system turn without a chat": (
+        ["--system", "Be kind."],
+        {},
+        "--system: expected --chat with it, got a system turn without a chat; add --chat, or leave "
+        "the system turn out",
+    ),
+    "turns without a chat": (
+        [],
+        {"data/pairs/gratitude.json": broken_pairs(second(prompt={"user": "She {slot} me"}))},
+        "{path}/data/pairs/gratitude.json: pairs[1].prompt: turns of a chat need --chat (chat = "
+        "true in a profile), which is off; turn it on, or write the prompt as text",
     ),
     "results folder is a file": (
         ["--results-dir", "taken"],

@@ -24,6 +24,8 @@ OTHER = {
     "draws": 11,
     "verify": 2,
     "patch_generated": True,
+    "chat": True,
+    "system": "Be kind.",
     "dtype": "float64",
     "device": "cuda",
     "batch_size": 7,

@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from folders import pairs
 from pytest_emolib.options import OPTIONS
 from pytest_emolib.session import ExperimentSession, session_of
 
@@ -71,9 +72,13 @@ def test_workers_are_not_even_started(folder):
 
 
 def test_wrong_input_that_shows_in_the_run_is_a_line_without_a_traceback(folder):
-    folder.write("free.json", json.dumps({"prompts": ["word " * 600]}))
-    result = folder.pytest("--emotion-prompts", "gratitude=free.json", "--head-spec", "2:0")
-    lines = [line for line in result.outlines if "tokens, expected at most" in line]
+    data = pairs(count=2)
+    for pair in data["pairs"]:
+        pair["emotion"] += " and more than that"
+    folder.write("data/pairs/gratitude.json", json.dumps(data))
+    result = folder.pytest("--head-spec", "2:0")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    lines = [line for line in result.outlines if "none of the 2 pairs aligns" in line]
     assert len(lines) >= 1 and lines[0].startswith("exp_effect.py::exp_effect[tiny-neo-gratitude")
     assert not any(line.startswith(("E  ", "> ")) for line in result.outlines)
 

@@ -32,6 +32,15 @@ def test_what_makes_runs_incomparable(change, told):
     assert differs(GROUND, replace(GROUND, **change)) == [told]
 
 
+def test_a_baseline_from_before_there_was_a_chat_stands_on_plain_prompts():
+    now = GROUND.settings | {"chat": False, "system": None}
+    assert differs(GROUND, replace(GROUND, settings=now)) == []
+    now |= {"chat": True, "system": "Be kind."}
+    assert differs(GROUND, replace(GROUND, settings=now)) == [
+        "chat: False -> True", "system: None -> Be kind.",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("change", [{"weights": "v"}, {"device": "cuda"}])
 def test_other_weights_and_devices_move_numbers_but_can_be_compared(change):
     now = replace(GROUND, **change)
