@@ -111,29 +111,39 @@ class Intervention:
 
 
 class ByLayer(Sequence[Tensor]):
-    """A tensor for each layer, made when it is asked for; the last one is kept."""
+    """z of each layer, ``[n, seq, n_heads, d_head]``, read when it is asked for."""
 
-    def __init__(self, count: int, make: Callable[[int], Tensor]) -> None:
-        """Hold how they are made.
+    def __init__(self, count: int, width: int, read: Callable[[int, int], Tensor]) -> None:
+        """Hold how they are read.
 
         Args:
             count: Number of layers.
-            make: From a layer to its tensor.
+            width: Columns, ``seq``.
+            read: From a layer and a number of columns to z of the last ones.
         """
-        self._count, self._make = count, make
-        self._last: tuple[int, Tensor] | None = None
+        self._count, self._width, self._read = count, width, read
+        self._latest: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         """Return the number of layers."""
         return self._count
 
     def __getitem__(self, layer: Any) -> Any:
-        """Return the tensor of a layer."""
+        """Return z of a layer, of all columns."""
+        return self.last(layer, self._width)
+
+    def last(self, layer: int, columns: int) -> Tensor:
+        """Return z of a layer in the last columns, ``[n, columns, n_heads, d_head]``."""
         if not 0 <= layer < self._count:
             raise IndexError(layer)
-        if self._last is None or self._last[0] != layer:
-            self._last = layer, self._make(layer)
-        return self._last[1]
+        columns = min(columns, self._width)
+        if self._latest is None or self._latest[0] != layer or self._latest[1].shape[1] < columns:
+            self._latest = layer, self._read(layer, columns)
+        return self._latest[1][:, -columns:]
+
+
+NO_HEADS = ByLayer(0, 0, lambda layer, columns: torch.empty(0))
+"""In place of z where units were read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,11 +160,15 @@ class Activations:
 
     prompts: Prompts
     batch: Batch
-    z: Sequence[Tensor]
+    z: ByLayer
     units: Mapping[Unit, Tensor] = field(default_factory=dict)
 
-    def of(self, target: Part) -> Tensor:
+    def of(self, target: Part, columns: int | None = None) -> Tensor:
         """Return the z of one head, shape ``[n, seq, d_head]``, or of units, ``[n, seq, k]``.
+
+        Args:
+            target: The head, or the units of one layer.
+            columns: How many of the last columns are wanted; None for all.
 
         Raises:
             InputError: When it was not read.
@@ -165,13 +179,15 @@ class Activations:
                     f"these activations are not of unit {lacking[0]}; read them with "
                     f"study.activations(side, units)"
                 )
-            return torch.stack([self.units[unit] for unit in target], dim=-1)
+            read = torch.stack([self.units[unit] for unit in target], dim=-1)
+            return read if columns is None else read[:, -columns:]
         if not self.z:
             raise InputError(
                 f"these activations are of units, expected those of head {target}; read them "
                 "with study.activations(side)"
             )
-        return self.z[target.layer][:, :, target.index]
+        wanted = self.prompts.width if columns is None else columns
+        return self.z.last(target.layer, wanted)[:, :, target.index]
 
     def mean(self, target: Part, position: Position) -> Tensor:
         """Return E_ref[z] over prompts.
@@ -181,11 +197,11 @@ class Activations:
             are of one length; else ``[d]``, over all prompts and the positions that `position`
             points at. d is d_head, or the number of units.
         """
-        z = self.of(target)
         mask = self.batch.at(position)
         if position == "all" and bool(mask.all()):
-            return z.mean(0)
-        return z[mask].mean(0)
+            return self.of(target).mean(0)
+        first = int(mask.any(0).nonzero()[0])
+        return self.of(target, mask.shape[1] - first)[mask[:, first:]].mean(0)
 
 
 def zero(targets: Targets) -> Intervention:
@@ -272,7 +288,7 @@ def resample(
             return z
         prompts = site.batch.prompts
         donors = [_donor(reference.prompts, prompts, row, site, seed) for row in site.batch.rows]
-        return _right_aligned(reference.of(site.target)[donors], z)
+        return _right_aligned(reference.of(site.target, z.shape[1])[donors], z)
 
     recipe = _recipe(resample, reference, draws=draws, seed=seed)
     chosen = target_set(targets)
@@ -333,7 +349,7 @@ def patch(targets: Targets, source: Activations, *, every_step: bool = False) ->
                 f"patch: expected {len(lengths)} source prompts of the same token lengths, got "
                 f"{len(source.prompts)} that differ; patch between the two sides of aligned pairs"
             )
-        return source.of(site.target)[list(site.batch.rows), -z.shape[1] :].to(z)
+        return source.of(site.target, z.shape[1])[list(site.batch.rows)].to(z)
 
     return Intervention(
         "patch",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -125,13 +125,38 @@ class CleanRun:
             self._states[-1] = None
         columns = width if self._keep else 0
         kept = tuple(part[:, 0, :, :columns].contiguous() for part in made[0])
-        tail = slice(width - self.tokens, None)
-        self._states.append(State(resid[:, 0, tail], z[:, 0, tail], (kept[0], kept[1])))
+        tail, tail_z = (_tail(part[:, 0], self.tokens) for part in (resid, z))
+        self._states.append(State(tail, tail_z, (kept[0], kept[1])))
         self._resid = after
 
 
+def _tail(values: Tensor, tokens: int) -> Tensor:
+    """Return the last columns; a copy where they are few, which keeps no more than them."""
+    few = 2 * tokens <= values.shape[1]
+    return values[:, -tokens:].clone() if few else values[:, -tokens:]
+
+
+class Resumed:
+    """Clean runs that some runs resume from, in groups that are in memory together.
+
+    Attributes:
+        groups: Per group the batches in it. All are one group where the clean runs are kept;
+            otherwise each is its own, made when its turn comes and let go of after it.
+    """
+
+    def __init__(self, groups: list[list[Batch]], make: Callable[[Batch], CleanRun]) -> None:
+        """Hold how the clean run of a batch is had."""
+        self.groups, self.make = groups, make
+
+    def __iter__(self) -> Iterator[CleanRun]:
+        """Yield the clean runs of all batches, those that are not kept one at a time."""
+        for group in self.groups:
+            for batch in group:
+                yield self.make(batch)
+
+
 class CleanRuns:
-    """The clean runs of some prompts, kept whole for all runs on them where they take little.
+    """The clean runs of some prompts, kept for all runs on them where they take little.
 
     Attributes:
         model: The model.
@@ -150,11 +175,10 @@ class CleanRuns:
         """
         self.model = model
         self._prompts, self._size, self._more = prompts, size, more
-        floats = model.shape.clean_floats(sum(map(len, prompts.ids)))
-        self._kept: list[CleanRun] | None = None
-        self._fits = floats * model.shape.size <= KEPT
+        self._batches = batches_of(model.model, prompts, (), size)
+        self._kept: list[CleanRun] = []
 
-    def of(self, runs: Sequence[Branch], position: Position, *, more: bool) -> list[CleanRun]:
+    def of(self, runs: Sequence[Branch], position: Position, *, more: bool) -> Resumed:
         """Return the clean runs that some runs resume from.
 
         Args:
@@ -162,29 +186,48 @@ class CleanRuns:
             position: Where they edit.
             more: Whether tokens will be generated after the prompts.
         """
-        model = self.model.model
-        if self._fits and is_tokenwise(runs):
-            if self._kept is None:
-                batches = batches_of(model, self._prompts, (), self._size)
-                self._kept = self.started(batches, runs, position, keep=True)
-            return self._kept
-        batches = batches_of(model, self._prompts, runs, self._size)
-        return self.started(batches, runs, position, keep=more)
+        if not is_tokenwise(runs):
+            batches = batches_of(self.model.model, self._prompts, runs, self._size)
+            return Resumed([[b] for b in batches], lambda b: self.started(b, b.width, keep=more))
+        wanted = [columns_of(batch, runs, position) for batch in self._batches]
+        pairs = list(zip(self._batches, wanted, strict=True))
+        enough = [clean.tokens >= count for clean, count in zip(self._kept, wanted, strict=False)]
+        if not (enough and all(enough)):
+            if sum(self._bytes(batch, count) for batch, count in pairs) > KEPT:
+                return self._one_by_one(runs, position, more=more)
+            self._kept = [self.started(batch, count, keep=True) for batch, count in pairs]
+        have = {id(clean.batch): clean for clean in self._kept}
 
-    def started(
-        self, batches: Sequence[Batch], runs: Sequence[Branch], position: Position, *, keep: bool
-    ) -> list[CleanRun]:
-        """Return new clean runs of batches."""
-        return [
-            CleanRun(
-                self.model,
-                batch,
-                batch.width if keep else columns_of(batch, runs, position),
-                keep=keep,
-                more=self._more if keep else 0,
-            )
-            for batch in batches
-        ]
+        def make(batch: Batch) -> CleanRun:
+            # Another than those is a half of one that did not fit.
+            tokens = columns_of(batch, runs, position)
+            return have.get(id(batch)) or self.started(batch, tokens, keep=True)
+
+        return Resumed([self._batches], make)
+
+    def _one_by_one(self, runs: Sequence[Branch], position: Position, *, more: bool) -> Resumed:
+        """Return clean runs that are not kept: of batches of which each has room."""
+
+        def columns(batch: Batch) -> int:
+            return columns_of(batch, runs, position)
+
+        batches, whole = [], list(self._batches)
+        while whole:
+            batch = whole.pop(0)
+            if len(batch.rows) > 1 and self._bytes(batch, columns(batch)) > KEPT:
+                whole[:0] = batch.halves()
+            else:
+                batches.append(batch)
+        return Resumed([[b] for b in batches], lambda b: self.started(b, columns(b), keep=more))
+
+    def _bytes(self, batch: Batch, tokens: int) -> int:
+        shape = self.model.shape
+        return len(batch.rows) * shape.clean_floats(batch.width, tokens) * shape.size
+
+    def started(self, batch: Batch, tokens: int, *, keep: bool) -> CleanRun:
+        """Return a new clean run of a batch; see `CleanRun`."""
+        more = self._more if keep else 0
+        return CleanRun(self.model, batch, tokens, keep=keep, more=more)
 
 
 class KVCache:

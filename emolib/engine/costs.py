@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from emolib.engine import kernels
-from emolib.engine.batch_sizes import BATCH, columns_of, fit
+from emolib.engine.batch_sizes import BATCH, KEPT, columns_of, fit
 from emolib.engine.shapes import Shape
 from emolib.inputs.profiles import Profile
 from emolib.inputs.prompts import Position, Side
@@ -173,8 +173,9 @@ class Planned:
 
 
 def kept(shape: Shape, prompts: Prompts) -> int:
-    """Return the bytes of a clean run that is kept whole."""
-    return shape.clean_floats(sum(map(len, prompts.ids))) * shape.size
+    """Return the bytes of a clean run that is kept for runs at the last token."""
+    floats = sum(shape.clean_floats(len(ids), 1) for ids in prompts.ids)
+    return min(KEPT, floats * shape.size)
 
 
 def forward_flops(shape: Shape, prompts: Prompts) -> int:

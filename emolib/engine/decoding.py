@@ -16,6 +16,7 @@ from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.engine.sweeps import carry
 from emolib.inputs.prompts import Position
 from emolib.interventions import Intervention
+from emolib.models.encoding import Batch
 from emolib.models.language_model import LanguageModel
 
 Generated = tuple[tuple[int, ...], float]
@@ -114,27 +115,39 @@ def generate(
             prompt fits into memory.
     """
     model = clean_runs.model
-    todo = branches(model.model, runs, all_draws=False)
+    branched = branches(model.model, runs, all_draws=False)
+    found: dict[int, list[tuple[Sequence[int], list[Generated]]]] = {}
     size = BatchSize(model.shape, position, gpu=model.model.device.type == "cuda")
-    resumed = clean_runs.of(todo, position, more=True)
-    ends = resumed[0].batch.prompts.ends if resumed else frozenset()
-    while todo:
-        batches = [clean.batch for clean in resumed]
-        chunk = todo[: size.of_texts(batches, todo, max_new_tokens)]
-        try:
-            found = [decode(model, clean, chunk, position, max_new_tokens) for clean in resumed]
-        except (MemoryError, RuntimeError) as error:
-            batches = size.smaller(error, batches)
-            resumed = clean_runs.started(batches, todo, position, keep=True)
-            continue
-        del todo[: len(chunk)]
-        for place, branch in enumerate(chunk):
-            rows: dict[int, Generated] = {}
-            for clean, made in zip(resumed, found, strict=True):
-                rows |= dict(zip(clean.batch.rows, made[place :: len(chunk)], strict=True))
-            ordered = [rows[prompt] for prompt in range(len(rows))]
-            ids, margins = [ids for ids, _ in ordered], [gap for _, gap in ordered]
-            yield branch.run, continuations(model.model, ids, margins, ends)
+    resumed = clean_runs.of(branched, position, more=True)
+    for number, group in enumerate(resumed.groups):
+        todo, cleans = list(branched), [resumed.make(batch) for batch in group]
+        while todo:
+            batches = [clean.batch for clean in cleans]
+            chunk = todo[: size.of_texts(batches, todo, max_new_tokens)]
+            try:
+                parts = [decode(model, clean, chunk, position, max_new_tokens) for clean in cleans]
+            except (MemoryError, RuntimeError) as error:
+                cleans = [resumed.make(batch) for batch in size.smaller(error, batches)]
+                continue
+            del todo[: len(chunk)]
+            for place, branch in enumerate(chunk):
+                made = found.setdefault(branch.run, [])
+                for clean, part in zip(cleans, parts, strict=True):
+                    made.append((clean.batch.rows, part[place :: len(chunk)]))
+                if number == len(resumed.groups) - 1:
+                    yield branch.run, _in_order(model.model, found.pop(branch.run), group[0])
+
+
+def _in_order(
+    model: LanguageModel, parts: Sequence[tuple[Sequence[int], list[Generated]]], batch: Batch
+) -> Continuations:
+    """Return what was generated, of parts with the numbers of their prompts."""
+    rows: dict[int, Generated] = {}
+    for numbers, part in parts:
+        rows |= dict(zip(numbers, part, strict=True))
+    ordered = [rows[prompt] for prompt in range(len(rows))]
+    ids, margins = [ids for ids, _ in ordered], [gap for _, gap in ordered]
+    return continuations(model, ids, margins, batch.prompts.ends)
 
 
 def decode(

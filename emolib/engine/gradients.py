@@ -34,8 +34,10 @@ class Objective:
     of: Callable[[Tensor], Tensor]
 
 
-Values = Sequence[Sequence[Tensor] | None]
-"""Per pass, per layer the z to stand at Q, ``[B, S, H * d_head]``; None for the clean run."""
+At = Callable[[int], Tensor]
+"""From a layer to the z to stand at Q, ``[B, S, H * d_head]``."""
+Values = Sequence[At | None]
+"""Per pass the z to stand at Q; None for the clean run."""
 Points = Callable[[Batch, int], Values]
 """From a batch of prompts and S to the values of its passes, in the last S columns."""
 
@@ -122,7 +124,7 @@ def _pass(
 
     def edits(index: int) -> Edits:
         def moved(z: Tensor) -> Tensor:
-            there = [None if given is None else given[index][rows] for given in values]
+            there = [None if given is None else given(index)[rows] for given in values]
             z = torch.stack(
                 [replaced(z[:, row], value, mask) for row, value in enumerate(there)], dim=1
             )

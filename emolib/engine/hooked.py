@@ -16,12 +16,12 @@ from emolib.engine.batch_sizes import columns_of, whole_batches
 from emolib.engine.decoding import Continuations, Greedy, continuations, mean_log_probs
 from emolib.engine.edits import RunEdits, apart, is_normed, path_of, weight_of
 from emolib.engine.forwards import Prefix, forward, next_token
-from emolib.engine.gradients import Objective, Values, replaced
+from emolib.engine.gradients import At, Objective, Values, replaced
 from emolib.engine.slices import Measure, reduced
 from emolib.errors import InputError
 from emolib.inputs.prompts import Position
 from emolib.inputs.units import LayerUnits, Unit, UnitSet, parts
-from emolib.interventions import Activations, Intervention
+from emolib.interventions import NO_HEADS, Activations, ByLayer, Intervention
 from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
 from emolib.tracing import OwnTraceDict
@@ -258,13 +258,15 @@ def activations(
     """Return z of every head, or of some units, on some prompts, from a clean run."""
     whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
     if units is not None:
-        return Activations(prompts, whole, (), _read_units(model, prompts, units, batch_size))
+        return Activations(prompts, whole, NO_HEADS, _read_units(model, prompts, units, batch_size))
     paths = [model.attn_out(layer) for layer in range(model.n_layers)]
     layers: list[list[Tensor]] = [[] for _ in paths]
     for _, found in read(model, prompts, paths, batch_size=batch_size):
         for layer, path in enumerate(paths):
             layers[layer].append(split_heads(found[path], model.n_heads))
-    return Activations(prompts, whole, tuple(torch.cat(layer) for layer in layers))
+    joined = [torch.cat(layer) for layer in layers]
+    z = ByLayer(len(joined), prompts.width, lambda layer, columns: joined[layer][:, -columns:])
+    return Activations(prompts, whole, z)
 
 
 def _read_units(
@@ -464,9 +466,9 @@ def gradients(
             output: Tensor,
             path: str,
             inputs: tuple[Tensor, ...],
-            given: Sequence[Tensor] | None = given,
+            given: At | None = given,
         ) -> tuple[Tensor, Tensor]:
-            value = None if given is None else given[paths.index(path)]
+            value = None if given is None else given(paths.index(path))
             z = replaced(inputs[0], value, mask)
             leaf = torch.zeros_like(z, requires_grad=True)
             return leaf, model.module(path).forward(z + leaf)

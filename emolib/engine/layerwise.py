@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from emolib.engine import hooked
-from emolib.engine.batch_sizes import attended_at_once, columns_of
+from emolib.engine.batch_sizes import KEPT, attended_at_once, columns_of
 from emolib.engine.clean_runs import CleanRuns
 from emolib.engine.decoding import Continuations, generate, log_probs
 from emolib.engine.gradients import Objective, Points, gradients, unit_gradients
 from emolib.engine.hooked import See, split_heads
 from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.engine.slices import Measure
-from emolib.engine.sweeps import sweep
+from emolib.engine.sweeps import ordered, sweep
 from emolib.inputs.prompts import Position, Side
 from emolib.interventions import Activations, ByLayer, Intervention
 from emolib.models.encoding import Batch, Prompts
@@ -45,6 +45,7 @@ class Layerwise:
         self._prompts, self._size, self._new = prompts, batch_size, max_new_tokens
         self._clean_runs: dict[Side, CleanRuns] = {}
         self._final: dict[Side, Tensor] = {}
+        self._z: dict[Side, tuple[int, list[tuple[list[int], list[Tensor]]]]] = {}
 
     def clean_runs(self, side: Side) -> CleanRuns:
         """Return the clean runs of one side's prompts."""
@@ -68,13 +69,8 @@ class Layerwise:
     def clean_logits(self, side: Side, rows: Sequence[int]) -> Tensor:
         """Return the logits at the last token of some prompts, clean, ``[b, vocab]``."""
         if side not in self._final:
-            parts = [
-                (c.batch.rows, c.final()) for c in self.clean_runs(side).of((), "last", more=False)
-            ]
-            final = parts[0][1].new_empty(len(self._prompts(side)), parts[0][1].shape[-1])
-            for numbers, part in parts:
-                final[list(numbers)] = part
-            self._final[side] = final
+            cleans = self.clean_runs(side).of((), "last", more=False)
+            self._final[side] = ordered([(clean.batch.rows, clean.final()) for clean in cleans])
         return self._model.logits(self._final[side][list(rows)])
 
     def texts(
@@ -92,7 +88,7 @@ class Layerwise:
             texts: Per continuation the number of its prompt, and its tokens.
         """
         found = [0.0] * len(texts)
-        for clean in self.clean_runs(side).of((), "all", more=True):
+        for clean in self.clean_runs(side).of((), "last", more=True):
             row_of = {prompt: row for row, prompt in enumerate(clean.batch.rows)}
             here = [i for i, (prompt, _) in enumerate(texts) if prompt in row_of]
             if here:
@@ -102,27 +98,39 @@ class Layerwise:
                     found[i] = value
         return found
 
-    @torch.no_grad()
     def activations(self, side: Side) -> Activations:
-        """Return z of every head on one side's prompts."""
+        """Return z of every head on one side's prompts, of as many columns as are asked for."""
         model, prompts = self._model.model, self._prompts(side)
         whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
-        cleans = self.clean_runs(side).of((), "all", more=False)
-        # What clean runs that are kept hold is not copied.
-        kept = [
-            [clean.state(layer, clean.batch.width).z for clean in cleans]
-            for layer in range(model.n_layers)
-        ]
-        rows = [list(clean.batch.rows) for clean in cleans]
 
-        def padded(layer: int) -> Tensor:
-            parts = kept[layer]
-            z = parts[0].new_zeros(len(prompts), prompts.width, parts[0].shape[-1])
-            for numbers, part in zip(rows, parts, strict=True):
-                z[numbers, -part.shape[1] :] = part
-            return split_heads(z, model.n_heads)
+        def read(layer: int, columns: int) -> Tensor:
+            z = self._z_of(side, columns)
+            parts = [part[layer] for _, part in z]
+            joined = parts[0].new_zeros(len(prompts), columns, parts[0].shape[-1])
+            for (rows, _), part in zip(z, parts, strict=True):
+                width = min(columns, part.shape[1])
+                joined[rows, -width:] = part[:, -width:]
+            return split_heads(joined, model.n_heads)
 
-        return Activations(prompts, whole, ByLayer(model.n_layers, padded))
+        return Activations(prompts, whole, ByLayer(model.n_layers, prompts.width, read))
+
+    @torch.no_grad()
+    def _z_of(self, side: Side, columns: int) -> list[tuple[list[int], list[Tensor]]]:
+        """Return per batch its prompts and z by layer, of the last columns or more."""
+        if self._z.get(side, (0, []))[0] < columns:
+            position: Position = "last" if columns == 1 else "all"
+            wanted = columns if columns == 1 else self._prompts(side).width
+            shape, count = self._model.shape, len(self._prompts(side))
+            if 2 * count * wanted * shape.z_floats * shape.size > KEPT:
+                # Both sides have no room beside each other: what is read last stays.
+                self._z.clear()
+            found = []
+            for clean in self.clean_runs(side).of((), position, more=False):
+                width = min(wanted, clean.batch.width)
+                layers = [clean.state(layer, width).z for layer in range(shape.n_layers)]
+                found.append((list(clean.batch.rows), layers))
+            self._z[side] = wanted, found
+        return self._z[side][1]
 
     @torch.no_grad()
     def inputs_at_last(self, side: Side, paths: Sequence[str]) -> dict[str, Tensor]:
@@ -133,9 +141,7 @@ class Layerwise:
         arch, count = self._model.model.arch, len(self._model.layers)
         places = {arch.post_attn_norm_path(layer): (layer, "attn") for layer in range(count)}
         places |= {arch.post_mlp_norm_path(layer): (layer, "mlp") for layer in range(count)}
-        prompts = len(self._prompts(side))
-        found: dict[str, Tensor] = {}
-        # Columns that runs at the last token share: what is before them is kept.
+        found: dict[str, list[tuple[Sequence[int], Tensor]]] = {path: [] for path in paths}
         for clean in self.clean_runs(side).of((), "last", more=False):
             for path in paths:
                 if path == arch.final_norm:
@@ -143,9 +149,8 @@ class Layerwise:
                 else:
                     layer, what = places[path]
                     part = clean.written(layer)[what]
-                made = found.setdefault(path, part.new_empty(prompts, part.shape[-1]))
-                made[list(clean.batch.rows)] = part
-        return found
+                found[path].append((clean.batch.rows, part))
+        return {path: ordered(parts) for path, parts in found.items()}
 
     @torch.no_grad()
     def attention(self, side: Side, position: Position, see: See) -> None:

@@ -60,10 +60,20 @@ class Shape:
         """Return how many numbers a row takes that decodes: keys and values of its own tokens."""
         return 2 * self.n_key_heads * self.d_head * tokens * self.n_layers
 
-    def clean_floats(self, tokens: int) -> int:
-        """Return how many numbers are kept of a clean run: stream, keys and values, by layer."""
-        per_layer = 2 * self.d_model + 2 * self.n_key_heads * self.d_head
-        return tokens * per_layer * self.n_layers
+    @property
+    def z_floats(self) -> int:
+        """Numbers of z of one token: all heads of all layers."""
+        return self.n_layers * self.n_heads * self.d_head
+
+    def clean_floats(self, width: int, tokens: int) -> int:
+        """Return how many numbers are kept of a clean run of one prompt.
+
+        Args:
+            width: Its columns, of which keys and values are kept.
+            tokens: Its last columns, of which the stream and z are.
+        """
+        keys_values = 2 * self.n_key_heads * self.d_head * width
+        return self.n_layers * (keys_values + tokens * (self.d_model + self.n_heads * self.d_head))
 
     def heads_flops(self, tokens: int, queries: int, width: int) -> int:
         """Return the FLOPs of attention and its projections.

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from emolib.engine.costs import Planned, Runs
+from emolib.engine.gradients import At
 from emolib.engine.hooked import split_heads
 from emolib.inputs.heads import Head, all_heads
 from emolib.inputs.prompts import Side
@@ -56,28 +58,32 @@ def _moved_by(study: Study, side: Side, shares: Sequence[float | None]) -> list[
     position = study.profile.position
     z_emo, z_neu = (study.activations(side).z for side in ("emotion", "neutral"))
 
-    def between(batch: Batch, tokens: int) -> tuple[list[Tensor], list[Tensor]]:
+    def between(batch: Batch, tokens: int, layer: int) -> tuple[Tensor, Tensor]:
+        """Return z of neutral and the way from there to emotion, ``[B, S, H * d_head]``."""
         chosen = list(batch.rows)
-        emo, neu = ([z[chosen, -tokens:].flatten(-2) for z in side] for side in (z_emo, z_neu))
-        return neu, [e - n for e, n in zip(emo, neu, strict=True)]
+        emo, neu = (z.last(layer, tokens)[chosen].flatten(-2) for z in (z_emo, z_neu))
+        return neu, emo - neu
 
-    def points(batch: Batch, tokens: int) -> list[list[Tensor] | None]:
-        neu, change = between(batch, tokens)
-        return [
-            None if share is None else [n + share * d for n, d in zip(neu, change, strict=True)]
-            for share in shares
-        ]
+    def points(batch: Batch, tokens: int) -> list[At | None]:
+        def at(share: float, layer: int) -> Tensor:
+            neu, change = between(batch, tokens, layer)
+            return neu + share * change
+
+        return [None if share is None else partial(at, share) for share in shares]
 
     rows: list[list[Tensor]] = [[] for _ in shares]
     order: list[int] = []
     for batch, found in study.runner.gradients(side, position, study.objective, points):
         order += batch.rows
         tokens = found[0][0].shape[1]
-        _, change = between(batch, tokens)
         mask = batch.at(position)[:, -tokens:]
-        for made, layers in zip(rows, found, strict=True):
-            pairs = zip(change, layers, strict=True)
-            made.append(torch.cat([_effect(mask, *p, study.model.n_heads) for p in pairs], dim=1))
+        effects: list[list[Tensor]] = [[] for _ in shares]
+        for layer in range(study.model.n_layers):
+            _, change = between(batch, tokens, layer)
+            for made, by_layer in zip(effects, found, strict=True):
+                made.append(_effect(mask, change, by_layer[layer], study.model.n_heads))
+        for made, parts in zip(rows, effects, strict=True):
+            made.append(torch.cat(parts, dim=1))
     back = torch.tensor(order).argsort()
     return [torch.cat(made)[back] for made in rows]
 

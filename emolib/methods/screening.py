@@ -175,21 +175,24 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
     final = into[model.arch.final_norm]
     final_neutral = _inputs_at_last(study, "neutral", paths[-1:])[model.arch.final_norm]
     mask = emotion.batch.at(study.profile.position)
-    weight = mask.double() / mask.sum(1, keepdim=True)
+    first = int(mask.any(0).nonzero()[0])
+    columns = mask.shape[1] - first
+    weight = (mask.double() / mask.sum(1, keepdim=True))[:, first:]
     directions, halves = _held_out(final - final_neutral, pairs.emotion.clusters)
     through_norms = frozen_norms(model, posts, into)
     unembed = target_direction(study)
     out, debiased, projected, direct = [], [], [], []
     for head in all_heads(model.n_layers, model.n_heads):
         w_o = model.w_o(head).double()
-        change = emotion.of(head).double() - neutral.of(head).double()
+        there = emotion.of(head, columns).double()
+        change = there - neutral.of(head, columns).double()
         written = torch.einsum("bt,btd->bd", weight, change) @ w_o
         average, n = written.mean(0), len(written)
         spread = written.var(0).sum() / n if n > 1 else torch.zeros(())
         out.append(average.norm())
         debiased.append((average.square().sum() - spread).clamp(min=0).sqrt())
         projected.append((written * directions[halves]).sum(-1))
-        last = emotion.of(head)[:, -1].double() @ w_o
+        last = there[:, -1] @ w_o
         direct.append(through_norms[head.layer](last) @ unembed)
     tables = {"delta_proj": projected, "dla": direct}
     norms = {"delta_out": out, "delta_out_debiased": debiased}

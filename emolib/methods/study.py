@@ -264,7 +264,7 @@ class Study:
         return Activations(
             joined,
             batch,
-            ByLayer(len(sides[0].z), lambda layer: both([side.z[layer] for side in sides])),
+            _joined_z([side.z for side in sides], both, joined.width),
             {unit: both([side.units[unit] for side in sides]) for unit in units or ()},
         )
 
@@ -342,6 +342,17 @@ def study(
 def _check(name: str, value: object, known: Sequence[str]) -> None:
     if value not in known:
         raise InputError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+
+
+def _joined_z(
+    sides: Sequence[ByLayer], both: Callable[[Sequence[Tensor]], Tensor], width: int
+) -> ByLayer:
+    """Return z of both sides, one after the other."""
+
+    def read(layer: int, columns: int) -> Tensor:
+        return both([side.last(layer, columns) for side in sides])[:, -columns:]
+
+    return ByLayer(len(sides[0]), width, read)
 
 
 def _widened(z: Tensor, width: int) -> Tensor:
