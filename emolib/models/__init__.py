@@ -4,6 +4,7 @@
 - ``sources``: where a model comes from, read from its files alone; loads no torch.
 - ``gguf_header``: what a GGUF file says of its model.
 - ``encoding``: prompts as tokens, aligned into pairs, padded into batches.
+- ``placement``: where a model runs: a device by its name, a large model on several GPUs.
 - ``language_model``: the model with its tokenizer and names for its heads.
 - ``snapshot``: what a model was when it was loaded, and what others have put on it since.
 

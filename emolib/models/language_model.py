@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +21,7 @@ from transformers.utils import logging
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Lexicon, Pair
+from emolib.models import placement
 from emolib.models.architectures import Architecture, architecture, shape_from_config
 from emolib.models.encoding import AlignedPairs, Prompts, align, encode
 from emolib.models.snapshot import Change, Snapshot
@@ -60,7 +62,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Where the weights are; of a model on several devices where its inputs go."""
         device: torch.device = self.hf.device
         return device
 
@@ -101,17 +103,17 @@ class LanguageModel:
 
     def w_o(self, head: Head) -> Tensor:
         """Return a head's output matrix W_O, shape ``[d_head, d_model]``: ``o = z @ W_O``."""
-        rows = _rows(self.module(self.attn_out(head.layer)))
+        rows = _rows(self.module(self.attn_out(head.layer))).to(self.device)
         return rows.view(self.n_heads, -1, rows.shape[1])[head.index]
 
     def w_out(self, layer: int) -> Tensor:
         """Return what the units write, W_out, ``[n_units, d_model]``: a unit ``a_u * W_out[u]``."""
-        return _rows(self.module(self.mlp_out(layer)))
+        return _rows(self.module(self.mlp_out(layer))).to(self.device)
 
     @cached_property
     def n_units(self) -> int:
         """MLP units per layer."""
-        return int(self.w_out(0).shape[0])
+        return int(_rows(self.module(self.mlp_out(0))).shape[0])
 
     def encode(self, texts: Sequence[str], new_tokens: int = 0) -> Prompts:
         """Return free prompts as tokens; see `emolib.models.encoding.encode`."""
@@ -180,18 +182,16 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
 
     Args:
         source: From `emolib.models.sources.find`.
-        device: torch's name of a device.
+        device: torch's name of a device, or ``auto``. On ``cuda`` a model that is larger than one
+            GPU is spread over those that are seen.
         dtype: torch's name of a floating point type.
 
     Raises:
-        InputError: When the device cannot be used, or a weight is missing.
+        InputError: When the device cannot be used or has no room, or a weight is missing.
     """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--device {device}: not usable here ({reason}); use cpu") from None
+    device = placement.find_device(device, dtype)
     with _quiet(), _as_folder(source) as (folder, options):
+        spread = _spread(source, folder, options, dtype) if device == "cuda" else {}
         loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
@@ -202,13 +202,47 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             **options,
+            **spread,
         )
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, **options
         )
     hf, found = loaded
     _check_whole(source, found)
-    return LanguageModel(hf.to(device), tokenizer, source.name)
+    # A model that is spread stays where its parts are.
+    return LanguageModel(hf if spread else hf.to(device), tokenizer, source.name)
+
+
+def _spread(source: Source, folder: Path, options: Mapping[str, str], dtype: str) -> dict[str, Any]:
+    """Return what has transformers spread a model over GPUs; nothing where one holds it.
+
+    Raises:
+        InputError: When all of them do not, or accelerate, which spreads it, is not there.
+    """
+    config = transformers.AutoConfig.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True, **options
+    )
+    # The one that is set first: of a worker it is the worker's.
+    order = sorted(range(placement.gpu_count()), key=lambda gpu: gpu != torch.cuda.current_device())
+    free = [torch.cuda.mem_get_info(gpu)[0] for gpu in order]
+    room = placement.spread(weight_bytes(config, dtype), free, source.name)
+    if room is None:
+        return {}
+    if find_spec("accelerate") is None:
+        raise InputError(
+            f"model {source.id!r}: is too large for one GPU, and to spread it over several takes "
+            "accelerate: pip install accelerate, or use --device cpu"
+        )
+    by_gpu = {order[index]: bytes_ for index, bytes_ in room.items()}
+    return {"device_map": "auto", "max_memory": by_gpu}
+
+
+def weight_bytes(config: Any, dtype: str) -> int:
+    """Return how many bytes a model's weights take, told without any of them."""
+    models: Any = transformers.AutoModelForCausalLM
+    with torch.device("meta"):
+        hf = models.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
+    return sum(weight.numel() * weight.element_size() for weight in hf.parameters())
 
 
 def why_no_half(device: str) -> str | None:
