@@ -69,6 +69,10 @@ class Folder:
         """Run in this process."""
         return self.pytester.runpytest_inprocess("--profile", "small", *args)
 
+    def interrupted(self, *args: str) -> pytest.RunResult:
+        """Run in this process what ends by a KeyboardInterrupt."""
+        return self.pytester.runpytest_inprocess("--profile", "small", *args, no_reraise_ctrlc=True)
+
     def python(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Run python in a process of its own."""
         return subprocess.run(
