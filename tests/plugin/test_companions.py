@@ -79,6 +79,6 @@ def test_items_in_the_store_are_not_computed_again(counted):
 
 
 def test_where_items_are_dealt_out_one_by_one_each_runs_alone(counted):
-    done, sizes = counted("-k", "exp_effect", "-n", "2", "--dist", "load")
+    done, sizes = counted("-k", "exp_effect", "-n", "1", "--dist", "load")
     assert done.ret == 0, done.stdout.str()
     assert set(sizes) == {1}

@@ -24,11 +24,19 @@ def exp_threads(model_source, request, record):
 """
 
 
+IN_WORKERS = """
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    import torch
+"""
+
+
 def test_each_worker_keeps_to_its_share_of_the_cores(folder):
     """Where torch is loaded by a conftest.py it is there before the session begins."""
     for pool in ("OMP", "MKL", "OPENBLAS", "RAYON"):
         folder.env.pop(f"{pool}_NUM_THREADS", None)
-    folder.write("conftest.py", "import torch")
+    folder.write("conftest.py", IN_WORKERS)
     folder.write("exp_effect.py", THREADS)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     done = folder.process("-n", "2")
