@@ -1,4 +1,4 @@
-# make experiments | effects | test | lint | bench | models: each sets up what it needs by itself.
+# make experiments | effects | test | slow | lint | bench | models: each sets up what it needs by itself.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: experiments effects test lint bench models clean
+.PHONY: experiments effects test slow lint bench models clean
 
 experiments: $(READY)
 	$(BIN)/python -m pytest experiments -n $(WORKERS) $(ARGS)
@@ -18,8 +18,12 @@ effects: $(READY)
 		--effects-compare --effects-strict $(ARGS)
 
 test: $(READY)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -n $(WORKERS) --cov --cov-report=term \
-		--cov-fail-under=90 $(ARGS)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -n $(WORKERS) --dist worksteal -m "not slow" \
+		--cov --cov-report=term --cov-fail-under=90 $(ARGS)
+
+# Simulations of the statistics, and models of the size of GPT-2: the tests that `test` leaves out.
+slow: $(READY)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -n $(WORKERS) -m slow $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from emolib.results.item_files import write_output
 from emolib.results.records import Store
 from emolib.results.rows import Row, sort_values
+from emolib.stats import summary
 from emolib.stats.summary import summarize
 
 HOSTILE = "a|b `c` <script>x</script> ](y) $z$ \\n *d*\n# e\n1. f & \\frac{}_{}"
@@ -31,7 +37,25 @@ def make_results(
     text: str = "some text",
     reliability: float | None = 0.9,
 ) -> Path:
-    """Write screening, ablation, patching and attention of every head; L1H0 matters, by -2."""
+    """Write screening, ablation, patching and attention of every head; L1H0 matters, by -2.
+
+    What was made before in this process is copied.
+    """
+    made = _made(models, emotions, shape, text, reliability)
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    return folder
+
+
+@cache
+def _made(
+    models: tuple[str, ...],
+    emotions: tuple[str, ...],
+    shape: tuple[int, int],
+    text: str,
+    reliability: float | None,
+) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="emolib-made-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     rng = np.random.default_rng(0)
     store = Store(folder / "records.jsonl")
     for model in models:
@@ -53,6 +77,13 @@ def make_results(
         write_output(folder, [row], store.rows())
     store.close()
     return folder
+
+
+@cache
+def _summary(vector: tuple[float, ...]) -> dict[str, Any]:
+    # Intervals are what making results takes long for, and nobody looks at their third digit.
+    with mock.patch.object(summary, "BOOTSTRAPS", 1000):
+        return summarize(vector, TEMPLATES)
 
 
 class _Study:
@@ -111,7 +142,7 @@ class _Study:
         shape = {"layers": self.shape[0], "heads": self.shape[1]}
         rows = []
         for i, recorded in enumerate(records):
-            found = sort_values(recorded, lambda vector: summarize(vector, TEMPLATES))
+            found = sort_values(recorded, lambda vector: _summary(tuple(vector)))
             pairs = {"ids": [f"p{k}" for k in range(PAIRS)], "templates": TEMPLATES}
             rows.append(
                 Row(

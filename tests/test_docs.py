@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,32 +23,25 @@ def experiments(path):
     return [code for code in blocks(path) if re.search(r"^def exp_", code, re.MULTILINE)]
 
 
-def python(folder, *arguments):
-    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugin'}", "COLUMNS": "100"}
-    for name in [name for name in env if name.startswith("PYTEST_XDIST")]:
-        del env[name]
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=env, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     "path", [path for path in PAGES if experiments(path)], ids=lambda path: path.stem
 )
-def test_experiments_that_are_shown_record(path, tmp_path):
-    (tmp_path / "pytest.ini").write_text(
+def test_experiments_that_are_shown_record(path, pytester, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)
+    pytester.makeini(
         "[pytest]\npython_files = exp_*.py\npython_functions = exp_*\nfilterwarnings = error\n"
     )
     for number, code in enumerate(experiments(path)):
-        (tmp_path / f"exp_shown_{number}.py").write_text(
+        (pytester.path / f"exp_shown_{number}.py").write_text(
             code.replace("def exp_", f"def exp_{number}_")
         )
     small = ["--model", "tiny-neo", "--head-spec", "2:0", "--unit-spec", "1:3"]
-    done = python(tmp_path, "-m", "pytest", "-q", "-k", "not anger and not apology", *small)
-    assert done.returncode == 0, done.stdout + done.stderr
-    recorded = int(re.search(r"(\d+) recorded", done.stdout)[1])
-    assert recorded >= len(experiments(path)) and "error" not in done.stdout.lower()
+    done = pytester.runpytest_inprocess("-q", "-k", "not anger and not apology", *small)
+    printed = done.stdout.str()
+    assert done.ret == 0, printed + done.stderr.str()
+    recorded = int(re.search(r"(\d+) recorded", printed)[1])
+    assert recorded >= len(experiments(path)) and "error" not in printed.lower()
 
 
 def notebooks():
@@ -61,12 +52,13 @@ def notebooks():
 
 
 @pytest.mark.parametrize("code", list(notebooks()))
-def test_a_notebook_that_is_shown_runs(code, tmp_path):
+def test_a_notebook_that_is_shown_runs(code, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     if "emolib.load" in code:
         make_results(tmp_path / "results/demo")
-    done = python(tmp_path, "-W", "error", "-c", code)
-    assert done.returncode == 0, done.stderr
-    assert ("torch.Size([90, " in done.stdout) == ("print(trace.output.shape)" in code)
+    exec(compile(code, "notebook", "exec"), {"__name__": "__main__"})
+    printed = capsys.readouterr().out
+    assert ("torch.Size([90, " in printed) == ("print(trace.output.shape)" in code)
 
 
 def test_there_are_both():

@@ -79,7 +79,7 @@ def shares(world, interventions):
 
 
 @every_row
-@examples(4)
+@examples(3)
 @given(data=st.data())
 def test_what_changes_nothing_changes_no_bit(model_type, data):
     world = data.draw(worlds(model_type))
@@ -101,7 +101,7 @@ def test_what_changes_nothing_changes_no_bit(model_type, data):
 
 
 @every_row
-@examples(4)
+@examples(3)
 @given(data=st.data())
 def test_without_heads_or_units_a_projection_puts_out_its_bias(model_type, data):
     world = data.draw(worlds(model_type))
@@ -156,7 +156,7 @@ def test_heads_or_units_and_the_bias_add_up_to_the_projection_s_output(model_typ
 
 
 @every_row
-@examples(5)
+@examples(3)
 @given(data=st.data())
 def test_zeroing_a_set_is_zeroing_its_rows_of_the_weight(model_type, data):
     world = data.draw(worlds(model_type))
@@ -209,7 +209,7 @@ def test_neither_a_second_time_nor_an_order_changes_a_bit(model_type, kind, data
 
 
 @every_row
-@examples(5)
+@examples(3)
 @given(data=st.data())
 def test_together_is_one_by_one(model_type, data):
     world = data.draw(worlds(model_type))
@@ -243,7 +243,7 @@ def test_together_is_one_by_one(model_type, data):
 
 
 @every_row
-@examples(4)
+@examples(3)
 @given(data=st.data())
 def test_neither_batch_sizes_nor_prefixes_change_a_number(model_type, data):
     world = data.draw(worlds(model_type))
@@ -311,7 +311,7 @@ def assert_state(model, before):
 
 
 @every_row
-@examples(5)
+@examples(3)
 @given(data=st.data())
 def test_an_error_in_an_edit_leaves_the_model_as_it_was(model_type, data):
     world = data.draw(worlds(model_type))

@@ -94,13 +94,26 @@ def test_argparse_refuses_the_rest(results, arguments):
     assert stopped.value.code == 2
 
 
-@pytest.mark.parametrize("name", ["plots", "report", "compare", "export"])
-def test_commands_load_no_torch_and_help_nothing_heavy(results, name):
-    for arguments, heavy in (([name], ["torch"]), ([name, "--help"], _HEAVY)):
-        script = (
-            f"import sys; from emolib.__main__ import main\ntry:\n    main({arguments!r})\n"
-            f"except SystemExit: pass\nprint('LOADED', set({heavy!r}) & set(sys.modules))"
-        )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                              check=True)  # fmt: skip
-        assert done.stdout.splitlines()[-1] == "LOADED set()", name
+def test_commands_load_no_torch_and_help_nothing_heavy(results):
+    """One process after another asks for help and runs them all: what one loads stays loaded."""
+    script = (
+        "import sys; from emolib.__main__ import main\n"
+        "def loaded(names): return sorted(set(names) & set(sys.modules))\n"
+        "names = ['plots', 'report', 'compare', 'export']\n"
+        "for arguments in [[name, '--help'] for name in names]:\n"
+        "    try: main(arguments)\n"
+        "    except SystemExit: pass\n"
+        f"    print('LOADED', *arguments, loaded({_HEAVY!r}))\n"
+        "for name in names:\n"
+        "    code = main([name])\n"
+        "    print('LOADED', name, code, loaded(['torch']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    said = [line for line in done.stdout.splitlines() if line.startswith("LOADED")]
+    names = ("plots", "report", "compare", "export")
+    assert said == [
+        *(f"LOADED {name} --help []" for name in names),
+        *(f"LOADED {name} 0 []" for name in names),
+    ]

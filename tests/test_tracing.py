@@ -1,4 +1,4 @@
-"""One contract for Trace and TraceDict, whoever wrote them, and what ours do better.
+"""One contract for Trace, TraceDict and their helpers, whoever wrote them, and what ours do better.
 
 EMOLIB_UPSTREAM_NETHOOK names a file (baukit's nethook.py) to run the contract against too.
 """
@@ -8,14 +8,35 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections import OrderedDict
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import nn
 
 from emolib import tracing
-from emolib.tracing import OwnTrace, OwnTraceDict, StopForward, get_module, hook_count
+from emolib.tracing import (
+    OwnTrace,
+    OwnTraceDict,
+    StopForward,
+    get_module,
+    hook_count,
+    own_get_parameter,
+    own_recursive_copy,
+    own_replace_module,
+    own_set_requires_grad,
+    own_subsequence,
+)
+
+HELPERS = (
+    "subsequence",
+    "get_parameter",
+    "replace_module",
+    "set_requires_grad",
+    "recursive_copy",
+)
 
 
 def _upstream():
@@ -31,7 +52,12 @@ def _upstream():
     return found
 
 
-OWN = SimpleNamespace(Trace=OwnTrace, TraceDict=OwnTraceDict, StopForward=StopForward)
+OWN = SimpleNamespace(
+    Trace=OwnTrace,
+    TraceDict=OwnTraceDict,
+    StopForward=StopForward,
+    **{name: getattr(tracing, f"own_{name}") for name in HELPERS},
+)
 IMPLEMENTATIONS = {"own": OWN} | _upstream()
 
 
@@ -293,11 +319,226 @@ class TestContract:
         assert torch.equal(trace.output, net.a(x))
 
 
+@pytest.fixture
+def stack():
+    """Give a stack of a, b, inner (of c and of deep, of d and e) and f."""
+    deep = nn.Sequential(OrderedDict(d=nn.Tanh(), e=nn.Linear(4, 4)))
+    inner = nn.Sequential(OrderedDict(c=nn.Linear(4, 4), deep=deep))
+    return nn.Sequential(
+        OrderedDict(a=nn.Linear(3, 4), b=nn.ReLU(), inner=inner, f=nn.Linear(4, 2))
+    )
+
+
+def leaves(module):
+    return [name for name, part in module.named_modules() if not list(part.children())]
+
+
+class TestContractOfSubsequence:
+    @pytest.mark.parametrize(
+        ("bounds", "expected"),
+        [
+            ({"first_layer": "b"}, "b inner.c inner.deep.d inner.deep.e f"),
+            ({"last_layer": "b"}, "a b"),
+            ({"first_layer": "b", "last_layer": "b"}, "b"),
+            ({"single_layer": "b"}, "b"),
+            ({"after_layer": "b"}, "inner.c inner.deep.d inner.deep.e f"),
+            ({"upto_layer": "b"}, "a"),
+            ({"after_layer": "a", "upto_layer": "f"}, "b inner.c inner.deep.d inner.deep.e"),
+            ({"first_layer": "b", "upto_layer": "f"}, "b inner.c inner.deep.d inner.deep.e"),
+            ({"after_layer": "a", "last_layer": "inner.c"}, "b inner.c"),
+            ({"first_layer": "inner.deep.e"}, "inner.deep.e f"),
+            ({"after_layer": "inner.deep.e"}, "f"),
+            ({"after_layer": "inner.c"}, "inner.deep.d inner.deep.e f"),
+            ({"upto_layer": "inner.c"}, "a b"),
+            ({"upto_layer": "inner.deep.e"}, "a b inner.c inner.deep.d"),
+            ({"last_layer": "inner"}, "a b inner.c inner.deep.d inner.deep.e"),
+            ({"single_layer": "inner.deep.e"}, "inner.deep.e"),
+            ({"after_layer": "inner.c", "upto_layer": "inner.deep.e"}, "inner.deep.d"),
+        ],
+    )
+    def test_bounds_say_which_layers_are_in(self, hook, stack, bounds, expected):
+        assert leaves(hook.subsequence(stack, **bounds)) == expected.split()
+
+    def test_the_parts_of_a_stack_compute_what_it_computes(self, hook, stack, x):
+        begin = hook.subsequence(stack, last_layer="inner.c")
+        end = hook.subsequence(stack, after_layer="inner.c")
+        assert torch.equal(end(begin(x)), stack(x))
+
+    @pytest.mark.parametrize("bounds", [{}, {"last_layer": "b"}])
+    def test_weights_are_copied_or_shared_on_request(self, hook, stack, bounds):
+        copied = hook.subsequence(stack, **bounds)
+        shared = hook.subsequence(stack, **bounds, share_weights=True)
+        assert copied.a is not stack.a and torch.equal(copied.a.weight, stack.a.weight)
+        assert copied.a.weight.data_ptr() != stack.a.weight.data_ptr()
+        assert shared.a is stack.a
+
+    def test_the_mode_of_training_is_kept(self, hook, stack):
+        stack.inner.eval()
+        part = hook.subsequence(stack, upto_layer="inner.deep.e")
+        assert part.training and not part.inner.training and not part.inner.deep.training
+
+    def test_nothing_between_two_bounds_is_an_empty_stack(self, hook, stack):
+        assert len(hook.subsequence(stack, after_layer="a", upto_layer="b")) == 0
+
+    def test_the_stack_stays_as_it_was(self, hook, stack):
+        hook.subsequence(stack, single_layer="inner.c", share_weights=True)
+        assert leaves(stack) == ["a", "b", "inner.c", "inner.deep.d", "inner.deep.e", "f"]
+
+    @pytest.mark.parametrize("layer", ["nowhere", "inner.nowhere"])
+    def test_a_layer_that_is_not_there_is_a_value_error(self, hook, stack, layer):
+        with pytest.raises(ValueError, match=f"{layer} not found"):
+            hook.subsequence(stack, first_layer=layer)
+
+    @pytest.mark.parametrize(
+        "bounds",
+        [
+            {"single_layer": "a", "first_layer": "a"},
+            {"first_layer": "a", "after_layer": "a"},
+            {"last_layer": "b", "upto_layer": "b"},
+            {"first_layer": "a.weight"},
+        ],
+    )
+    def test_what_excludes_each_other_or_is_no_sequential_is_refused(self, hook, stack, bounds):
+        with pytest.raises((AssertionError, ValueError, TypeError)):
+            hook.subsequence(stack, **bounds)
+
+
+class TestContractOfHelpers:
+    def test_a_parameter_is_found_by_its_path(self, hook, net):
+        assert hook.get_parameter(net, "a.weight") is net.a.weight
+
+    @pytest.mark.parametrize("path", ["a.nowhere", "nowhere.weight", "a"])
+    def test_a_parameter_that_is_not_there_is_a_lookup_error(self, hook, net, path):
+        with pytest.raises(LookupError, match=path):
+            hook.get_parameter(net, path)
+
+    def test_a_module_is_replaced_where_it_stands(self, hook, net, x):
+        before = net.c(net.b(net.a(x)))
+        hook.replace_module(net, "inner.d", nn.Sigmoid())
+        assert leaves(net) == ["a", "b", "c", "inner.d"]
+        assert torch.equal(net(x), torch.sigmoid(before))
+
+    def test_where_nothing_leads_to_no_module_is_replaced(self, hook, net):
+        with pytest.raises(LookupError, match="nowhere"):
+            hook.replace_module(net, "nowhere.d", nn.Sigmoid())
+
+    def test_gradients_are_switched_for_modules_and_tensors(self, hook, net):
+        tensor = torch.zeros(2)
+        hook.set_requires_grad(False, net.a, net.c.bias)
+        hook.set_requires_grad(True, tensor)
+        on = {name for name, weight in net.named_parameters() if weight.requires_grad}
+        assert on == {"c.weight"} and tensor.requires_grad
+
+    def test_gradients_of_something_else_are_refused(self, hook):
+        with pytest.raises((AssertionError, TypeError)):
+            hook.set_requires_grad(False, "a")
+
+    def test_without_options_a_value_is_itself(self, hook):
+        value = {"a": [torch.zeros(2)], "b": "text"}
+        assert hook.recursive_copy(value) is value
+
+    def test_copies_go_inside_and_keep_the_containers(self, hook):
+        x = torch.ones(2, requires_grad=True)
+        value = OrderedDict(a=[x * 2, (x,)], b={"c": x})
+        copied = hook.recursive_copy(value, clone=True, detach=True)
+        assert type(copied) is OrderedDict and type(copied["a"][1]) is tuple
+        assert torch.equal(copied["a"][0], x * 2) and torch.equal(copied["b"]["c"], x)
+        assert not copied["a"][0].requires_grad and copied["b"]["c"] is not x
+
+    def test_a_detached_tensor_shares_its_values_and_a_clone_does_not(self, hook):
+        x = torch.ones(2, requires_grad=True)
+        assert hook.recursive_copy(x, detach=True).data_ptr() == x.data_ptr()
+        assert hook.recursive_copy(x, clone=True).data_ptr() != x.data_ptr()
+        assert hook.recursive_copy(x, clone=True).requires_grad
+
+    @pytest.mark.parametrize("clone", [False, True])
+    def test_tensors_are_marked_to_keep_their_gradients(self, hook, clone):
+        x = torch.ones(2)
+        y = 3 * x.requires_grad_()
+        copied = hook.recursive_copy([y], clone=clone, detach=True, retain_grad=True)
+        (2 * copied[0]).sum().backward()
+        assert torch.equal(y.grad, torch.full((2,), 2.0))
+
+    def test_what_holds_no_tensors_cannot_be_copied(self, hook):
+        with pytest.raises((AssertionError, TypeError)):
+            hook.recursive_copy({"a": "text"}, clone=True)
+
+
 def test_the_public_names_are_upstream_s_where_it_is_installed():
-    if "baukit" in IMPLEMENTATIONS:
-        assert (tracing.Trace, tracing.TraceDict) != (OwnTrace, OwnTraceDict)
-    else:
-        assert (tracing.Trace, tracing.TraceDict) == (OwnTrace, OwnTraceDict)
+    names = ("Trace", "TraceDict", *HELPERS)
+    own = [getattr(OWN, name) for name in names]
+    assert ([getattr(tracing, name) for name in names] == own) == ("baukit" not in IMPLEMENTATIONS)
+
+
+def test_bounds_in_the_wrong_order_are_refused(stack):
+    with pytest.raises(ValueError, match=r"^layer inner\.deep comes after inner\.c; name them"):
+        own_subsequence(stack, first_layer="inner.deep.d", last_layer="inner.c")
+    with pytest.raises(ValueError, match=r"^layer f comes after b"):
+        own_subsequence(stack, after_layer="f", upto_layer="b")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"single_layer": "a", "last_layer": "a"}, "single_layer goes alone"),
+        ({"first_layer": "a", "after_layer": "a"}, "got both; drop one"),
+        ({"first_layer": "inner.g"}, r"layer inner\.g not found; there are c, deep"),
+    ],
+)
+def test_wrong_bounds_are_told(stack, bounds, message):
+    with pytest.raises(ValueError, match=message):
+        own_subsequence(stack, **bounds)
+
+
+def test_a_bound_in_what_is_no_sequential_is_told(stack):
+    with pytest.raises(TypeError, match=r"^expected a Sequential at a, .* got Linear"):
+        own_subsequence(stack, last_layer="a.weight")
+
+
+def test_weights_that_layers_share_stay_shared_in_a_copy(stack):
+    stack.inner.deep.e.weight = stack.inner.c.weight
+    part = own_subsequence(stack, first_layer="inner")
+    assert part.inner.deep.e.weight is part.inner.c.weight is not stack.inner.c.weight
+
+
+def test_a_shared_parameter_has_every_path_that_leads_to_it(stack):
+    stack.inner.deep.e.weight = stack.inner.c.weight
+    assert own_get_parameter(stack, "inner.deep.e.weight") is stack.inner.c.weight
+
+
+def test_a_parameter_that_is_not_there_is_told_with_the_nearest(net):
+    with pytest.raises(LookupError) as error:
+        own_get_parameter(net, "c.wieght")
+    assert error.value.args[0].startswith(
+        "no parameter 'c.wieght' in Sequential; the nearest are c.weight"
+    )
+
+
+@pytest.mark.parametrize("path", ["nowhere", "inner.nowhere", ""])
+def test_a_module_that_was_not_there_is_not_replaced(net, path):
+    with pytest.raises(LookupError):
+        own_replace_module(net, path, nn.Sigmoid())
+    assert leaves(net) == ["a", "b", "c", "inner.d"]
+
+
+def test_a_module_at_the_top_is_replaced(net):
+    own_replace_module(net, "b", nn.Sigmoid())
+    assert isinstance(net.b, nn.Sigmoid) and leaves(net) == ["a", "b", "c", "inner.d"]
+
+
+def test_nothing_is_switched_where_one_is_no_module(net):
+    with pytest.raises(TypeError, match=r"^expected modules or tensors, got <class 'str'>"):
+        own_set_requires_grad(False, net, "a")
+    assert all(weight.requires_grad for weight in net.parameters())
+
+
+def test_a_named_tuple_is_copied_as_one():
+    class Both(NamedTuple):
+        left: torch.Tensor
+        right: None
+
+    copied = own_recursive_copy(Both(torch.ones(1), None), clone=True)
+    assert isinstance(copied, Both) and torch.equal(copied.left, torch.ones(1))
 
 
 def test_a_bad_path_in_a_dict_leaves_no_hook_and_names_the_nearest(net):

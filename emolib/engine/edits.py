@@ -108,7 +108,8 @@ class RunEdits:
                     f"{list(before.shape)} [batch, seq, {last}], got {got}"
                 )
             after = after.to(before)
-            mask = self.mask[:, -before.shape[1] :]
+            # Of a model on several devices layers are elsewhere than prompts.
+            mask = self.mask[:, -before.shape[1] :].to(before.device)
             z[..., columns] = after if self.generated else torch.where(mask, after, before)
             seen.append(part)
         return seen

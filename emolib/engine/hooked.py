@@ -73,7 +73,7 @@ def intervened(
         for part in apart(seen):
             columns = stage.columns(part, z)
             change = edited[..., columns] - z[..., columns]
-            output = output + (change @ weight_of(model, part)).view_as(output)
+            output = output + (change @ weight_of(model, part).to(change.device)).view_as(output)
         return output
 
     with OwnTraceDict(model.hf, list(stage.plan), retain_output=False, edit_output=edit_output):
@@ -175,7 +175,16 @@ def read(
             model.hf, paths, retain_output=outputs, retain_input=not outputs, stop=True
         ) as traced:
             forward(model, batch)
-        yield batch, {path: getattr(trace, what) for path, trace in traced.items()}
+        yield batch, {path: _at(model, getattr(trace, what)) for path, trace in traced.items()}
+
+
+def _at(model: LanguageModel, value: Any) -> Any:
+    """Return what a module took or gave on the device of the prompts, where it is on another."""
+    if isinstance(value, Tensor):
+        return value.to(model.device)
+    if type(value) in (tuple, list):
+        return type(value)(_at(model, part) for part in value)
+    return value
 
 
 See = Callable[[Batch, int, slice, Tensor], None]
@@ -418,9 +427,10 @@ def slopes(
     )
     with torch.enable_grad(), traces as traced:
         logits = forward(model, batch).logits[:, -1]
-        metric = objective.of(logits[:, objective.tokens])
+        metric = objective.of(logits[:, objective.tokens.to(logits.device)])
         found = torch.autograd.grad(metric.sum(), [leaves[path] for path in paths])
-    return list(found), {path: traced[path].input.detach() for path in also}
+    read_too = {path: _at(model, traced[path].input.detach()) for path in also}
+    return [_at(model, gradient) for gradient in found], read_too
 
 
 def unit_gradients(
@@ -469,7 +479,8 @@ def gradients(
             given: At | None = given,
         ) -> tuple[Tensor, Tensor]:
             value = None if given is None else given(paths.index(path))
-            z = replaced(inputs[0], value, mask)
+            z = inputs[0]
+            z = replaced(z, None if value is None else value.to(z.device), mask.to(z.device))
             leaf = torch.zeros_like(z, requires_grad=True)
             return leaf, model.module(path).forward(z + leaf)
 

@@ -48,6 +48,9 @@ def why_not(model: LanguageModel) -> str | None:
     """
     if hook_count(model.hf):
         return "it carries hooks"
+    # First: what spreads a model replaces forwards.
+    if len({weight.device for weight in model.hf.parameters()}) > 1:
+        return "its layers are on several devices"
     if any(own_forward(module) is not None for module in model.hf.modules()):
         return "forwards of its modules are replaced"
     if model.hf.training:

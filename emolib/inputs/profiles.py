@@ -51,7 +51,7 @@ class Profile:
         system: The system turn of such prompts; None for none.
         verify: How many top heads, and as many random ones, screening verifies by patching.
         dtype: The models' floating point type.
-        device: torch's name of the device.
+        device: torch's name of the device, or ``auto``.
         batch_size: Prompts per forward; None lets the engine choose.
         files: Data files named outright, by (kind, emotion).
         effects: Whose effects the regression check is on: of ``gated`` and ``controls`` by model

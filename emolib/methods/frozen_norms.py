@@ -68,7 +68,7 @@ def frozen_norm(model: LanguageModel, path: str, full: Tensor) -> FrozenNorm:
     """
     norm: Any = model.module(path)
     eps = getattr(norm, "variance_epsilon", None) or norm.eps
-    gain: Tensor = norm.weight.double()
+    gain: Tensor = norm.weight.to(full.device).double()
     full, centred = full.double(), False
     match model.arch.norm:
         case "layer":

@@ -222,8 +222,9 @@ def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tenso
 def target_direction(study: Study) -> Tensor:
     """Return mean W_U[T_emo] − mean W_U[T_neu], shape ``[d_model]``."""
     unembed: Tensor = study.model.hf.get_output_embeddings().weight
-    emotion, neutral = study.targets
-    return unembed[emotion].double().mean(0) - unembed[neutral].double().mean(0)
+    rows = (unembed[ids.to(unembed.device)].double().mean(0) for ids in study.targets)
+    emotion, neutral = (row.to(study.model.device) for row in rows)
+    return emotion - neutral
 
 
 def costs(planned: Planned) -> Iterator[Runs]:

@@ -6,6 +6,7 @@
 - ``chat``: prompts through a tokenizer's chat template.
 - ``prompt_check``: whether prompts fit the models, asked before weights are loaded.
 - ``encoding``: prompts as tokens, aligned into pairs, padded into batches.
+- ``placement``: where a model runs: a device by its name, a large model on several GPUs.
 - ``language_model``: the model with its tokenizer and names for its heads.
 - ``snapshot``: what a model was when it was loaded, and what others have put on it since.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +20,7 @@ from transformers.utils import logging
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Chat, Lexicon, Pair, Written
-from emolib.models import gguf_weights
+from emolib.models import gguf_weights, placement
 from emolib.models.architectures import Architecture, architecture, shape_from_config
 from emolib.models.encoding import AlignedPairs, Prompts, align, encode, tokens
 from emolib.models.snapshot import Change, Snapshot
@@ -60,7 +61,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Where the weights are; of a model on several devices where its inputs go."""
         device: torch.device = self.hf.device
         return device
 
@@ -101,17 +102,17 @@ class LanguageModel:
 
     def w_o(self, head: Head) -> Tensor:
         """Return a head's output matrix W_O, shape ``[d_head, d_model]``: ``o = z @ W_O``."""
-        rows = _rows(self.module(self.attn_out(head.layer)))
+        rows = _rows(self.module(self.attn_out(head.layer))).to(self.device)
         return rows.view(self.n_heads, -1, rows.shape[1])[head.index]
 
     def w_out(self, layer: int) -> Tensor:
         """Return what the units write, W_out, ``[n_units, d_model]``: a unit ``a_u * W_out[u]``."""
-        return _rows(self.module(self.mlp_out(layer)))
+        return _rows(self.module(self.mlp_out(layer))).to(self.device)
 
     @cached_property
     def n_units(self) -> int:
         """MLP units per layer."""
-        return int(self.w_out(0).shape[0])
+        return int(_rows(self.module(self.mlp_out(0))).shape[0])
 
     @property
     def d_vocab(self) -> int:
@@ -204,18 +205,16 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
 
     Args:
         source: From `emolib.models.sources.find`.
-        device: torch's name of a device.
+        device: torch's name of a device, or ``auto``. On ``cuda`` a model that is larger than one
+            GPU is spread over those that are seen.
         dtype: torch's name of a floating point type.
 
     Raises:
-        InputError: When the device cannot be used, or a weight is missing.
+        InputError: When the device cannot be used or has no room, or a weight is missing.
     """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--device {device}: not usable here ({reason}); use cpu") from None
+    device = placement.find_device(device, dtype)
     wanted: torch.dtype = getattr(torch, dtype)
+    spread: dict[str, Any] = {}
     with _quiet(), _as_folder(source) as (folder, options):
         known: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True} | options
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **known)
@@ -223,12 +222,48 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
             config = transformers.AutoConfig.from_pretrained(folder, **known)
             hf, lost = gguf_weights.model_of(folder / source.gguf, config, wanted)
         else:
-            hf, lost = _from_safetensors(folder, wanted)
+            spread = _spread(source, folder, dtype) if device == "cuda" else {}
+            hf, lost = _from_safetensors(folder, wanted, spread)
     _check_whole(source, lost)
-    return LanguageModel(hf.to(device), tokenizer, source.name)
+    # A model that is spread stays where its parts are.
+    return LanguageModel(hf if spread else hf.to(device), tokenizer, source.name)
 
 
-def _from_safetensors(folder: Path, dtype: torch.dtype) -> tuple[Any, set[str]]:
+def _spread(source: Source, folder: Path, dtype: str) -> dict[str, Any]:
+    """Return what has transformers spread a model over GPUs; nothing where one holds it.
+
+    Raises:
+        InputError: When all of them do not, or accelerate, which spreads it, is not there.
+    """
+    config = transformers.AutoConfig.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    # The one that is set first: of a worker it is the worker's.
+    order = sorted(range(placement.gpu_count()), key=lambda gpu: gpu != torch.cuda.current_device())
+    free = [torch.cuda.mem_get_info(gpu)[0] for gpu in order]
+    room = placement.spread(weight_bytes(config, dtype), free, source.name)
+    if room is None:
+        return {}
+    if find_spec("accelerate") is None:
+        raise InputError(
+            f"model {source.id!r}: is too large for one GPU, and to spread it over several takes "
+            "accelerate: pip install accelerate, or use --device cpu"
+        )
+    by_gpu = {order[index]: bytes_ for index, bytes_ in room.items()}
+    return {"device_map": "auto", "max_memory": by_gpu}
+
+
+def weight_bytes(config: Any, dtype: str) -> int:
+    """Return how many bytes a model's weights take, told without any of them."""
+    models: Any = transformers.AutoModelForCausalLM
+    with torch.device("meta"):
+        hf = models.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
+    return sum(weight.numel() * weight.element_size() for weight in hf.parameters())
+
+
+def _from_safetensors(
+    folder: Path, dtype: torch.dtype, spread: Mapping[str, Any]
+) -> tuple[Any, set[str]]:
     loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype,
@@ -238,6 +273,7 @@ def _from_safetensors(folder: Path, dtype: torch.dtype) -> tuple[Any, set[str]]:
         local_files_only=True,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
+        **spread,
     )
     hf, found = loaded
     lost = {str(key) for key in found["missing_keys"]}

@@ -16,6 +16,7 @@ from emolib.models.prompt_check import check_prompts
 from emolib.models.sources import Source, find
 from pytest_emolib.cases import Cases
 from pytest_emolib.companions import Companions
+from pytest_emolib.devices import settled
 from pytest_emolib.effects import Effects
 from pytest_emolib.intact import Intact
 from pytest_emolib.loaded import Loaded
@@ -41,10 +42,11 @@ class Lab:
         """Read the profile.
 
         Raises:
-            InputError: When the profile or an option over it is wrong.
+            InputError: When the profile or an option over it is wrong, or its device not there.
         """
         self._config = config
-        self.profile, self.free = resolve(config)
+        profile, self.free = resolve(config)
+        self.profile = settled(config, profile)
         self._companions: Companions | None = None
 
     @cached_property

@@ -153,7 +153,12 @@ OPTIONS = (
         "DIR",
         is_place=True,
     ),
-    Option("--device", "torch device (default: cpu)", "NAME", key="device"),
+    Option(
+        "--device",
+        "torch device (default: cpu), or auto: cuda if there is one, else mps, else cpu",
+        "NAME",
+        key="device",
+    ),
     Option("--dtype", "float32 (default), float64, bfloat16 or float16", "NAME", key="dtype"),
     Option(
         "--batch-size",

@@ -123,13 +123,16 @@ class ExperimentSession:
             self.lab.pair_off(items)
 
     def brief(self, node: Any) -> None:
-        """Give a worker what it needs of the store: the keys.
+        """Give a worker the keys of the store, and a GPU where there are several.
 
         Raises:
             pytest.UsageError: When the store cannot be written or another run is writing.
         """
         if expects_experiments(self.config):
+            from pytest_emolib.devices import deal
+
             self._open()
+            node.workerinput["emolib_gpu"] = deal(node.gateway.id, self.lab.profile.device)
             node.workerinput["emolib_stored"] = self.lab.writing.stored()
             node.workerinput["emolib_whole"] = not says_dist(self.config)
 

@@ -29,6 +29,9 @@ def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Folder
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
         monkeypatch.delenv(name)
+    # Plugins that others have installed take longer to load than most runs here to run.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin,pytest_emolib")
     made = Folder(pytester, os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"})
     made.write("pytest.ini", INI)
     made.write("exp_effect.py", EXPERIMENT)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -69,6 +72,10 @@ class Folder:
         """Run in this process."""
         return self.pytester.runpytest_inprocess("--profile", "small", *args)
 
+    def interrupted(self, *args: str) -> pytest.RunResult:
+        """Run in this process what ends by a KeyboardInterrupt."""
+        return self.pytester.runpytest_inprocess("--profile", "small", *args, no_reraise_ctrlc=True)
+
     def python(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Run python in a process of its own."""
         return subprocess.run(
@@ -94,6 +101,29 @@ class Folder:
     def rows(self) -> list[dict[str, Any]]:
         lines = self.results("records.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
+
+
+def run_in(path: Path, *args: str) -> tuple[int, str]:
+    """Run pytest in this process in a folder; return its exit code and what it printed.
+
+    For fixtures of a module: `Folder` is of one test.
+    """
+    before = set(sys.modules)
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        patch.setattr(sys, "path", list(sys.path))
+        for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+            patch.delenv(name)
+        patch.delenv("PYTEST_ADDOPTS", raising=False)
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        patch.setenv("PYTEST_PLUGINS", "xdist.plugin,pytest_emolib")
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            code = pytest.main(list(args))
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(path)):
+                del sys.modules[name]
+    return int(code), printed.getvalue()
 
 
 def pairs(emotion: str = "gratitude", count: int = 12) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from folders import run_in
 
 from emolib.planted import DECOY, EMOTION_WORDS, PLANTED, TARGETS, save_planted
 
@@ -47,9 +48,6 @@ ROUNDED = {"atp_ig": (5.0065, 0)}
 @pytest.fixture(scope="module", params=["float64", "float32"])
 def results(request, tmp_path_factory):
     """Return the rows of a run of everything in that precision, and its tolerance."""
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("planted")
     profile = save_planted(folder)
     for name in RUN:
@@ -57,12 +55,8 @@ def results(request, tmp_path_factory):
     (folder / "exp_levels.py").write_text(LEVELS, encoding="utf-8")
     ini = "[pytest]\npython_files = exp_*.py\npython_functions = exp_*\n"
     (folder / "pytest.ini").write_text(ini, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", f"--profile={profile}"]
-    done = subprocess.run(
-        [*command, f"--dtype={request.param}"], cwd=folder, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, printed = run_in(folder, "-q", f"--profile={profile}", f"--dtype={request.param}")
+    assert code == 0, printed
     lines = (folder / "results/planted/records.jsonl").read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines], {"float64": 1e-6, "float32": 1e-4}[request.param]
 

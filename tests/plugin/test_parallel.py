@@ -10,6 +10,7 @@ import pytest
 
 FULL = """
 import pytest
+from emolib.interventions import zero
 
 
 @pytest.mark.results("patching/{model}_{emotion}_{heads}{variant}.json")
@@ -20,6 +21,22 @@ def exp_ablation(run, heads, ablation, record):
         sentiment=ablated.sentiment,
         text=ablated.texts,
     )
+
+
+@pytest.mark.results("units/{model}_{emotion}_{units}.json")
+def exp_units(run, units, matched_units, record):
+    clean, ablated, random = run(), run(zero(units)), run(zero(matched_units))
+    record(
+        logit_diff=ablated.logit_diff - clean.logit_diff,
+        random=random.logit_diff - clean.logit_diff,
+        random_units=str(matched_units),
+        text=ablated.texts,
+    )
+
+
+def exp_unit_screening(unit_screening, record):
+    for row in unit_screening.top[:3]:
+        record(**row)
 
 
 @pytest.mark.results("alignment/head_scores_{model}.json", shape="scores")
@@ -35,39 +52,53 @@ def full(light):
 
 
 def files(folder):
-    """Return every results file without times and the order of the store."""
+    """Return every results file without times, the order of the store and unit screening."""
     found = {}
     for path in sorted(folder.results().rglob("*")):
-        if not path.is_file():
+        if not path.is_file() or path.stem == "unit_screening":
             continue
         text = re.sub(r'"time": "[^"]*"', '"time": ""', path.read_text("utf-8"))
         if path.name == "records.jsonl":
-            text = "\n".join(sorted(text.splitlines()))
+            lines = [line for line in text.splitlines() if "::exp_unit_screening[" not in line]
+            text = "\n".join(sorted(lines))
         found[str(path.relative_to(folder.results()))] = text
     return found
 
 
+# Heads of both models and emotions, units of one.
+ALL = ("--unit-spec", "top:1", "--unit-spec", "2:5,3:7", "-k", "not unit or tiny-neo-gratitude")
+
+
+def screened(folder):
+    """Return the rows of unit screening; what they are computed beside is in their rounding."""
+    return [row for row in folder.rows() if row["experiment"] == "unit_screening"]
+
+
 def test_rows_and_files_are_those_of_a_serial_run(full):
-    assert "24 recorded" in full.process().stdout
-    serial = files(full)
+    full.pytest(*ALL).stdout.fnmatch_lines(["*27 recorded*"])
+    serial, units = files(full), screened(full)
     shutil.rmtree(full.results())
-    parallel = full.process("-n", "2")
-    assert "24 recorded" in parallel.stdout, parallel.stdout
+    parallel = full.process("-n", "2", *ALL)
+    assert "27 recorded" in parallel.stdout, parallel.stdout
     assert "@" not in parallel.stdout
     assert files(full) == serial
-    assert len(serial) == 1 + 16 + 2 + 4
+    assert len(serial) == 1 + 16 + 2 + 2 + 6
+    for row, expected in zip(screened(full), units, strict=True):
+        assert all(row[part] == expected[part] for part in ("key", "dims", "labels", "texts"))
+        assert row["vectors"].keys() == expected["vectors"].keys() != set()
+        for name, vector in expected["vectors"].items():
+            assert row["vectors"][name] == pytest.approx(vector, abs=1e-4), name
     kinds = {json.loads(line)["experiment"] for line in serial["records.jsonl"].splitlines()}
-    assert kinds == {"ablation", "screening"}
+    assert kinds == {"ablation", "screening", "units"}
 
 
 def test_a_serial_run_goes_on_from_a_parallel_one(light):
     light.process("-n", "2", "-k", "tiny-neo")
-    again = light.process()
-    assert "4 items from the store" in again.stdout and "8 recorded" in again.stdout
+    light.pytest().stdout.fnmatch_lines(["*4 items from the store*", "*8 recorded*"])
 
 
 def test_stored_items_are_recorded_in_workers_too(light):
-    light.process("-k", "gratitude")
+    light.pytest("-k", "gratitude")
     done = light.process("-n", "2", "-v")
     assert "RECORDED" in done.stdout and "8 recorded" in done.stdout
     assert len(light.rows()) == 8

@@ -62,7 +62,7 @@ def number(cell):
 
 
 def go(folder):
-    return folder.pytester.runpytest_inprocess("--profile", "small", *SPECS, no_reraise_ctrlc=True)
+    return folder.interrupted(*SPECS)
 
 
 @pytest.fixture

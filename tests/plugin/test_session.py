@@ -190,8 +190,10 @@ def test_a_worker_is_told_what_is_stored_and_whether_it_has_whole_studies(
     session, opened = ExperimentSession(pytestconfig), []
     session.is_worker = False
     store = SimpleNamespace(open=lambda: opened.append(True))
-    session.lab = SimpleNamespace(writing=SimpleNamespace(store=store, stored=lambda: ["key"]))
-    node = SimpleNamespace(workerinput={})
+    writing = SimpleNamespace(store=store, stored=lambda: ["key"])
+    session.lab = SimpleNamespace(writing=writing, profile=SimpleNamespace(device="cpu"))
+    node = SimpleNamespace(workerinput={}, gateway=SimpleNamespace(id="gw0"))
     session.brief(node)
-    assert node.workerinput == {"emolib_stored": ["key"], "emolib_whole": whole}
+    told = {"emolib_gpu": None, "emolib_stored": ["key"], "emolib_whole": whole}
+    assert node.workerinput == told
     assert opened == [True]

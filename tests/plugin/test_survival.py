@@ -23,9 +23,9 @@ from pathlib import Path
 def exp_effect(model_source, emotion, heads, profile, record):
     with Path("ran.txt").open("a") as file:
         file.write(f"{os.getpid()} {heads}\\n")
-    time.sleep(0.3)
-    length = [len(word) for word in emotion.lexicon.words]
-    record(length=length, layer=heads.heads[0].layer, seed=profile.seed)
+    time.sleep(float(os.environ.get("PAUSE", "0")))
+    words = len(emotion.lexicon.words)
+    record(words=words, layer=heads.heads[0].layer, seed=profile.seed)
 """
 
 HEADS = ("--head-spec", "layer:0", "--head-spec", "layer:2")
@@ -54,8 +54,10 @@ def wait_for_rows(folder, count):
 
 
 def start(folder, *args):
+    """Start a run whose items take long enough to be met in the middle of it."""
+    env = folder.env | {"PAUSE": "0.3"}
     return subprocess.Popen(
-        folder.command(*args), cwd=folder.path, env=folder.env, stdout=subprocess.PIPE,
+        folder.command(*args), cwd=folder.path, env=env, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
         # Where the tests run in the background of a shell, children would ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),

@@ -48,6 +48,26 @@ def exp_first(run, model, record):
 """
 
 
+TRACED = """
+def exp_traced(run, traced, record):
+    with traced("resid:2") as emotion:
+        run()
+    with traced("resid:2") as neutral:
+        run(on="neutral")
+    step = (emotion.output - neutral.output)[:, -1].mean(0)
+    with traced("resid:2", edit_output=lambda resid: resid + step) as trace:
+        steered = run(on="neutral")
+        texts = steered.texts
+    assert trace.output.shape[1] == 1
+    record(effect=steered.logit_diff - run(on="neutral").logit_diff, text=texts)
+"""
+LEAVES = """
+def exp_leaves(run, model, record):
+    Trace(model.hf, BLOCK, edit_output=push)
+    record(ld=run(on="neutral").logit_diff)
+"""
+
+
 def means(folder, experiment):
     (row,) = (row for row in folder.rows() if row["experiment"] == experiment)
     return {name: value["mean"] for name, value in row["values"].items()}
@@ -60,18 +80,63 @@ def under(folder, experiment):
     return list(told)
 
 
-@pytest.mark.parametrize("order", [("exp_steer", "exp_plain"), ("exp_plain", "exp_steer")])
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_a_trace_around_run_steers_it_and_no_other_item(folder, order, workers):
-    bodies = {"exp_steer": STEER, "exp_plain": PLAIN}
-    folder.write("exp_effect.py", HEAD + "".join(bodies[name] for name in order))
-    done = folder.process("-q", *workers)
-    assert "2 recorded" in done.stdout, done.stdout
+def check_steered(folder):
+    """The trace steers the runs inside it, and no other item's."""
     steer, plain = means(folder, "steer"), means(folder, "plain")
     assert abs(steer["effect"]) > 1e-3
     assert steer["steered"] - steer["effect"] == pytest.approx(plain["clean"], abs=1e-5)
     assert under(folder, "steer") == ["forward hook on transformer.h.1"]
     assert under(folder, "plain") == []
+
+
+def check_traced(folder):
+    (row,) = (row for row in folder.rows() if row["experiment"] == "traced")
+    assert row["values"]["effect"]["mean"] > 0.5
+    assert row["provenance"]["under"] == ["traced resid:2"]
+    assert len(row["texts"]["text"]) == 12
+
+
+def check_left(folder, done):
+    """What an item leaves is its error, and the next one has the model as it was loaded."""
+    out = done.stdout.str()
+    assert "exp_leaves[tiny-neo-gratitude] left forward hook on transformer.h.1 on tiny-neo" in out
+    assert "1 error" in out and done.ret == 1 and "Traceback" not in out
+    assert "1 recorded" in folder.pytest("-q", "-k", "exp_plain", "--fresh").stdout.str()
+    numbers = {
+        row["values"]["clean"]["mean"] for row in folder.rows() if row["experiment"] == "plain"
+    }
+    assert max(numbers) - min(numbers) < 1e-6
+
+
+@pytest.mark.parametrize("order", [(STEER, PLAIN), (PLAIN, STEER)], ids=["before", "after"])
+def test_a_trace_around_run_steers_it_and_no_other_item(folder, order):
+    folder.write("exp_effect.py", HEAD + "".join(order))
+    assert "2 recorded" in folder.pytest("-q").stdout.str()
+    check_steered(folder)
+
+
+def test_traced_is_an_experiment_of_logits_and_texts_and_is_resumed(folder):
+    folder.write("exp_effect.py", HEAD + TRACED + PLAIN)
+    assert "2 recorded" in folder.pytest("-q").stdout.str()
+    check_traced(folder)
+    assert "2 items from the store" in folder.pytest("-q").stdout.str()
+
+
+def test_hooks_that_an_item_leaves_are_its_error_and_nobody_else_s(folder):
+    folder.write("exp_effect.py", HEAD + LEAVES + PLAIN)
+    check_left(folder, folder.pytest("-q"))
+
+
+def test_in_workers_it_is_the_same(folder):
+    folder.write("exp_effect.py", HEAD + STEER + LEAVES + TRACED + PLAIN)
+    done = folder.pytest("-q", "-n", "2")
+    assert "4 recorded" in done.stdout.str(), done.stdout.str()
+    check_steered(folder)
+    check_traced(folder)
+    check_left(folder, done)
+    # What a worker traced is in the store for a run without.
+    again = folder.pytest("-q", "-k", "exp_traced")
+    assert "1 items from the store" in again.stdout.str()
 
 
 def test_a_trace_before_anything_was_read_leaves_the_others_their_numbers(folder):
@@ -92,37 +157,8 @@ def test_rows_under_hooks_are_computed_anew_every_time(folder):
     """What a hook does may come from anywhere: no hash of the experiment's file tells it."""
     folder.write("exp_effect.py", HEAD + STEER + PLAIN)
     assert "2 recorded" in folder.pytest().stdout.str()
-    again = folder.process("-q")
-    assert "1 items from the store" in again.stdout, again.stdout
+    assert "1 items from the store" in folder.pytest("-q").stdout.str()
     assert len([row for row in folder.rows() if row["experiment"] == "steer"]) == 2
-
-
-TRACED = """
-def exp_steer(run, traced, record):
-    with traced("resid:2") as emotion:
-        run()
-    with traced("resid:2") as neutral:
-        run(on="neutral")
-    step = (emotion.output - neutral.output)[:, -1].mean(0)
-    with traced("resid:2", edit_output=lambda resid: resid + step) as trace:
-        steered = run(on="neutral")
-        texts = steered.texts
-    assert trace.output.shape[1] == 1
-    record(effect=steered.logit_diff - run(on="neutral").logit_diff, text=texts)
-"""
-
-
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_traced_is_an_experiment_of_logits_and_texts_and_is_resumed(folder, workers):
-    folder.write("exp_effect.py", HEAD + TRACED + PLAIN)
-    done = folder.process("-q", *workers)
-    assert "2 recorded" in done.stdout, done.stdout
-    (row,) = (row for row in folder.rows() if row["experiment"] == "steer")
-    assert row["values"]["effect"]["mean"] > 0.5
-    assert row["provenance"]["under"] == ["traced resid:2"]
-    assert len(row["texts"]["text"]) == 12
-    again = folder.process("-q", *workers)
-    assert "2 items from the store" in again.stdout
 
 
 def test_a_place_that_is_not_there_is_one_line(folder):
@@ -134,30 +170,6 @@ def test_a_place_that_is_not_there_is_one_line(folder):
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*traced('resid:9'): layer 9 does not exist, tiny-neo has 4 lay*"])
     assert "Traceback" not in result.stdout.str() and "def exp_steer" not in result.stdout.str()
-
-
-LEAVES = """
-def exp_leaves(run, model, record):
-    Trace(model.hf, BLOCK, edit_output=push)
-    record(ld=run(on="neutral").logit_diff)
-"""
-
-
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_hooks_that_an_item_leaves_are_its_error_and_nobody_else_s(folder, workers):
-    folder.write("exp_effect.py", HEAD + LEAVES + PLAIN)
-    done = folder.process("-q", *workers)
-    assert "exp_leaves[tiny-neo-gratitude] left forward hook on transformer.h.1 on tiny-neo" in (
-        done.stdout
-    )
-    assert "1 error" in done.stdout and done.returncode == 1
-    assert "Traceback" not in done.stdout
-    alone = folder.process("-q", "-k", "exp_plain", "--fresh")
-    assert "1 recorded" in alone.stdout
-    numbers = {
-        row["values"]["clean"]["mean"] for row in folder.rows() if row["experiment"] == "plain"
-    }
-    assert max(numbers) - min(numbers) < 1e-6
 
 
 EDITS = """

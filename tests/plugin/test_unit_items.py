@@ -115,8 +115,8 @@ def test_named_units_need_no_pairs(folder):
     result.stdout.fnmatch_lines(["*1 recorded*"])
 
 
-def test_the_project_s_experiments_serial_and_in_parallel(folder):
-    """Every file where it is said to be, and the same rows with and without -n."""
+def test_the_project_s_experiments_have_their_files(folder):
+    """Every file where it is said to be; `test_parallel` runs a unit's items under -n."""
     for name in ("exp_unit_screening.py", "exp_unit_ablation.py"):
         shutil.copy(EXPERIMENTS / name, folder.path / name)
     (folder.path / "exp_effect.py").unlink()
@@ -139,13 +139,3 @@ def test_the_project_s_experiments_serial_and_in_parallel(folder):
     with folder.results("tables/unit_confirmation.csv").open(encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert [row["kind"] for row in table] == ["zero", "mean"]
-    serial = {(row["item"], row["row"]): row for row in folder.rows()}
-    done = folder.process(*specs, "--ablation", "mean", "--fresh", "-n", "2")
-    assert "7 recorded" in done.stdout, done.stdout
-    parallel = {(row["item"], row["row"]): row for row in folder.rows()[len(serial) :]}
-    assert parallel.keys() == serial.keys()
-    for place, row in serial.items():
-        for field in ("key", "dims", "labels", "texts"):
-            assert parallel[place][field] == row[field], place
-        for name, vector in row["vectors"].items():
-            assert parallel[place]["vectors"][name] == pytest.approx(vector, abs=1e-4), place

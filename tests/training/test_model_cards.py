@@ -36,7 +36,14 @@ def load_as_a_user_would(name):
     return model.eval(), transformers.AutoTokenizer.from_pretrained(MODELS / name)
 
 
-@pytest.fixture(scope="module", params=list(DESIGNS))
+# Of one model in every run; the others are files that change when they are trained again.
+FIRST, *OTHERS = DESIGNS
+
+
+@pytest.fixture(
+    scope="module",
+    params=[FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
+)
 def measured(request):
     """Give a model's name, its figures, and the continuations they were taken from."""
     model, tokenizer = load_as_a_user_would(request.param)
