@@ -1,11 +1,12 @@
 """Running a model, clean or under interventions: the one way there is, and its speed.
 
 - ``runner``: the `Runner`, all that a study asks of a model; it chooses the path of its runs.
-- ``layerwise``, ``layerwise_model``, ``layers``, ``kernels``: runs through the layers taken apart,
-  and what a layer is made of.
+- ``layerwise``, ``layerwise_model``: runs through the layers one by one.
+- ``layers``, ``kernels``, ``module_layers``: a layer taken apart, or transformers' own module.
 - ``whole``, ``hooked``: runs through the whole model; the one user of hooks on z.
 - ``batching``, ``sweeps``, ``clean_runs``, ``edits``: many runs as rows of one batch, resumed from
   the clean run at the layer they edit.
+- ``slices``: logits a few rows at a time, reduced to what is kept of them.
 - ``forwards``, ``decoding``, ``gradients``: whole batches, greedy continuations, gradients.
 - ``batch_sizes``, ``shapes``, ``costs``: how much goes into one batch, and what runs will cost.
 - ``support``: whether a model's layers can be taken apart.

@@ -20,7 +20,7 @@ BATCH = 128
 """Most prompts of one batch."""
 KEPT = 192 * 2**20
 """Bytes up to which the clean run of some prompts is kept whole."""
-ROOM = 192 * 2**20
+ROOM = 128 * 2**20
 """Bytes that the rows of one batch may take while they run."""
 TOKENS = (1024, 65536)
 """Tokens of a batch from which a CPU's, or a GPU's, matrix products run no faster."""

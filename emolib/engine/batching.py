@@ -62,6 +62,16 @@ class Shelf(Generic[Kept]):
     found: dict[Any, Kept] = field(default_factory=dict)
     coming: list[tuple[set[Any], Iterator[tuple[Any, Kept]]]] = field(default_factory=list)
 
+    def expect(
+        self,
+        requests: Sequence[Request],
+        compute: Callable[[Sequence[Request]], Iterator[tuple[Any, Kept]]],
+    ) -> None:
+        """Have runs computed together, when the first of them is asked for."""
+        new = {r.key: r for r in requests if r.key is not None and not self.holds(r.key)}
+        if new:
+            self.coming.append((set(new), compute(list(new.values()))))
+
     def get(
         self,
         request: Request,

@@ -14,7 +14,7 @@ from emolib.engine.decoding import Continuations, generate, log_probs
 from emolib.engine.gradients import Objective, Points, gradients, unit_gradients
 from emolib.engine.hooked import See, split_heads
 from emolib.engine.layerwise_model import LayerwiseModel
-from emolib.engine.slices import Measure
+from emolib.engine.slices import Measure, rows_at_once, slices
 from emolib.engine.sweeps import ordered, sweep
 from emolib.inputs.prompts import Position, Side
 from emolib.interventions import Activations, ByLayer, Intervention
@@ -71,7 +71,11 @@ class Layerwise:
         if side not in self._final:
             cleans = self.clean_runs(side).of((), "last", more=False)
             self._final[side] = ordered([(clean.batch.rows, clean.final()) for clean in cleans])
-        return self._model.logits(self._final[side][list(rows)])
+        final, vocab = self._final[side][list(rows)], self._model.shape.vocab
+        logits = final.new_empty(len(final), vocab)
+        for some in slices(len(final), rows_at_once(vocab, final.element_size())):
+            logits[some] = self._model.logits(final[some])
+        return logits
 
     def texts(
         self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position

@@ -252,6 +252,12 @@ class Runner(Generic[Score]):
         self._types.add(found.dtype)
         return found
 
+    def expect(self, runs: Sequence[Intervention], side: Side, position: Position) -> None:
+        """Have the scores of runs, of one edit each, computed together when one is asked for."""
+        if not self.under:
+            requests = [Request((one,), side, position) for one in runs]
+            self._scores.expect(requests, self._halved)
+
     def texts(self, request: Request) -> Continuations:
         """Return a run's greedy continuations."""
         if live := self._live(request):
@@ -374,7 +380,11 @@ class Runner(Generic[Score]):
         if size > CLEAN_LOGITS:
             return path.clean_logits(side, rows)
         if (side, half) not in self._clean:
-            self._clean[side, half] = _only(path.logits(side, [()], "last"))[0]
+            if 2 * size > CLEAN_LOGITS:
+                # Both sides have no room beside each other: the one read last stays.
+                self._clean.clear()
+            whole = range(len(self._prompts(side)))
+            self._clean[side, half] = path.clean_logits(side, whole)
         return self._clean[side, half][list(rows)]
 
     def _clean_scores(self, side: Side, *, half: bool = False) -> Score:

@@ -15,7 +15,7 @@ from emolib.engine.batch_sizes import columns_of, prompts_at_once, whole_batches
 from emolib.engine.decoding import Continuations
 from emolib.engine.forwards import Prefix, forward
 from emolib.engine.gradients import Objective, Points
-from emolib.engine.slices import Measure
+from emolib.engine.slices import Measure, slices
 from emolib.inputs.prompts import Position, Side
 from emolib.interventions import Activations, Intervention
 from emolib.models.encoding import Batch, Prompts
@@ -87,10 +87,12 @@ class Whole:
 
     def clean_logits(self, side: Side, rows: Sequence[int]) -> Tensor:
         """Return the logits at the last token of some prompts, clean, ``[b, vocab]``."""
-        batch = Batch(self._prompts(side), rows, self._model.pad, self._model.device)
-        with torch.no_grad():
-            logits: Tensor = forward(self._model, batch).logits[:, -1]
-        return logits
+        prompts, most, made = self._prompts(side), self._at_once(side), []
+        for some in slices(len(rows), most):
+            batch = Batch(prompts, rows[some], self._model.pad, self._model.device)
+            with torch.no_grad():
+                made.append(forward(self._model, batch).logits[:, -1])
+        return torch.cat(made)
 
     def texts(
         self, side: Side, runs: Sequence[Sequence[Intervention]], position: Position

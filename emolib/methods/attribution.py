@@ -123,12 +123,17 @@ def verify(study: Study, ranking: Sequence[Head]) -> dict[Head, tuple[float, flo
     chosen = top + sorted(draw.sample(others, min(count, len(others))))
     sources = {side: study.activations(side) for side in ("emotion", "neutral")}
     neutral, emotion = study.run(on="neutral"), study.run(on="emotion")
+    study.expect([patch(head, sources["emotion"]) for head in chosen], on="neutral")
+    study.expect([patch(head, sources["neutral"]) for head in chosen], on="emotion")
+    denoised = {
+        head: study.run(patch(head, sources["emotion"]), on="neutral").logit_diff
+        for head in chosen
+    }
     effects = {}
     for head in chosen:
-        denoise = study.run(patch(head, sources["emotion"]), on="neutral").logit_diff
         noise = study.run(patch(head, sources["neutral"]), on="emotion").logit_diff
         effects[head] = (
-            float((denoise - neutral.logit_diff).mean()),
+            float((denoised[head] - neutral.logit_diff).mean()),
             float((noise - emotion.logit_diff).mean()),
         )
     return effects

@@ -79,16 +79,26 @@ def controls(study: Study, heads: Sequence[Head]) -> list[Controlled]:
     seed = study.profile.seed
     swapped = shuffled(study.pairs.emotion.clusters or (), len(study.pairs), seed)
     lexical = lexical_study(study)
-    found = []
-    for head in heads:
-        alike = [Head(head.layer, index) for index in range(study.model.n_heads)]
-        # A head that is strong itself controls nothing, where the layer has others.
-        free = [h for h in alike if h not in heads] or [h for h in alike if h != head]
-        # A string seed: hash() of a tuple differs from one process to the next.
-        other = random.Random(f"{seed}:{head}").choice(free) if free else None
-        found.append(_controlled(study, head, other, swapped, lexical))
+    others = {head: _other(head, heads, study.model.n_heads, seed) for head in heads}
+    drawn = [other for other in others.values() if other is not None]
+    for one, denoised in ((study, [*heads, *drawn]), (lexical, heads)):
+        if one is not None:
+            source = one.activations("emotion")
+            one.expect([patch(head, source) for head in dict.fromkeys(denoised)], on="neutral")
+    source = study.activations("neutral")
+    study.expect([patch(head, source) for head in heads], on="emotion")
+    found = [_controlled(study, head, others[head], swapped, lexical) for head in heads]
     check_controls(found)
     return found
+
+
+def _other(head: Head, heads: Sequence[Head], n_heads: int, seed: int) -> Head | None:
+    """Return a random head of the layer, None where there is no other."""
+    alike = [Head(head.layer, index) for index in range(n_heads)]
+    # A head that is strong itself controls nothing, where the layer has others.
+    free = [h for h in alike if h not in heads] or [h for h in alike if h != head]
+    # A string seed: hash() of a tuple differs from one process to the next.
+    return random.Random(f"{seed}:{head}").choice(free) if free else None
 
 
 def check_controls(found: Sequence[Controlled]) -> None:

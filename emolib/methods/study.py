@@ -159,6 +159,10 @@ class Study:
             return self.clean(on)
         return Readout(self._reading, request, self.prompts(on).texts)
 
+    def expect(self, runs: Sequence[Intervention], on: Side = "emotion") -> None:
+        """Have the logit metrics of runs that will be asked for one by one computed together."""
+        self.runner.expect(runs, on, self.profile.position)
+
     def clean(self, side: Side = "emotion") -> Readout:
         """Return the readout of the clean run, of the model as it was loaded, made once."""
         if side not in self._clean:

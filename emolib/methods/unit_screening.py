@@ -85,6 +85,8 @@ def screen_units(study: Study) -> UnitScreening:
         ablated = study.run(zero(units) if kind == "zero" else mean(units, reference))
         return ablated.logit_diff - study.run().logit_diff
 
+    together = [units for fold in folds for units in (fold.top, fold.random)]
+    study.expect([*(zero(unit) for unit in top), *(zero(units) for units in together)])
     alone = {unit: {kind: effect(kind, unit) for kind in KINDS} for unit in top}
     joint: dict[UnitAblation, dict[str, Vector]] = {}
     for kind in KINDS if folds else ():

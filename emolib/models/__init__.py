@@ -2,7 +2,7 @@
 
 - ``architectures``: how a layer of each architecture is put together, a row a model type.
 - ``sources``: where a model comes from, read from its files alone; loads no torch.
-- ``gguf_header``: what a GGUF file says of its model.
+- ``gguf_header``, ``gguf_weights``: what a GGUF file says of its model, and the model made of it.
 - ``chat``: prompts through a tokenizer's chat template.
 - ``prompt_check``: whether prompts fit the models, asked before weights are loaded.
 - ``encoding``: prompts as tokens, aligned into pairs, padded into batches.
