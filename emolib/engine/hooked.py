@@ -182,12 +182,17 @@ def activations(
     whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
     if units is not None:
         return Activations(prompts, whole, (), _read_units(model, prompts, units, batch_size))
-    paths = [model.attn_out(layer) for layer in range(model.n_layers)]
-    layers: list[list[Tensor]] = [[] for _ in paths]
-    for _, found in read(model, prompts, paths, batch_size=batch_size):
-        for layer, path in enumerate(paths):
+    paths = {layer: model.attn_out(layer) for layer in model.head_layers}
+    layers: dict[int, list[Tensor]] = {layer: [] for layer in paths}
+    for _, found in read(model, prompts, list(paths.values()), batch_size=batch_size):
+        for layer, path in paths.items():
             layers[layer].append(split_heads(found[path], model.n_heads))
-    return Activations(prompts, whole, tuple(torch.cat(layer) for layer in layers))
+    joined = {layer: torch.cat(parts_) for layer, parts_ in layers.items()}
+    # Layers without heads keep their place.
+    some = joined[model.head_layers[0]]
+    none = some.new_zeros(*some.shape[:2], 0, 0)
+    z = tuple(joined.get(layer, none) for layer in range(model.n_layers))
+    return Activations(prompts, whole, z)
 
 
 def _read_units(
@@ -354,9 +359,9 @@ def gradients(
 
     Returns:
         Per pass, per layer the gradient, ``[B, seq, H * d_head]``, as those of
-        `emolib.engine.gradients.gradients` of all columns.
+        `emolib.engine.gradients.gradients` of all columns; empty of a layer without heads.
     """
-    paths = [model.attn_out(layer) for layer in range(model.n_layers)]
+    layers = {model.attn_out(layer): layer for layer in model.head_layers}
     mask = batch.at(position)[..., None]
     found = []
     for given in values:
@@ -367,10 +372,13 @@ def gradients(
             inputs: tuple[Tensor, ...],
             given: Sequence[Tensor] | None = given,
         ) -> tuple[Tensor, Tensor]:
-            value = None if given is None else given[paths.index(path)]
+            value = None if given is None else given[layers[path]]
             z = replaced(inputs[0], value, mask)
             leaf = torch.zeros_like(z, requires_grad=True)
             return leaf, model.module(path).forward(z + leaf)
 
-        found.append(slopes(model, batch, objective, paths, probe)[0])
+        made, _ = slopes(model, batch, objective, list(layers), probe)
+        by_layer = dict(zip(layers.values(), made, strict=True))
+        none = made[0].new_zeros(*made[0].shape[:2], 0)
+        found.append([by_layer.get(layer, none) for layer in range(model.n_layers)])
     return found

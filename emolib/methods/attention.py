@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from emolib.engine.costs import Planned, Runs
+from emolib.engine.forwards import forward
 from emolib.engine.hooked import read
-from emolib.inputs.heads import Head, all_heads
+from emolib.errors import InputError
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Side
 from emolib.methods.scores import Table, Vector, to_numpy
 from emolib.methods.study import Study
 from emolib.models.encoding import Batch, Prompts
+from emolib.tracing import OwnTraceDict
 
 SIDES: tuple[Side, Side] = ("emotion", "neutral")
 _DIGITS = 5
@@ -30,10 +33,27 @@ def patterns(study: Study, prompts: Prompts) -> Iterator[tuple[Batch, list[Tenso
     """
     model = study.model
     # Traced: asking transformers for output_attentions leaves its hooks on the model for good.
-    paths = [model.arch.attn_path(layer) for layer in range(model.n_layers)]
+    paths = [model.arch.attn_path(layer) for layer in model.head_layers]
     found = read(model, prompts, paths, what="output", batch_size=study.batch_size)
     for batch, outputs in found:
         yield batch, [outputs[path][1] for path in paths]
+
+
+def why_no_patterns(study: Study) -> str | None:
+    """Return why a model's attention patterns cannot be read, None where they can."""
+    model = study.model
+    prompts = study.prompts("emotion")
+    paths = [model.arch.attn_path(layer) for layer in model.head_layers]
+    batch = Batch(prompts, range(1), model.pad, model.device)
+    with torch.no_grad(), OwnTraceDict(model.hf, paths, stop=True) as traces:
+        forward(model, batch)
+    for layer, path in zip(model.head_layers, paths, strict=True):
+        _, *others = out if isinstance(out := traces[path].output, tuple) else (out,)
+        if not (others and isinstance(others[0], Tensor) and others[0].ndim == 4):
+            return f"the attention of layer {layer} does not put out its pattern"
+        if others[0].shape[1] != model.n_heads:
+            return f"the pattern of layer {layer} is of {others[0].shape[1]} heads"
+    return None
 
 
 @dataclass(frozen=True)
@@ -89,9 +109,12 @@ def last_attention(study: Study) -> LastAttention:
     """Return the attention from the last token of every pair's two prompts, from two clean runs.
 
     Raises:
-        InputError: When the study has free prompts in place of pairs.
+        InputError: When the study has free prompts in place of pairs, or the model does not put
+            out its patterns.
     """
     pairs, model = study.pairs, study.model
+    if why := why_no_patterns(study):
+        raise InputError(f"{model.name}: {why}; there is no attention to show")
     tokens: dict[Side, list[list[str]]] = {}
     weights: dict[Side, list[Table]] = {}
     for side in SIDES:
@@ -103,7 +126,7 @@ def last_attention(study: Study) -> LastAttention:
             weights[side] += [
                 row[:, -len(prompts.ids[i]) :] for i, row in zip(batch.rows, rows, strict=True)
             ]
-    heads = tuple(all_heads(model.n_layers, model.n_heads))
+    heads = tuple(model.heads)
     return LastAttention(heads, tokens, weights, pairs.emotion.slots or ())
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from emolib.engine.costs import Planned, Runs
 from emolib.engine.hooked import split_heads
-from emolib.inputs.heads import Head, all_heads
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Side
 from emolib.interventions import patch
 from emolib.methods.scores import Table, to_numpy
@@ -76,7 +76,8 @@ def _moved_by(study: Study, side: Side, shares: Sequence[float | None]) -> list[
         _, change = between(batch, tokens)
         mask = batch.at(position)[:, -tokens:]
         for made, layers in zip(rows, found, strict=True):
-            pairs = zip(change, layers, strict=True)
+            having = study.model.head_layers
+            pairs = ((change[layer], layers[layer]) for layer in having)
             made.append(torch.cat([_effect(mask, *p, study.model.n_heads) for p in pairs], dim=1))
     back = torch.tensor(order).argsort()
     return [torch.cat(made)[back] for made in rows]
@@ -97,8 +98,7 @@ def rank(heads: Sequence[Head], scores: Table) -> list[Head]:
 def ranking(study: Study) -> tuple[list[Head], float | None]:
     """Return the heads by |atp_ig|, as screening ranks them, and the ranking's reliability."""
     scores = attribution_scores(study)["atp_ig"]
-    heads = all_heads(study.model.n_layers, study.model.n_heads)
-    return rank(heads, scores), split_half(scores, seed=study.profile.seed)
+    return rank(study.model.heads, scores), split_half(scores, seed=study.profile.seed)
 
 
 def verify(study: Study, ranking: Sequence[Head]) -> dict[Head, tuple[float, float]]:

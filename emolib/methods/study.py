@@ -13,6 +13,7 @@ from torch import Tensor
 from emolib.engine.batch_sizes import BATCH
 from emolib.engine.batching import Request
 from emolib.engine.costs import CLEAN, Planned, Runs
+from emolib.engine.proofs import check as check_structure
 from emolib.engine.runner import Runner
 from emolib.engine.traced import PlacedTrace, traced
 from emolib.errors import InputError
@@ -24,6 +25,7 @@ from emolib.interventions import Activations, Intervention, mean, resample, zero
 from emolib.methods import metrics
 from emolib.methods.readouts import Reading, Readout
 from emolib.methods.scores import Scores, score
+from emolib.models.architectures import register_all
 from emolib.models.encoding import AlignedPairs, Batch, Prompts
 from emolib.models.language_model import LanguageModel, load
 from emolib.models.sources import find
@@ -60,8 +62,10 @@ class Study:
             half: The same model in half precision, in which sweeps of many runs are computed.
 
         Raises:
-            InputError: When no pair aligns, a prompt is too long, or no target word is one token.
+            InputError: When no pair aligns, a prompt is too long, no target word is one token, or
+                the model's structure is not proven.
         """
+        check_structure(model)
         self.model, self.emotion, self.profile, self.half = model, emotion, profile, half
         self.lexicons = {emotion.name: emotion.lexicon} if lexicons is None else dict(lexicons)
         self.targets = model.target_ids(emotion.lexicon, emotion.neutral)
@@ -304,6 +308,7 @@ def study(
         known = ", ".join(sorted(fields))
         raise InputError(f"study({min(unknown)}=…): unknown setting; the settings are {known}")
     chosen = chosen.override(**settings)
+    register_all(chosen.architectures)
     if isinstance(model, str):
         model = load(find(model), device=chosen.device, dtype=chosen.dtype)
     if isinstance(emotion, str):

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib.engine.costs import CLEAN, Planned, Runs
+from emolib.engine.direct_path import direct_path
 from emolib.engine.hooked import by_prompt, read, slopes
 from emolib.errors import InputError
 from emolib.inputs.prompts import Side
 from emolib.inputs.units import Unit, UnitSet
+from emolib.methods.direct_effects import adds_up, target_direction, unit_posts
 from emolib.methods.frozen_norms import frozen_norms, norm_paths
-from emolib.methods.screening import target_direction
 from emolib.methods.study import Study
 from emolib.models.encoding import Batch
 from emolib.stats.summary import split_half
@@ -64,13 +65,15 @@ class UnitScores:
         n_units: Units per layer.
         pairs: Per score the value of each pair and unit, shape ``[n_pairs, U]``, in float32:
             ``delta_act`` (activation on emotion less neutral at Q), ``dla``, ``atp_denoise``,
-            ``atp_noise`` (logits).
+            ``atp_noise`` (logits). ``dla`` is not there where it cannot be had of the model.
         seed: Of the splits of a ranking's reliability.
+        no_dla: Why there is no ``dla``, None where there is.
     """
 
     n_units: int
     pairs: dict[str, UnitTable]
     seed: int = 0
+    no_dla: str | None = None
 
     @cached_property
     def atp(self) -> UnitTable:
@@ -96,7 +99,7 @@ def unit_scores(study: Study) -> UnitScores:
     """Return the scores of every unit of a model on one emotion's aligned pairs.
 
     Q is the profile's position setting; ``dla`` is read at the last token of the emotion run,
-    with the norms' scales frozen there.
+    with the norms' scales frozen there and every scale on the way counted.
 
     Raises:
         InputError: When the study has free prompts in place of pairs.
@@ -104,42 +107,48 @@ def unit_scores(study: Study) -> UnitScores:
     model, pairs = study.model, study.pairs
     sides = (pairs.emotion, pairs.neutral)
     batches = [side.batches(study.batch_size, model.pad, model.device) for side in sides]
-    rows: dict[str, list[Tensor]] = {name: [] for name in NAMES}
+    no_dla = adds_up(study).reason
+    names = [name for name in NAMES if name != "dla" or no_dla is None]
+    rows: dict[str, list[Tensor]] = {name: [] for name in names}
     for emotion, neutral in zip(*batches, strict=True):
-        layers = list(_scores_of_layers(study, emotion, neutral))
-        for name in NAMES:
+        layers = list(_scores_of_layers(study, emotion, neutral, has_dla=no_dla is None))
+        for name in names:
             rows[name].append(torch.cat([scores[name].float() for scores in layers], dim=1).cpu())
     tables = {name: torch.cat(parts).numpy() for name, parts in rows.items()}
-    return UnitScores(model.n_units, tables, study.profile.seed)
+    return UnitScores(model.n_units, tables, study.profile.seed, no_dla)
 
 
-def _scores_of_layers(study: Study, emotion: Batch, neutral: Batch) -> Iterator[dict[str, Tensor]]:
+def _scores_of_layers(
+    study: Study, emotion: Batch, neutral: Batch, *, has_dla: bool
+) -> Iterator[dict[str, Tensor]]:
     """Yield the scores of each layer's units on a batch of pairs, ``[batch, n_units]`` each."""
     model = study.model
     mask = neutral.at(study.profile.position)
     # Of all other positions nothing is kept: units are many.
     columns = mask.any(0)
     paths = [model.mlp_out(layer) for layer in range(model.n_layers)]
-    posts = [model.arch.post_mlp_norm_path(layer) for layer in range(model.n_layers)]
-    norms = norm_paths(model, posts)
+    posts = unit_posts(model)
+    norms = norm_paths(model, posts) if has_dla else []
     slope_emo, read = _slopes(study, emotion, paths, norms)
     a_emo = [_wide(by_prompt(read[path], emotion)[:, columns]) for path in paths]
     last = [_wide(by_prompt(read[path], emotion)[:, -1]) for path in paths]
-    through = frozen_norms(
-        model, posts, {path: by_prompt(read[path], emotion)[:, -1] for path in norms}
-    )
+    into = {path: by_prompt(read[path], emotion)[:, -1] for path in norms}
+    through = frozen_norms(model, posts, into) if has_dla else []
     slope_neu, read = _slopes(study, neutral, paths, ())
     a_neu = [_wide(by_prompt(read[path], neutral)[:, columns]) for path in paths]
-    unembed = target_direction(study)
+    unembed, factors = target_direction(model, study.targets), direct_path(model)
     counted = _wide(mask[:, columns].to(model.hf.dtype))
     for layer in range(model.n_layers):
         w_out = _wide(model.w_out(layer))
         change = (a_emo[layer] - a_neu[layer]) * counted[..., None]
-        direct = through[layer].back(unembed).to(w_out) @ w_out.T
+        direct = {}
+        if has_dla:
+            read_there = factors.mlp(layer) * through[layer].back(unembed)
+            direct["dla"] = last[layer] * (read_there.to(w_out) @ w_out.T)
         gradients = [slope[layer][:, columns] @ w_out.T for slope in (slope_neu, slope_emo)]
         yield {
             "delta_act": change.sum(1) / counted.sum(1, keepdim=True),
-            "dla": last[layer] * direct,
+            **direct,
             "atp_denoise": (change * gradients[0]).sum(1),
             "atp_noise": -(change * gradients[1]).sum(1),
         }

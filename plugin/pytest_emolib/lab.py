@@ -12,6 +12,7 @@ import pytest
 from emolib.errors import InputError
 from emolib.files import results_folder
 from emolib.inputs.emotions import Emotion, load_emotion
+from emolib.models.architectures import register_all
 from emolib.models.sources import Source, find
 from pytest_emolib.cases import Cases
 from pytest_emolib.companions import Companions
@@ -44,6 +45,7 @@ class Lab:
         """
         self._config = config
         self.profile, self.free = resolve(config)
+        register_all(self.profile.architectures)
         self._companions: Companions | None = None
 
     @cached_property

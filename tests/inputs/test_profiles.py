@@ -21,7 +21,7 @@ from emolib.inputs.profiles import COMPARED, SETTINGS, Profile, load_profile
 
 SET = (
     "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
-    "patch_generated, dtype, device, batch_size, files, effects"
+    "patch_generated, dtype, device, batch_size, files, effects, architectures"
 )
 
 
@@ -100,6 +100,10 @@ def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
         ("files.joy.pairs = '../x'", "files.joy.pairs: '../x' lies outside {root}; keep it inside"),
         ("files.joy.pairs = '/x'", "files.joy.pairs: '/x' lies outside {root}; keep it inside"),
         ("files.jy.pairs = 'x'", "files.jy: expected one of joy, neutral, got 'jy'"),
+        ("architectures = 3", "architectures: expected tables [architectures.TYPE], got 3"),
+        ("architectures.mine = 'x'", "architectures.mine: expected paths by field, got 'x'"),
+        ("architectures.mine.layers = 3", "architectures.mine: expected paths by field, got "
+         "{{'layers': 3}}"),
     ],
 )  # fmt: skip
 def test_wrong_profiles(folder, text, expected):
@@ -163,7 +167,8 @@ VALUES = st.one_of(
     st.sampled_from(["last", "zero", "float32", "all", "top:2", "0:1", "cpu"]),
     st.sampled_from([["last"], ["zero"], ["float32"], ["all"], [16], [True], [["zero"]]]),
 )
-CHECKED = [f for f in fields(Profile) if f.name not in ("name", "root", "files", "effects")]
+NOT_CHECKED = ("name", "root", "files", "effects", "architectures")
+CHECKED = [f for f in fields(Profile) if f.name not in NOT_CHECKED]
 
 
 @pytest.mark.parametrize("key", [f.name for f in CHECKED])
@@ -213,6 +218,6 @@ def test_a_field_says_what_it_decides():
         assert one.metadata["compared"] is None or one.metadata["follows"] == "value"
     assert (
         *("position", "max_new_tokens", "seed", "draws", "verify", "patch_generated"),
-        *("dtype", "device"),
+        *("dtype", "device", "architectures"),
     ) == SETTINGS
     assert COMPARED == ("dtype", "position", "seed", "draws", "max_new_tokens", "patch_generated")
