@@ -55,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=FORMATS, default="csv", help="default: csv")
     export.add_argument("--experiment", help="this one alone, as in head_ablation")
     export.set_defaults(run=_export)
+    models = commands.add_parser(
+        "models", parents=[every], help="verify every architecture, or one model"
+    )
+    models.add_argument("model", nargs="?", help="verify this model; default: every architecture")
+    models.add_argument("--write", type=Path, metavar="FILE", help="write the page, Markdown")
+    models.set_defaults(run=_models)
     return parser
 
 
@@ -111,6 +117,34 @@ def _export(options: argparse.Namespace, results: Path) -> None:
 
     made = write_export(results, options.format, options.output_dir, experiment=options.experiment)
     print(*made, sep="\n")
+
+
+def _models(options: argparse.Namespace, _: Path) -> None:
+    from emolib.methods.verification import HEADERS, verify, verify_types, write_page
+    from emolib.reporting.markdown import plain_table
+
+    if options.model is None:
+        found = list(verify_types())
+        if options.write:
+            print(write_page(options.write, found))
+            return
+        lines = [dict(zip(HEADERS, one.cells(), strict=True)) for one in found]
+        print(plain_table(lines))
+        counts = [sum(one.runs == kind for one in found) for kind in ("refused", "not built")]
+        print(f"{len(found) - sum(counts)} supported, {counts[0]} refused, {counts[1]} not built")
+        return
+    if options.write:
+        raise InputError("--write: the page is of every architecture; leave the model out")
+    from emolib.inputs.profiles import load_profile
+    from emolib.models.architectures import register_all
+    from emolib.models.language_model import load
+    from emolib.models.sources import find
+
+    register_all(load_profile(options.profile).architectures)
+    one = verify(load(find(options.model)))
+    print(f"{one.name}: {one.runs}{f' ({one.reason})' if one.reason else ''}", one.row, sep="\n")
+    print(*(f"{'ok ' if proof.holds else 'no '} {proof}" for proof in one.proofs), sep="\n")
+    print(f"heads: {one.heads}", f"units: {one.units}", f"dla: {one.dla}", sep="\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import edited
+from tiny import CONFIGS, edited
 from transformers import masking_utils
 from worlds import KINDS, Exact, pick, read, some, worlds
 
@@ -21,7 +21,6 @@ from emolib.engine.forwards import Prefix
 from emolib.inputs.heads import Head
 from emolib.inputs.units import Unit
 from emolib.interventions import edit, patch, scale, zero
-from emolib.models.architectures import ARCHITECTURES
 from emolib.tracing import OwnTrace, OwnTraceDict, StopForward, hook_count
 
 # Derandomized: CI runs the same examples every time.
@@ -30,7 +29,7 @@ INVARIANTS = settings.get_profile("invariants")
 EXACT = {"rtol": 0, "atol": 1e-8}
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
-every_row = pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
+every_row = pytest.mark.parametrize("model_type", sorted(CONFIGS))
 
 
 def examples(count):

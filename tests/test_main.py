@@ -117,3 +117,27 @@ def test_commands_load_no_torch_and_help_nothing_heavy(results):
         *(f"LOADED {name} --help []" for name in names),
         *(f"LOADED {name} 0 []" for name in names),
     ]
+
+
+def test_models_verifies_every_type_and_writes_the_page(tmp_path, monkeypatch, capsys):
+    from emolib.methods import verification
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verification, "model_types", lambda: ["llama", "bert"])
+    assert command.main(["models"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[2].split()[:3] == ["llama", "own", "layers"]
+    assert told[-1] == "1 supported, 1 refused, 0 not built"
+    assert command.main(["models", "--write", "models.md"]) == 0
+    assert capsys.readouterr().out == "models.md\n"
+    assert "## Supported (1)" in (tmp_path / "models.md").read_text()
+
+
+def test_models_verifies_one_model(capsys):
+    assert command.main(["models", "tiny-gpt2"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "tiny-gpt2: own layers" and told[2].startswith("ok  identity: 0 (limit 0)")
+    assert told[-3:-1] == ["heads: all layers", "units: 256 a layer"]
+    assert told[-1].startswith("dla: adds up (")
+    assert command.main(["models", "tiny-gpt2", "--write", "x.md"]) == 2
+    assert capsys.readouterr().err.startswith("ERROR: --write: the page is of every architecture")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
-from tiny import WORDS, build
+from tiny import CONFIGS, WORDS, build
 from torch.overrides import TorchFunctionMode
 
 from emolib.engine import hooked
@@ -18,7 +18,6 @@ from emolib.inputs.heads import Head, all_heads
 from emolib.inputs.prompts import Position
 from emolib.inputs.units import Unit, UnitSet
 from emolib.interventions import Activations, Intervention, mean, patch, resample, scale, zero
-from emolib.models.architectures import ARCHITECTURES
 from emolib.models.encoding import Prompts
 from emolib.models.language_model import LanguageModel
 
@@ -134,7 +133,7 @@ def pick(model_type: str, options: Sequence[Any]) -> st.SearchStrategy[Any]:
 
     A derandomized test draws the same places in that order for each of them.
     """
-    turn = sorted(ARCHITECTURES).index(model_type) % len(options)
+    turn = sorted(CONFIGS).index(model_type) % len(options)
     return st.sampled_from([*options[turn:], *options[:turn]])
 
 

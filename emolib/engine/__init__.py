@@ -10,6 +10,7 @@
 - ``forwards``, ``decoding``, ``gradients``: whole batches, greedy continuations, gradients.
 - ``batch_sizes``, ``shapes``, ``costs``: how much goes into one batch, and what runs will cost.
 - ``support``: whether a model's layers can be taken apart.
+- ``proofs``, ``direct_path``: whether heads are where a row says, and whether layers are sums.
 - ``traced``: traces at places that have the same name in every architecture.
 
 Public is the `Runner`; importing the package alone loads no torch.

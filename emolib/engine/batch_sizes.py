@@ -11,7 +11,6 @@ from emolib.engine.edits import Branch, is_tokenwise
 from emolib.engine.shapes import Shape
 from emolib.engine.slices import slices
 from emolib.errors import InputError
-from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position
 from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
@@ -121,7 +120,7 @@ def prompts_at_once(
         logits: Of how many tokens of each the logits are made.
         kept: Whether what every layer makes is kept, for a gradient.
     """
-    width, d_model = prompts.width, model.w_o(Head(0, 0)).shape[1]
+    width, d_model = prompts.width, model.w_o(model.heads[0]).shape[1]
     # What transformers' modules hold at once: streams and units, and scores in several copies.
     layer = 24 * width * d_model + 4 * model.n_heads * width * width
     floats = layer * (model.n_layers if kept else 1) + 3 * logits * model.d_vocab

@@ -249,8 +249,10 @@ class KVCache:
         kept = self._kept[layer]
         start, stop = self._filled[layer], self._filled[layer] + key.shape[3]
         if kept is None:
-            shape = (*key.shape[:3], key.shape[3] + self._more, key.shape[4])
-            kept = self._kept[layer] = key.new_empty(shape), value.new_empty(shape)
+            room = (*key.shape[:3], key.shape[3] + self._more)
+            # They may differ in width.
+            kept = key.new_empty(*room, key.shape[4]), value.new_empty(*room, value.shape[4])
+            self._kept[layer] = kept
         kept[0][:, :, :, start:stop] = key
         kept[1][:, :, :, start:stop] = value
         self._filled[layer] = stop

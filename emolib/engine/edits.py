@@ -130,6 +130,9 @@ def _check_targets(model: LanguageModel, intervention: Intervention) -> None:
     units = isinstance(intervention.targets, UnitSet)
     count, what = (model.n_units, "MLP units") if units else (model.n_heads, "heads")
     for target in intervention.targets:
+        if not units and target.layer < model.n_layers:
+            # Of a hybrid some layers have none, which is said then.
+            model.attn_out(target.layer)
         if target.layer >= model.n_layers or target.index >= count:
             raise InputError(
                 f"{intervention}: {target} does not exist, {model.name} has {model.n_layers} "

@@ -209,7 +209,7 @@ def attention(
         InputError: When the model's attention does not put out its pattern.
     """
     # Traced: asking transformers for output_attentions leaves its hooks on the model for good.
-    paths = {model.arch.attn_path(layer): layer for layer in range(model.n_layers)}
+    paths = {model.arch.attn_path(layer): layer for layer in model.head_layers}
     for batch in whole_batches(model, prompts, batch_size):
         columns = slice(batch.width - columns_of(batch, (), position), batch.width)
 
@@ -268,13 +268,20 @@ def activations(
     whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
     if units is not None:
         return Activations(prompts, whole, NO_HEADS, _read_units(model, prompts, units, batch_size))
-    paths = [model.attn_out(layer) for layer in range(model.n_layers)]
-    layers: list[list[Tensor]] = [[] for _ in paths]
-    for _, found in read(model, prompts, paths, batch_size=batch_size):
-        for layer, path in enumerate(paths):
+    paths = {layer: model.attn_out(layer) for layer in model.head_layers}
+    layers: dict[int, list[Tensor]] = {layer: [] for layer in paths}
+    for _, found in read(model, prompts, list(paths.values()), batch_size=batch_size):
+        for layer, path in paths.items():
             layers[layer].append(split_heads(found[path], model.n_heads))
-    joined = [torch.cat(layer) for layer in layers]
-    z = ByLayer(len(joined), prompts.width, lambda layer, columns: joined[layer][:, -columns:])
+    joined = {layer: torch.cat(parts_) for layer, parts_ in layers.items()}
+    # Layers without heads keep their place.
+    some = joined[model.head_layers[0]]
+    none = some.new_zeros(*some.shape[:2], 0, 0)
+
+    def last(layer: int, columns: int) -> Tensor:
+        return joined.get(layer, none)[:, -columns:]
+
+    z = ByLayer(model.n_layers, prompts.width, last)
     return Activations(prompts, whole, z)
 
 
@@ -465,9 +472,9 @@ def gradients(
 
     Returns:
         Per pass, per layer the gradient, ``[B, seq, H * d_head]``, as those of
-        `emolib.engine.gradients.gradients` of all columns.
+        `emolib.engine.gradients.gradients` of all columns; empty of a layer without heads.
     """
-    paths = [model.attn_out(layer) for layer in range(model.n_layers)]
+    layers = {model.attn_out(layer): layer for layer in model.head_layers}
     mask = batch.at(position)[..., None]
     found = []
     for given in values:
@@ -478,11 +485,14 @@ def gradients(
             inputs: tuple[Tensor, ...],
             given: At | None = given,
         ) -> tuple[Tensor, Tensor]:
-            value = None if given is None else given(paths.index(path))
+            value = None if given is None else given(layers[path])
             z = inputs[0]
             z = replaced(z, None if value is None else value.to(z.device), mask.to(z.device))
             leaf = torch.zeros_like(z, requires_grad=True)
             return leaf, model.module(path).forward(z + leaf)
 
-        found.append(slopes(model, batch, objective, paths, probe)[0])
+        made, _ = slopes(model, batch, objective, list(layers), probe)
+        by_layer = dict(zip(layers.values(), made, strict=True))
+        none = made[0].new_zeros(*made[0].shape[:2], 0)
+        found.append([by_layer.get(layer, none) for layer in range(model.n_layers)])
     return found

@@ -32,16 +32,18 @@ class Layerwise:
         *,
         batch_size: int | None,
         max_new_tokens: int,
+        apart: bool = True,
     ) -> None:
         """Take the model apart.
 
         Args:
-            model: The model; see `emolib.engine.support.why_not`.
+            model: The model; see `emolib.engine.support`.
             prompts: From a side to its prompts.
             batch_size: Prompts per batch; None for as many as fit.
             max_new_tokens: Tokens of a continuation.
+            apart: Whether its layers are taken apart too, or are transformers' modules.
         """
-        self._model = LayerwiseModel(model)
+        self._model = LayerwiseModel(model, apart=apart)
         self._prompts, self._size, self._new = prompts, batch_size, max_new_tokens
         self._clean_runs: dict[Side, CleanRuns] = {}
         self._final: dict[Side, Tensor] = {}

@@ -19,7 +19,7 @@ from emolib.engine import kernels
 from emolib.engine.forwards import run_columns
 from emolib.engine.layers import Layer, LayerInputs, normed
 from emolib.engine.module_layers import ModuleInputs, ModuleLayer
-from emolib.engine.shapes import shape_of
+from emolib.engine.shapes import Shape, shape_of
 from emolib.engine.slices import rows_at_once, slices
 from emolib.models.language_model import LanguageModel
 from emolib.tracing import StopForward
@@ -71,10 +71,8 @@ class LayerwiseModel:
             else [Layer(model, index, row) for index in count]
         )
         self._final_norm = model.module(model.arch.final_norm)
-        self._cap: float | None = getattr(model.hf.config, "final_logit_softcapping", None)
-        vocab = int(model.hf.get_output_embeddings().weight.shape[0])
-        dtype = str(model.hf.dtype).removeprefix("torch.")
-        self.shape = replace(shape_of(model.hf.config, model.n_units, dtype), vocab=vocab)
+        self._scale, self._cap = model.logit_scale, model.logit_cap
+        self.shape = _shape_of(model)
 
     def stem(self, ids: Tensor, mask: Tensor, position_ids: Tensor) -> Stem:
         """Return what the layers are given of tokens.
@@ -148,12 +146,23 @@ class LayerwiseModel:
         if tokens is not None:
             weight, bias = weight[tokens], None if bias is None else bias[tokens]
         logits = kernels.linear(normed(self._final_norm, resid), weight, bias)
+        logits = logits if self._scale == 1 else logits * self._scale
         return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
 
     def logits_in_slices(self, resid: Tensor) -> Iterator[Tensor]:
         """Yield the logits of a stream ``[n, d_model]``, so many rows at a time as have room."""
         for rows in slices(len(resid), rows_at_once(self.shape.vocab, resid.element_size())):
             yield self.logits(resid[rows])
+
+
+def _shape_of(model: LanguageModel) -> Shape:
+    every = len(model.unit_layers) == model.n_layers
+    # What experts hold is about as much as the units of one.
+    units = model.n_units if every else 4 * model.w_o(model.heads[0]).shape[1]
+    dtype = str(model.hf.dtype).removeprefix("torch.")
+    d_head = int(model.w_o(model.heads[0]).shape[0])
+    shape = shape_of(model.hf.config, units, dtype)
+    return replace(shape, vocab=model.d_vocab, d_head=d_head, n_layers=model.n_layers)
 
 
 def _is_plain(mask: Tensor) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from emolib.engine.layers import NOTHING, Edits, Keep, KeysValues
 from emolib.models.language_model import LanguageModel
@@ -106,11 +106,9 @@ class ModuleLayer:
         self.root: Any = model.module(f"{model.arch.layers}.{index}")
         self.attention: Any = model.module(model.arch.attn_path(index))
         self._out: Any = model.module(model.attn_out(index))
-        self._down: Any = model.module(model.mlp_out(index))
-
-    def modules(self) -> list[nn.Module]:
-        """Return the projections back to the residual stream."""
-        return [self._out, self._down]
+        # Experts have none.
+        path = model.mlp_out(index) if index in model.unit_layers else None
+        self._down: Any = None if path is None else model.module(path)
 
     def step(
         self,
@@ -166,10 +164,11 @@ class ModuleLayer:
         if shared is not None or keep is not None:
             given |= {name: cache for name in _CACHES if name in given}
         handles = [self._out.register_forward_pre_hook(edit_z)]
-        if edits.units is not None:
+        if edits.units is not None and self._down is not None:
             handles.append(self._down.register_forward_pre_hook(edit_units))
         if edits.note is not None:
             handles.append(self._out.register_forward_hook(noted("attn")))
+        if edits.note is not None and self._down is not None:
             handles.append(self._down.register_forward_hook(noted("mlp")))
         with _removed(handles):
             output = self.root(resid.flatten(0, 1), **given)

@@ -25,7 +25,7 @@ from emolib.engine.decoding import Continuations
 from emolib.engine.gradients import Objective, Points
 from emolib.engine.layerwise import Layerwise
 from emolib.engine.slices import Measure
-from emolib.engine.support import can_be_layerwise
+from emolib.engine.support import Way, support_of
 from emolib.engine.whole import Whole
 from emolib.errors import InputError
 from emolib.inputs.prompts import Position, Side
@@ -163,6 +163,7 @@ class Runner(Generic[Score]):
         self.errors: list[float] = []
         self._types: set[str] = set()
         self._paths: dict[bool, Path] = {}
+        self._way: Way | None = None
         self._clean: dict[tuple[Side, bool], Tensor] = {}
         self._scores: Shelf[Score] = Shelf()
         self._texts: Shelf[Continuations] = Shelf()
@@ -214,13 +215,15 @@ class Runner(Generic[Score]):
     def _kept(self, *, half: bool = False) -> Path:
         """Return the path of the model as it was loaded, chosen at the first run."""
         if half not in self._paths:
-            model = self._model_of(half=half)
-            prompts = self._prompts("emotion")
-            first = Batch(prompts, range(min(2, len(prompts))), model.pad, model.device)
-            if half or can_be_layerwise(model, first):
-                self._paths[half] = Layerwise(model, self._prompts, **self._sizes)
-            else:
+            prompts, model = self._prompts("emotion"), self._model_of(half=half)
+            if self._way is None:
+                first = Batch(prompts, range(min(2, len(prompts))), model.pad, model.device)
+                self._way = support_of(self._model, first).way
+            if self._way == "hooks":
                 self._paths[half] = Whole(model, self._prompts, **self._sizes, share=self._share)
+            else:
+                apart = self._way == "own layers"
+                self._paths[half] = Layerwise(model, self._prompts, **self._sizes, apart=apart)
         return self._paths[half]
 
     # What a run says

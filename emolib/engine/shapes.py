@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from emolib.models.architectures import architecture
+from emolib.models.architectures import known_row
+from emolib.models.structure import text_config
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,16 @@ class Shape:
 
 def shape_of(config: Any, n_units: int, dtype: str) -> Shape:
     """Return the sizes from a transformers config."""
+    config = text_config(config)
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     keys = getattr(config, "num_key_value_heads", None) or heads
     if config.model_type == "falcon":
         of_old = 1 if config.multi_query else heads
         keys = config.num_kv_heads if config.new_decoder_architecture else of_old
-    block = architecture(config.model_type).block
+    row = known_row(config.model_type)
+    # Of types without a row most gate their units.
+    gated = row is None or (row.block is not None and row.block.gated)
     return Shape(
         n_layers=config.num_hidden_layers,
         n_heads=heads,
@@ -128,7 +132,7 @@ def shape_of(config: Any, n_units: int, dtype: str) -> Shape:
         d_head=width,
         d_model=config.hidden_size,
         n_units=n_units,
-        maps=3 if block is not None and block.gated else 2,
+        maps=3 if gated else 2,
         vocab=config.vocab_size,
         size=torch.finfo(getattr(torch, dtype)).bits // 8,
     )

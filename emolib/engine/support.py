@@ -1,13 +1,19 @@
-"""Whether a model's layers can be taken apart, and how far that is from its own forward."""
+"""Which way a model's runs go, checked on it: layers apart, its own modules, or all under hooks.
+
+The first two are `emolib.engine.layerwise`, the last `emolib.engine.whole`.
+"""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from emolib.engine.forwards import run_columns
+from emolib.engine.layers import KeysValues
 from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.models.encoding import Batch
 from emolib.models.language_model import LanguageModel
@@ -21,40 +27,63 @@ _LINEAR = {"Linear", "Conv1D", "FalconLinear", "NonDynamicallyQuantizableLinear"
 _STATIC_ROPE = {"default", "linear", "llama3", "yarn", "proportional"}
 
 
-def can_be_layerwise(model: LanguageModel, batch: Batch) -> bool:
-    """Tell whether a model's layers can be taken apart, checked on some prompts.
+Way = Literal["own layers", "own modules", "hooks"]
 
-    Where they could be but say something else than the model does, a warning says so.
+
+@dataclass(frozen=True)
+class Support:
+    """The way that a model's runs go.
+
+    Attributes:
+        way: ``own layers``: resumed and batched through layers taken apart here; ``own modules``:
+            the same through transformers' layer modules; ``hooks``: one by one, the whole model.
+        deviation: How far the way is from the model's forward, relative to the largest logit; 0
+            of hooks.
+        reasons: Why not each of the ways before it.
     """
-    if why_not(model) is not None:
-        return False
-    apart = disagreement(model, batch.input_ids, batch.attention_mask, batch.position_ids)
+
+    way: Way
+    deviation: float
+    reasons: tuple[str, ...]
+
+
+def support_of(model: LanguageModel, batch: Batch) -> Support:
+    """Return the way of a model's runs, the fastest that is right on some prompts.
+
+    Where layers could be taken apart but say something else than the model does, a warning says
+    so.
+    """
+    columns = batch.input_ids, batch.attention_mask, batch.position_ids
     limit = TOLERANCE[str(model.hf.dtype).removeprefix("torch.")]
-    if apart <= limit:
-        return True
-    warnings.warn(
-        f"{model.name}: emolib's own pass through the layers is {apart:.1g} (relative) from "
-        f"transformers', more than {limit:g}; every run goes through the whole model, which "
-        "is slower. Please report the model's config.json",
-        stacklevel=2,
-    )
-    return False
+    reasons: list[str] = []
+    if (why := why_not(model)) is None:
+        apart = disagreement(model, *columns)
+        if apart <= limit:
+            return Support("own layers", apart, ())
+        why = f"layers taken apart are {apart:.1g} (relative) from transformers', over {limit:g}"
+        warnings.warn(
+            f"{model.name}: emolib's own pass through the layers is {apart:.1g} (relative) from "
+            f"transformers', more than {limit:g}; runs go another way, which is slower. Please "
+            "report the model's config.json",
+            stacklevel=2,
+        )
+    reasons.append(why)
+    if (why := why_not_modules(model)) is None:
+        try:
+            apart = disagreement(model, *columns, apart=False)
+            if apart <= limit:
+                return Support("own modules", apart, tuple(reasons))
+            why = f"its modules run one by one are {apart:.1g} (relative) from all at once"
+        except Exception as error:  # Of whatever its modules do when they are run alone.
+            line = (str(error).splitlines() or [""])[0]
+            why = f"its layers do not run alone ({type(error).__name__}: {line[:120]})"
+    return Support("hooks", 0.0, (*reasons, why))
 
 
 def why_not(model: LanguageModel) -> str | None:
-    """Return why a model's layers cannot be taken apart, None where they can.
-
-    Hooks see nothing where modules do not run, so a model that carries any is run whole.
-    """
-    if hook_count(model.hf):
-        return "it carries hooks"
-    # First: what spreads a model replaces forwards.
-    if len({weight.device for weight in model.hf.parameters()}) > 1:
-        return "its layers are on several devices"
-    if any(own_forward(module) is not None for module in model.hf.modules()):
-        return "forwards of its modules are replaced"
-    if model.hf.training:
-        return "it is in training mode"
+    """Return why a model's layers cannot be taken apart, None where they can."""
+    if (why := why_not_modules(model)) is not None:
+        return why
     config = model.hf.config
     if model.arch.block is None:
         return f"the row of {model.arch.model_type!r} does not say how its layers are put together"
@@ -73,24 +102,61 @@ def why_not(model: LanguageModel) -> str | None:
     return None
 
 
+def why_not_modules(model: LanguageModel) -> str | None:
+    """Return why a model's layers cannot be run one by one, None where they can.
+
+    Hooks see nothing where modules do not run, so a model that carries any is run whole.
+    """
+    if hook_count(model.hf):
+        return "it carries hooks"
+    # First: what spreads a model replaces forwards.
+    if len({weight.device for weight in model.hf.parameters()}) > 1:
+        return "its layers are on several devices"
+    if any(own_forward(module) is not None for module in model.hf.modules()):
+        return "forwards of its modules are replaced"
+    if model.hf.training:
+        return "it is in training mode"
+    without = [layer for layer in range(model.n_layers) if layer not in model.head_layers]
+    return f"layers {without} have no attention" if without else None
+
+
 @torch.no_grad()
-def disagreement(model: LanguageModel, ids: Tensor, mask: Tensor, position_ids: Tensor) -> float:
-    """Return how far the layers taken apart are from transformers' own forward.
+def disagreement(
+    model: LanguageModel, ids: Tensor, mask: Tensor, position_ids: Tensor, *, apart: bool = True
+) -> float:
+    """Return how far layers run one by one are from transformers' own forward.
+
+    They run once whole, and once for the last column alone, two rows of each prompt beside the
+    keys and values of the first run.
 
     Args:
         model: The model.
         ids: Token ids, ``[B, T]``.
         mask: 1 at tokens and 0 at padding, ``[B, T]``.
         position_ids: Positions, ``[B, T]``.
+        apart: Whether layers are taken apart, or are the model's own modules.
 
     Returns:
         The largest difference of a logit at the last token, over the largest logit.
     """
     expected = run_columns(model, ids, mask, position_ids).logits[:, -1].double()
-    layerwise, width = LayerwiseModel(model), slice(0, ids.shape[1])
+    layerwise, width = LayerwiseModel(model, apart=apart), ids.shape[1]
     stem = layerwise.stem(ids, mask, position_ids)
+    made: list[KeysValues] = []
+
+    def keep(key: Tensor, value: Tensor) -> KeysValues:
+        made.append((key, value))
+        return made[-1]
+
     resid = stem.hidden[:, None]
     for layer, inputs in zip(layerwise.layers, stem.inputs, strict=True):
-        resid = layer.finish(resid, layer.z(resid, inputs, width))
-    difference = layerwise.logits(resid[:, 0, -1]).double() - expected
-    return float(difference.abs().max() / expected.abs().max())
+        resid, _ = layer.step(resid, inputs, slice(0, width), keep=keep)
+    found = [layerwise.logits(resid[:, 0, -1])]
+    if width > 1:
+        resid = stem.hidden[:, None, -1:].expand(-1, 2, -1, -1)
+        for layer, inputs, (key, value) in zip(layerwise.layers, stem.inputs, made, strict=True):
+            shared = key[:, 0, :, :-1], value[:, 0, :, :-1]
+            resid, _ = layer.step(resid, inputs, slice(width - 1, width), shared)
+        found += layerwise.logits(resid[:, :, -1]).unbind(1)
+    off = max(float((logits.double() - expected).abs().max()) for logits in found)
+    return off / float(expected.abs().max())

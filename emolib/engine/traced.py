@@ -80,7 +80,7 @@ class PlacedTrace(OwnTrace):
                 raise InputError(
                     f"traced({self.place!r}): {model.name} has no such place; expected "
                     f"{', '.join(f'{known}:LAYER' for known in KINDS)} or the path of a module, "
-                    f"as {model.attn_out(0)}"
+                    f"as {model.attn_out(model.head_layers[0])}"
                 )
             return self.place
         if layer >= model.n_layers:
@@ -91,9 +91,9 @@ class PlacedTrace(OwnTrace):
         if kind == "resid":
             return f"{model.arch.layers}.{layer}"
         if kind in ("attn", "z"):
-            norm, projection = model.arch.post_attn_norm_path(layer), model.attn_out(layer)
+            norm, projection = model.post_attn_norm(layer), model.attn_out(layer)
         else:
-            norm, projection = model.arch.post_mlp_norm_path(layer), model.mlp_out(layer)
+            norm, projection = model.post_mlp_norm(layer), model.mlp_out(layer)
         return projection if kind in _INPUTS else norm or projection
 
     def _put_on(self, target: nn.Module, hook: Callable[..., Any]) -> list[RemovableHandle]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -131,6 +131,7 @@ def expand(
     *,
     model: str = "the model",
     seed: int = 0,
+    having: Sequence[int] | None = None,
 ) -> list[HeadSet] | list[Top]:
     """Return the interventions that a head spec stands for, each as the set it edits.
 
@@ -141,13 +142,15 @@ def expand(
         n_heads: Heads per layer.
         model: The model's name, for messages.
         seed: For ``random:N``; the same seed draws the same heads.
+        having: The layers that have heads; None for all of them.
 
     Raises:
         InputError: When the spec is malformed, names a head the model lacks, or asks for more
             heads than there are.
     """
     check_spec(spec)
-    everything = all_heads(n_layers, n_heads)
+    layers = range(n_layers) if having is None else having
+    everything = [head for head in all_heads(n_layers, n_heads) if head.layer in layers]
     shape = f"{model} has {n_layers} layers (0..{n_layers - 1}) of {n_heads} heads"
     if spec.strip() == "all":
         return [HeadSet((head,)) for head in everything]
@@ -160,6 +163,7 @@ def expand(
                     f"head spec {spec!r}: {head} does not exist, {shape} (0..{n_heads - 1}); "
                     "name a head inside that range"
                 )
+            _check_layer(spec, head.layer, layers, model)
         return [named]
     kind, number = many[1], int(many[2])
     if kind != "layer" and number > len(everything):
@@ -174,6 +178,7 @@ def expand(
                     f"head spec {spec!r}: layer {number} does not exist, {shape}; "
                     "name a layer inside that range"
                 )
+            _check_layer(spec, number, layers, model)
             return [HeadSet((head,)) for head in everything if head.layer == number]
         case "random":
             # A string seed: hash() of a tuple differs from one process to the next.
@@ -183,3 +188,11 @@ def expand(
             return [Top(rank) for rank in range(1, number + 1)]
         case _:
             raise AssertionError(f"head spec {spec!r}: the form {kind} is not expanded here")
+
+
+def _check_layer(spec: str, layer: int, having: Sequence[int], model: str) -> None:
+    if layer not in having:
+        raise InputError(
+            f"head spec {spec!r}: layer {layer} of {model} has no attention heads; those with "
+            f"heads are {', '.join(map(str, having))}"
+        )

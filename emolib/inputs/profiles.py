@@ -56,6 +56,8 @@ class Profile:
         files: Data files named outright, by (kind, emotion).
         effects: Whose effects the regression check is on: of ``gated`` and ``controls`` by model
             the names of heads or units.
+        architectures: By model type the row that is given by hand, as texts by field of
+            `emolib.models.architectures.Architecture`.
     """
 
     name: str = field(metadata=said("nothing"))
@@ -79,6 +81,9 @@ class Profile:
     files: Mapping[tuple[str, str], Path] = field(default_factory=dict, metadata=said("content"))
     effects: Mapping[str, Mapping[str, tuple[str, ...]]] = field(
         default_factory=dict, metadata=said("nothing")
+    )
+    architectures: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict, metadata=said("value")
     )
 
     @property
@@ -167,6 +172,7 @@ def load_profile(name: str) -> Profile:
     }
     fields["files"] = _named_files(data.get("files", {}), root, path)
     fields["effects"] = {}
+    fields["architectures"] = _rows_by_hand(data.get("architectures", {}), path)
     profile = Profile(name=path.stem, root=root, **fields)
     _check_fields(profile, lambda key: f"{path}: {key}")
     declared = _declared(data.get("effects", {}), profile.models, path)
@@ -216,6 +222,17 @@ def _named_files(table: Any, root: Path, where: Path) -> dict[tuple[str, str], P
     return files
 
 
+def _rows_by_hand(table: Any, where: Path) -> dict[str, dict[str, str]]:
+    """Return the table ``architectures``, whose fields are checked where rows are made of it."""
+    here = f"{where}: architectures"
+    if not isinstance(table, dict):
+        raise InputError(f"{here}: expected tables [architectures.TYPE], got {table!r}")
+    for kind, row in table.items():
+        if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
+            raise InputError(f"{here}.{kind}: expected paths by field, got {row!r}")
+    return table
+
+
 def _declared(
     table: Any, models: tuple[str, ...], where: Path
 ) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -253,7 +270,7 @@ def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
     """Check every field; `label` says where a field was given."""
     for found in dataclasses.fields(profile):
         # Those that the project fills in itself, or reads from tables, are checked there.
-        if found.name not in ("name", "root", "files", "effects"):
+        if found.name not in ("name", "root", "files", "effects", "architectures"):
             value = getattr(profile, found.name)
             check_value(label(found.name), value, _HINTS[found.name], found.metadata["least"])
     if profile.system is not None and not profile.chat:

@@ -2,9 +2,11 @@
 
 - ``study``: a `Study`, the runs of a model on prompts; ``emolib.study`` makes one.
 - ``readouts``, ``scores``, ``metrics``, ``text_metrics``: what a run says, of logits and of texts.
-- ``screening``, ``attribution``, ``attention``, ``frozen_norms``: scores of every head.
+- ``screening``, ``attribution``, ``attention``: scores of every head.
+- ``direct_effects``, ``frozen_norms``: what of a part reaches the logits, and whether it adds up.
 - ``patching``: what is carried over between the sides of pairs.
 - ``unit_scores``, ``unit_screening``: the same of MLP units.
+- ``verification``: what holds of a model's structure, type by type.
 - ``controls``: what heads that should not matter come to.
 
 Public are the names of ``__all__``; each loads its module, and torch, when used.

@@ -7,17 +7,38 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from emolib.engine.costs import Planned, Runs
-from emolib.inputs.heads import Head, all_heads
+from emolib.engine.forwards import forward
+from emolib.errors import InputError
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Side
 from emolib.methods.scores import Table, Vector, to_numpy
 from emolib.methods.study import Study
 from emolib.models.encoding import Batch
+from emolib.tracing import OwnTraceDict
 
 SIDES: tuple[Side, Side] = ("emotion", "neutral")
 _DIGITS = 5
+
+
+def why_no_patterns(study: Study) -> str | None:
+    """Return why a model's attention patterns cannot be read, None where they can."""
+    model = study.model
+    prompts = study.prompts("emotion")
+    paths = [model.arch.attn_path(layer) for layer in model.head_layers]
+    batch = Batch(prompts, range(1), model.pad, model.device)
+    with torch.no_grad(), OwnTraceDict(model.hf, paths, stop=True) as traces:
+        forward(model, batch)
+    for layer, path in zip(model.head_layers, paths, strict=True):
+        _, *others = out if isinstance(out := traces[path].output, tuple) else (out,)
+        if not (others and isinstance(others[0], Tensor) and others[0].ndim == 4):
+            return f"the attention of layer {layer} does not put out its pattern"
+        if others[0].shape[1] != model.n_heads:
+            return f"the pattern of layer {layer} is of {others[0].shape[1]} heads"
+    return None
 
 
 @dataclass(frozen=True)
@@ -73,27 +94,31 @@ def last_attention(study: Study) -> LastAttention:
     """Return the attention from the last token of every pair's two prompts, from two clean runs.
 
     Raises:
-        InputError: When the study has free prompts in place of pairs.
+        InputError: When the study has free prompts in place of pairs, or the model does not put
+            out its patterns.
     """
     pairs, model = study.pairs, study.model
+    if why := why_no_patterns(study):
+        raise InputError(f"{model.name}: {why}; there is no attention to show")
     tokens: dict[Side, list[list[str]]] = {}
     weights: dict[Side, list[Table]] = {}
     for side in SIDES:
         prompts = study.prompts(side)
         tokens[side] = [[model.tokenizer.decode([i]) for i in ids] for ids in prompts.ids]
         weights[side] = _from_last(study, side)
-    heads = tuple(all_heads(model.n_layers, model.n_heads))
+    heads = tuple(model.heads)
     return LastAttention(heads, tokens, weights, pairs.emotion.slots or ())
 
 
 def _from_last(study: Study, side: Side) -> list[Table]:
     """Return per prompt the attention from its last token, ``[H, T]``, all heads."""
     prompts, count = study.prompts(side), study.model.n_heads
-    found = [np.zeros((study.model.n_layers * count, len(ids))) for ids in prompts.ids]
+    places = {layer: place for place, layer in enumerate(study.model.head_layers)}
+    found = [np.zeros((len(places) * count, len(ids))) for ids in prompts.ids]
 
     def see(batch: Batch, layer: int, columns: slice, pattern: Tensor) -> None:
         for row, attended in zip(batch.rows, to_numpy(pattern[:, :, -1]), strict=True):
-            heads = slice(layer * count, (layer + 1) * count)
+            heads = slice(places[layer] * count, (places[layer] + 1) * count)
             found[row][heads] = attended[:, -len(prompts.ids[row]) :]
 
     study.runner.attention(side, "last", see)

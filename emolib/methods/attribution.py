@@ -16,7 +16,7 @@ from torch import Tensor
 from emolib.engine.costs import Planned, Runs
 from emolib.engine.gradients import At
 from emolib.engine.hooked import split_heads
-from emolib.inputs.heads import Head, all_heads
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Side
 from emolib.interventions import patch
 from emolib.methods.scores import Table, to_numpy
@@ -78,7 +78,7 @@ def _moved_by(study: Study, side: Side, shares: Sequence[float | None]) -> list[
         tokens = found[0][0].shape[1]
         mask = batch.at(position)[:, -tokens:]
         effects: list[list[Tensor]] = [[] for _ in shares]
-        for layer in range(study.model.n_layers):
+        for layer in study.model.head_layers:
             _, change = between(batch, tokens, layer)
             for made, by_layer in zip(effects, found, strict=True):
                 made.append(_effect(mask, change, by_layer[layer], study.model.n_heads))
@@ -103,8 +103,7 @@ def rank(heads: Sequence[Head], scores: Table) -> list[Head]:
 def ranking(study: Study) -> tuple[list[Head], float | None]:
     """Return the heads by |atp_ig|, as screening ranks them, and the ranking's reliability."""
     scores = attribution_scores(study)["atp_ig"]
-    heads = all_heads(study.model.n_layers, study.model.n_heads)
-    return rank(heads, scores), split_half(scores, seed=study.profile.seed)
+    return rank(study.model.heads, scores), split_half(scores, seed=study.profile.seed)
 
 
 def verify(study: Study, ranking: Sequence[Head]) -> dict[Head, tuple[float, float]]:
@@ -126,8 +125,7 @@ def verify(study: Study, ranking: Sequence[Head]) -> dict[Head, tuple[float, flo
     study.expect([patch(head, sources["emotion"]) for head in chosen], on="neutral")
     study.expect([patch(head, sources["neutral"]) for head in chosen], on="emotion")
     denoised = {
-        head: study.run(patch(head, sources["emotion"]), on="neutral").logit_diff
-        for head in chosen
+        head: study.run(patch(head, sources["emotion"]), on="neutral").logit_diff for head in chosen
     }
     effects = {}
     for head in chosen:

@@ -16,9 +16,12 @@ import torch
 from torch import Tensor
 
 from emolib.engine.costs import Planned, Runs
-from emolib.inputs.heads import Head, all_heads
+from emolib.engine.direct_path import direct_path
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Side
+from emolib.methods.attention import why_no_patterns
 from emolib.methods.attribution import attribution_scores, rank, verify, verify_costs
+from emolib.methods.direct_effects import adds_up, head_posts, target_direction
 from emolib.methods.frozen_norms import frozen_norms, norm_paths
 from emolib.methods.scores import Table, Vector, to_numpy
 from emolib.methods.study import Study
@@ -27,6 +30,7 @@ from emolib.stats.summary import rank_correlation, split_half, two_halves, unrel
 
 # Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
 _TIE = 1e-6
+_NO_STREAM = "what goes into the final norm is not what the last layer puts out"
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,13 @@ class Screening:
         pairs: Per score the value of each pair and head, shape ``[n_pairs, H]``:
             ``emotion_mean_attn``, ``neutral_mean_attn``, ``delta_attn`` (attention, in [−1, 1]),
             ``delta_proj`` (residual units), ``dla``, ``atp_denoise``, ``atp_noise``, ``atp_ig``
-            (logits).
+            (logits). A score that cannot be had for a model is not there.
         norms: Per score one value a head, shape ``[H]``: ``delta_out`` and
             ``delta_out_debiased`` (residual units).
         verified: For the top heads and as many random ones the exact effect of patching, in
             logits: (denoise, noise).
         reliability: Split-half reliability of the ranking by |atp_ig|, or None.
+        lacking: By score that cannot be had for the model why.
     """
 
     heads: tuple[Head, ...]
@@ -51,6 +56,7 @@ class Screening:
     norms: dict[str, Vector]
     verified: dict[Head, tuple[float, float]] = field(default_factory=dict)
     reliability: float | None = None
+    lacking: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def ranking(self) -> list[Head]:
@@ -71,7 +77,8 @@ class Screening:
         """Return the scores of one head: vectors per pair, plain numbers, None where not run.
 
         ``rank`` is None where the ranking's reliability is below 0.8, since such an order is
-        noise; a text, ``ranking``, then says so.
+        noise; a text, ``ranking``, then says so. A score that cannot be had is None, and
+        ``why_no_<score>`` says why.
         """
         column = self.heads.index(head)
         denoise, noise = self.verified.get(head, (None, None))
@@ -80,12 +87,13 @@ class Screening:
         row["rank"] = None if doubt else self.ranking.index(head) + 1
         if doubt:
             row["ranking"] = doubt
+        row |= {f"why_no_{name}": why for name, why in self.lacking.items()}
         for name in ("delta_attn", "dla", "delta_proj", "atp_denoise", "atp_noise"):
-            row[name] = self.pairs[name][:, column]
+            row[name] = self.pairs[name][:, column] if name in self.pairs else None
         row |= {"patch_denoise": denoise, "patch_noise": noise}
         row |= {name: float(values[column]) for name, values in self.norms.items()}
         for name in ("emotion_mean_attn", "neutral_mean_attn"):
-            row[name] = self.pairs[name][:, column]
+            row[name] = self.pairs[name][:, column] if name in self.pairs else None
         row |= {"reliability": self.reliability, "rank_correlation": self.rank_correlation}
         return row
 
@@ -99,9 +107,17 @@ def screen(study: Study) -> Screening:
         InputError: When the study has free prompts in place of pairs.
         ValueError: When every head attends to the slot alike, which only a mistake can do.
     """
-    heads = tuple(all_heads(study.model.n_layers, study.model.n_heads))
-    attention = attention_scores(study)
+    heads, lacking = tuple(study.model.heads), {}
+    attention = {}
+    if (why := why_no_patterns(study)) is None:
+        attention = attention_scores(study)
+    else:
+        lacking["delta_attn"] = why
     written, norms = output_scores(study)
+    if why := adds_up(study).reason:
+        lacking["dla"] = why
+    if not direct_path(study.model).ends_in_norm:
+        lacking["delta_proj"] = f"no direction of the stream: {_NO_STREAM}"
     scores = attention | written | attribution_scores(study)
     ranking = rank(heads, scores["atp_ig"])
     return Screening(
@@ -110,6 +126,7 @@ def screen(study: Study) -> Screening:
         norms,
         verify(study, ranking),
         split_half(scores["atp_ig"], seed=study.profile.seed),
+        lacking,
     )
 
 
@@ -142,14 +159,17 @@ def attention_scores(study: Study) -> dict[str, Table]:
 
 def _slot_attention(study: Study, side: Side) -> Table:
     position, count = study.profile.position, study.model.n_heads
-    paid = np.zeros((len(study.prompts(side)), study.model.n_layers, count))
+    places = {layer: place for place, layer in enumerate(study.model.head_layers)}
+    paid = np.zeros((len(study.prompts(side)), len(places), count))
 
     def see(batch: Batch, layer: int, columns: slice, pattern: Tensor) -> None:
         queries = batch.at(position).double()
         queries = (queries / queries.sum(1, keepdim=True))[:, columns]
         keys = batch.at("slot")[:, : pattern.shape[-1]].to(pattern.dtype)
         to_slot = torch.einsum("bhqk,bk->bhq", pattern, keys).double()
-        paid[list(batch.rows), layer] += to_numpy(torch.einsum("bq,bhq->bh", queries, to_slot))
+        paid[list(batch.rows), places[layer]] += to_numpy(
+            torch.einsum("bq,bhq->bh", queries, to_slot)
+        )
 
     study.runner.attention(side, position, see)
     return paid.reshape(len(paid), -1)
@@ -160,16 +180,17 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
 
     ``delta_out`` is the norm of the mean difference, ``delta_out_debiased = √max(0, ‖d̄‖² −
     tr(Cov)/n)``; ``delta_proj`` projects the difference on the emotion direction of the held-out
-    half of the templates; ``dla`` is the direct effect on ``logit_diff`` with the final norm
-    frozen at the emotion run (before any soft cap on the logits).
+    half of the templates; ``dla`` is the direct effect on ``logit_diff`` with the norms frozen at
+    the emotion run and every scale on the way counted (before any soft cap on the logits).
 
     Returns:
-        (``delta_proj`` and ``dla``, shape ``[n_pairs, H]``; ``delta_out`` and
-        ``delta_out_debiased``, shape ``[H]``.)
+        (``delta_proj`` and ``dla``, shape ``[n_pairs, H]``, each unless it cannot be had of the
+        model; ``delta_out`` and ``delta_out_debiased``, shape ``[H]``.)
     """
     model, pairs = study.model, study.pairs
+    path, has_dla = direct_path(model), adds_up(study).reason is None
     emotion, neutral = study.activations("emotion"), study.activations("neutral")
-    posts = [model.arch.post_attn_norm_path(layer) for layer in range(model.n_layers)]
+    posts = head_posts(model) if has_dla else [None] * model.n_layers
     paths = norm_paths(model, posts)
     into = _inputs_at_last(study, "emotion", paths)
     final = into[model.arch.final_norm]
@@ -179,10 +200,10 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
     columns = mask.shape[1] - first
     weight = (mask.double() / mask.sum(1, keepdim=True))[:, first:]
     directions, halves = _held_out(final - final_neutral, pairs.emotion.clusters)
-    through_norms = frozen_norms(model, posts, into)
-    unembed = target_direction(study)
+    through_norms = frozen_norms(model, posts, into) if has_dla else []
+    unembed = target_direction(model, study.targets)
     out, debiased, projected, direct = [], [], [], []
-    for head in all_heads(model.n_layers, model.n_heads):
+    for head in model.heads:
         w_o = model.w_o(head).double()
         there = emotion.of(head, columns).double()
         change = there - neutral.of(head, columns).double()
@@ -192,9 +213,11 @@ def output_scores(study: Study) -> tuple[dict[str, Table], dict[str, Vector]]:
         out.append(average.norm())
         debiased.append((average.square().sum() - spread).clamp(min=0).sqrt())
         projected.append((written * directions[halves]).sum(-1))
-        last = there[:, -1] @ w_o
-        direct.append(through_norms[head.layer](last) @ unembed)
-    tables = {"delta_proj": projected, "dla": direct}
+        if has_dla:
+            last = path.attn(head.layer) * (there[:, -1] @ w_o)
+            direct.append(through_norms[head.layer](last) @ unembed)
+    tables = {"delta_proj": projected} if path.ends_in_norm else {}
+    tables |= {"dla": direct} if has_dla else {}
     norms = {"delta_out": out, "delta_out_debiased": debiased}
     return (
         {name: to_numpy(torch.stack(columns, dim=1)) for name, columns in tables.items()},
@@ -217,14 +240,6 @@ def _held_out(difference: Tensor, clusters: Sequence[str] | None) -> tuple[Tenso
         direction = others.mean(0) if len(others) else torch.zeros_like(difference[0])
         directions.append(direction / direction.norm().clamp(min=1e-12))
     return torch.stack(directions), halves
-
-
-def target_direction(study: Study) -> Tensor:
-    """Return mean W_U[T_emo] − mean W_U[T_neu], shape ``[d_model]``."""
-    unembed: Tensor = study.model.hf.get_output_embeddings().weight
-    rows = (unembed[ids.to(unembed.device)].double().mean(0) for ids in study.targets)
-    emotion, neutral = (row.to(study.model.device) for row in rows)
-    return emotion - neutral
 
 
 def costs(planned: Planned) -> Iterator[Runs]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from emolib.engine.batching import Request
 from emolib.engine.costs import CLEAN, Planned, Runs
 from emolib.engine.gradients import Objective
+from emolib.engine.proofs import check as check_structure
 from emolib.engine.runner import Runner
 from emolib.engine.traced import PlacedTrace, traced
 from emolib.errors import InputError
@@ -24,6 +25,7 @@ from emolib.interventions import Activations, ByLayer, Intervention, mean, resam
 from emolib.methods import metrics
 from emolib.methods.readouts import Reading, Readout
 from emolib.methods.scores import Measuring, Scores, score
+from emolib.models.architectures import register_all
 from emolib.models.encoding import AlignedPairs, Batch, Prompts
 from emolib.models.language_model import LanguageModel, load
 from emolib.models.prompt_check import check_prompts
@@ -62,8 +64,10 @@ class Study:
 
         Raises:
             InputError: When no pair aligns, a prompt is too long, no target word is one token, or
-                the chat template is missing or refuses the prompts.
+                the chat template is missing or refuses the prompts, or the model's structure
+                is not proven.
         """
+        check_structure(model)
         self.model, self.emotion, self.profile, self.half = model, emotion, profile, half
         self.lexicons = {emotion.name: emotion.lexicon} if lexicons is None else dict(lexicons)
         self.targets = model.target_ids(emotion.lexicon, emotion.neutral)
@@ -328,6 +332,7 @@ def study(
         known = ", ".join(sorted(fields))
         raise InputError(f"study({min(unknown)}=…): unknown setting; the settings are {known}")
     chosen = chosen.override(**settings)
+    register_all(chosen.architectures)
     if isinstance(model, str):
         source = find(model)
         data = load_emotion(chosen, emotion) if isinstance(emotion, str) else emotion

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib.engine.costs import CLEAN, Planned, Runs
+from emolib.engine.direct_path import direct_path
 from emolib.engine.hooked import by_prompt, read
 from emolib.errors import InputError
 from emolib.inputs.prompts import Side
 from emolib.inputs.units import Unit, UnitSet
+from emolib.methods.direct_effects import adds_up, target_direction, unit_posts
 from emolib.methods.frozen_norms import frozen_norms, norm_paths
-from emolib.methods.screening import target_direction
 from emolib.methods.study import Study
 from emolib.stats.summary import split_half
 
@@ -63,13 +64,15 @@ class UnitScores:
         n_units: Units per layer.
         pairs: Per score the value of each pair and unit, shape ``[n_pairs, U]``, in float32:
             ``delta_act`` (activation on emotion less neutral at Q), ``dla``, ``atp_denoise``,
-            ``atp_noise`` (logits).
+            ``atp_noise`` (logits). ``dla`` is not there where it cannot be had of the model.
         seed: Of the splits of a ranking's reliability.
+        no_dla: Why there is no ``dla``, None where there is.
     """
 
     n_units: int
     pairs: dict[str, UnitTable]
     seed: int = 0
+    no_dla: str | None = None
 
     @cached_property
     def atp(self) -> UnitTable:
@@ -95,17 +98,17 @@ def unit_scores(study: Study) -> UnitScores:
     """Return the scores of every unit of a model on one emotion's aligned pairs.
 
     Q is the profile's position setting; ``dla`` is read at the last token of the emotion run,
-    with the norms' scales frozen there.
+    with the norms' scales frozen there and every scale on the way counted.
 
     Raises:
         InputError: When the study has free prompts in place of pairs.
     """
     model, position = study.model, study.profile.position
-    posts = [model.arch.post_mlp_norm_path(layer) for layer in range(model.n_layers)]
-    into = study.runner.inputs_at_last("emotion", norm_paths(model, posts))
-    through, unembed = frozen_norms(model, posts, into), target_direction(study)
+    no_dla = adds_up(study).reason
+    names = [name for name in NAMES if name != "dla" or no_dla is None]
     shape = len(study.pairs), model.n_layers * model.n_units
-    tables = {name: np.zeros(shape, np.float32) for name in NAMES}
+    tables = {name: np.zeros(shape, np.float32) for name in names}
+    read_there = _read_there(study) if no_dla is None else None
     sides = [
         study.runner.unit_gradients(side, position, study.objective) for side in get_args(Side)
     ]
@@ -113,16 +116,30 @@ def unit_scores(study: Study) -> UnitScores:
         rows, tokens = list(batch.rows), emotion[0][0].shape[1]
         counted = batch.at(position)[:, -tokens:]
         for layer, pair in enumerate(zip(emotion, neutral, strict=True)):
-            w_out = _wide(model.w_out(layer))
-            direct = through[layer].back(unembed)[rows].to(w_out) @ w_out.T
+            direct = None
+            if read_there is not None:
+                w_out = _wide(model.w_out(layer))
+                direct = read_there[layer][rows].to(w_out) @ w_out.T
             units = slice(layer * model.n_units, (layer + 1) * model.n_units)
             for name, values in _scores_of(*pair, counted, direct).items():
                 tables[name][rows, units] = values.float().cpu().numpy()
-    return UnitScores(model.n_units, tables, study.profile.seed)
+    return UnitScores(model.n_units, tables, study.profile.seed, no_dla)
+
+
+def _read_there(study: Study) -> list[Tensor]:
+    """Return per layer the direction that the metric reads of an MLP's output, ``[n, d_model]``."""
+    model, posts = study.model, unit_posts(study.model)
+    into = study.runner.inputs_at_last("emotion", norm_paths(model, posts))
+    unembed, factors = target_direction(model, study.targets), direct_path(model)
+    through = frozen_norms(model, posts, into)
+    return [factors.mlp(layer) * norms.back(unembed) for layer, norms in enumerate(through)]
 
 
 def _scores_of(
-    emotion: tuple[Tensor, Tensor], neutral: tuple[Tensor, Tensor], mask: Tensor, direct: Tensor
+    emotion: tuple[Tensor, Tensor],
+    neutral: tuple[Tensor, Tensor],
+    mask: Tensor,
+    direct: Tensor | None,
 ) -> dict[str, Tensor]:
     """Return the scores of one layer's units on some pairs, ``[B, n_units]`` each.
 
@@ -130,7 +147,8 @@ def _scores_of(
         emotion: Activations on the emotion prompts and the gradient there, ``[B, S, n_units]``.
         neutral: The same on the neutral prompts.
         mask: Where of the S columns Q is, ``[B, S]``.
-        direct: What an activation of 1 at the last token adds to the metric directly.
+        direct: What an activation of 1 at the last token adds to the metric directly; None where
+            that is not known.
     """
     (a_emo, slope_emo), (a_neu, slope_neu) = (
         [_wide(p) for p in side] for side in (emotion, neutral)
@@ -139,7 +157,7 @@ def _scores_of(
     change = (a_emo - a_neu) * counted[..., None]
     return {
         "delta_act": change.sum(1) / counted.sum(1, keepdim=True),
-        "dla": a_emo[:, -1] * direct,
+        **({} if direct is None else {"dla": a_emo[:, -1] * direct}),
         "atp_denoise": (change * slope_neu).sum(1),
         "atp_noise": -(change * slope_emo).sum(1),
     }

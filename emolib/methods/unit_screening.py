@@ -145,8 +145,10 @@ def _top(
         row["selected_by"] = len(rows)
         row["delta_act"] = float(change[:, place].mean())
         row["act_d_z"] = d_z(change[:, place])
+        row |= {"why_no_dla": scores.no_dla} if scores.no_dla else {}
         for name in ("dla", "atp_denoise", "atp_noise"):
-            row[name] = float(scores.pairs[name][:, place].mean())
+            table = scores.pairs.get(name)
+            row[name] = None if table is None else float(table[:, place].mean())
         yield row | {"reliability": ranking.reliability}
 
 
@@ -166,7 +168,7 @@ def _layers(scores: UnitScores, ranking: UnitRanking) -> Iterator[Entry]:
             "units_for_half": int((strongest.cumsum() < strongest.sum() / 2).sum()) + 1,
             "units_in_top": int((layer_of_top == layer).sum()),
             "sum_atp": float(atp.sum()),
-            "sum_dla": float(by_layer["dla"][layer].sum()),
+            "sum_dla": float(by_layer["dla"][layer].sum()) if "dla" in by_layer else None,
             "mean_abs_delta_act": float(np.abs(by_layer["delta_act"][layer]).mean()),
             "n_units": scores.n_units,
         }

@@ -1,6 +1,7 @@
 """Language models by what the method needs of them, from files to heads.
 
 - ``architectures``: how a layer of each architecture is put together, a row a model type.
+- ``structure``: the same of a model without a row, found by shape and place.
 - ``sources``: where a model comes from, read from its files alone; loads no torch.
 - ``gguf_header``, ``gguf_weights``: what a GGUF file says of its model, and the model made of it.
 - ``chat``: prompts through a tokenizer's chat template.
@@ -8,6 +9,7 @@
 - ``encoding``: prompts as tokens, aligned into pairs, padded into batches.
 - ``placement``: where a model runs: a device by its name, a large model on several GPUs.
 - ``language_model``: the model with its tokenizer and names for its heads.
+- ``miniatures``: every type of transformers built tiny, to verify structure on.
 - ``snapshot``: what a model was when it was loaded, and what others have put on it since.
 
 Public are the names of ``__all__``; each loads its module, and most of them torch, when used.
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING
 from emolib.lazy import hand_on
 
 if TYPE_CHECKING:
-    from emolib.models.architectures import Architecture, architecture
+    from emolib.models.architectures import Architecture, architecture, register
     from emolib.models.encoding import AlignedPairs, Prompts, align, encode
     from emolib.models.language_model import LanguageModel, load
     from emolib.models.sources import Source, embedded_names, find
@@ -26,7 +28,7 @@ else:
     __getattr__, __dir__ = hand_on(
         __name__,
         {
-            "emolib.models.architectures": ["Architecture", "architecture"],
+            "emolib.models.architectures": ["Architecture", "architecture", "register"],
             "emolib.models.encoding": ["AlignedPairs", "Prompts", "align", "encode"],
             "emolib.models.language_model": ["LanguageModel", "load"],
             "emolib.models.sources": ["Source", "embedded_names", "find"],
@@ -45,4 +47,5 @@ __all__ = [
     "encode",
     "find",
     "load",
+    "register",
 ]

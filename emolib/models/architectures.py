@@ -9,10 +9,11 @@ attention block has no heads in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
-Norm = Literal["layer", "rms", "rms_plus_one"]
+from emolib.errors import InputError
+
 Layout = Literal["parts", "per_head", "grouped"]
 
 
@@ -53,10 +54,11 @@ class Architecture:
     Attributes:
         model_type: ``config.model_type``.
         layers: Path of the list of layers, from the model.
-        attn_out: Path of the attention output projection, from a layer.
-        mlp_out: Path of the MLP down-projection, from a layer.
+        attn_out: Path of the attention output projection, from a layer. Layers in which it is not
+            there, as those of hybrids that mix tokens another way, have no heads.
+        mlp_out: Path of the MLP down-projection, from a layer. Layers in which it is not there,
+            as mixtures of experts, have no units; None where no layer has any.
         final_norm: Path of the norm before the unembedding, from the model.
-        norm: Its kind: LayerNorm, RMSNorm, or RMSNorm that multiplies by 1 + weight.
         post_attn_norm: Path, from a layer, of a norm on the attention output before it is added
             to the residual stream; None where there is none.
         post_mlp_norm: The same of the MLP output.
@@ -71,9 +73,8 @@ class Architecture:
     model_type: str
     layers: str
     attn_out: str
-    mlp_out: str
+    mlp_out: str | None
     final_norm: str
-    norm: Norm
     post_attn_norm: str | None = None
     post_mlp_norm: str | None = None
     n_layers_key: str = "num_hidden_layers"
@@ -89,9 +90,9 @@ class Architecture:
         """Return the path of a layer's attention, which puts out (output, pattern)."""
         return self.attn_out_path(layer).rpartition(".")[0]
 
-    def mlp_out_path(self, layer: int) -> str:
-        """Return the path of a layer's MLP down-projection, from the model."""
-        return f"{self.layers}.{layer}.{self.mlp_out}"
+    def mlp_out_path(self, layer: int) -> str | None:
+        """Return the path of a layer's MLP down-projection, from the model, None without one."""
+        return self.mlp_out and f"{self.layers}.{layer}.{self.mlp_out}"
 
     def post_attn_norm_path(self, layer: int) -> str | None:
         """Return the path of the norm on a layer's attention output, None without one."""
@@ -107,7 +108,11 @@ def _split(attention: str) -> tuple[str, ...]:
 
 
 def _gpt(
-    model_type: str, attn_out: str, mlp_out: str, keys: tuple[str, str, str], block: Block
+    model_type: str,
+    attn_out: str,
+    mlp_out: str,
+    keys: tuple[str, str, str],
+    block: Block | None,
 ) -> Architecture:
     n_layers, n_heads, n_units = keys
     return Architecture(
@@ -116,7 +121,6 @@ def _gpt(
         attn_out=attn_out,
         mlp_out=mlp_out,
         final_norm="transformer.ln_f",
-        norm="layer",
         n_layers_key=n_layers,
         n_heads_key=n_heads,
         n_units_key=n_units,
@@ -126,7 +130,6 @@ def _gpt(
 
 def _llama(
     model_type: str,
-    norm: Norm = "rms",
     *,
     post_norms: bool = False,
     attn_norm: tuple[str, ...] = ("input_layernorm",),
@@ -135,18 +138,19 @@ def _llama(
     qkv: tuple[str, ...] = _split("self_attn"),
     up: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj"),
     act: str = "mlp.act_fn",
+    gated: bool = True,
+    mlp_out: str = "mlp.down_proj",
 ) -> Architecture:
     return Architecture(
         model_type,
         layers="model.layers",
         attn_out="self_attn.o_proj",
-        mlp_out="mlp.down_proj",
+        mlp_out=mlp_out,
         final_norm="model.norm",
-        norm=norm,
         post_attn_norm="post_attention_layernorm" if post_norms else None,
         post_mlp_norm="post_feedforward_layernorm" if post_norms else None,
         block=Block(
-            qkv, up, attn_norm, mlp_norm, act, gated=True, rotary="halves", qk_norm=qk_norm
+            qkv, up, attn_norm, mlp_norm, act, gated=gated, rotary="halves", qk_norm=qk_norm
         ),
     )
 
@@ -221,7 +225,6 @@ _ROWS = (
         attn_out="attention.dense",
         mlp_out="mlp.dense_4h_to_h",
         final_norm="gpt_neox.final_layer_norm",
-        norm="layer",
         block=Block(
             ("attention.query_key_value",),
             ("mlp.dense_h_to_4h",),
@@ -238,7 +241,6 @@ _ROWS = (
         attn_out="self_attn.out_proj",
         mlp_out="fc2",
         final_norm="model.decoder.final_layer_norm",
-        norm="layer",
         n_units_key="ffn_dim",
         block=Block(
             _split("self_attn"),
@@ -248,14 +250,33 @@ _ROWS = (
             "activation_fn",
         ),
     ),
+    # Its projection of queries, keys and values is cut for the parts of a cluster.
+    _gpt("codegen", "attn.out_proj", "mlp.fc_out", _GPT2_KEYS, None),
+    # Its MLPs add the stream themselves. They have no field: always four times the width.
+    Architecture(
+        "mpt",
+        layers="transformer.blocks",
+        attn_out="attn.out_proj",
+        mlp_out="ffn.down_proj",
+        final_norm="transformer.norm_f",
+        n_layers_key="n_layers",
+        n_heads_key="n_heads",
+        n_units_key="",
+    ),
     _llama("llama"),
+    _llama("gemma"),
+    _llama("ministral"),
+    _llama("seed_oss"),
+    _llama("olmo3", post_norms=True, attn_norm=(), mlp_norm=(), qk_norm="whole"),
+    _llama("starcoder2", mlp_out="mlp.c_proj", up=("mlp.c_fc",), act="mlp.act", gated=False),
+    _llama("nemotron", up=("mlp.up_proj",), gated=False),
     _llama("mistral"),
     _llama("phi3", qkv=("self_attn.qkv_proj",), up=("mlp.gate_up_proj",), act="mlp.activation_fn"),
     _llama("qwen2"),
     _llama("qwen3", qk_norm="head"),
     _llama("olmo2", post_norms=True, attn_norm=(), mlp_norm=(), qk_norm="whole"),
-    _llama("gemma2", "rms_plus_one", post_norms=True, mlp_norm=_GEMMA),
-    _llama("gemma3_text", "rms_plus_one", post_norms=True, mlp_norm=_GEMMA, qk_norm="head"),
+    _llama("gemma2", post_norms=True, mlp_norm=_GEMMA),
+    _llama("gemma3_text", post_norms=True, mlp_norm=_GEMMA, qk_norm="head"),
 )
 ARCHITECTURES = {row.model_type: row for row in _ROWS}
 
@@ -268,7 +289,78 @@ _OTHER_SPELLING = {
 }
 
 
-_WIDTHS = ("n_embd", "n_embed", "hidden_size")
+_WIDTHS = ("n_embd", "n_embed", "hidden_size", "d_model")
+# How configs of types without a row of their own call the two.
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
+_UNITS = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+_EXPERTS = (
+    "num_experts",
+    "num_local_experts",
+    "n_routed_experts",
+    "moe_num_experts",
+    "num_routed_experts",
+)
+# Kinds of layers that mix tokens without heads, or do not mix them. Of a kind that is not here the
+# loaded model shows whether it has any.
+_NO_HEADS = ("linear", "mamba", "conv", "recurrent", "lightning", "mlp", "moe")
+_GIVEN: dict[str, Architecture] = {}
+BY_HAND = (
+    "give its row by hand, as [architectures.TYPE] in a profile or with emolib.models.register"
+)
+"""What to do where a structure is not found, or not proven."""
+
+
+def register(row: Architecture) -> None:
+    """Add a row from outside, for a model type without one, or in place of the one it has.
+
+    What it says is proven on the loaded model before anything is computed; see
+    `emolib.engine.proofs`.
+
+    >>> register(Architecture("my_type", "model.layers", "attn.o_proj", "mlp.down", "model.norm"))
+    >>> architecture("my_type").attn_out_path(2)
+    'model.layers.2.attn.o_proj'
+    """
+    _GIVEN[row.model_type] = row
+
+
+def register_all(table: Mapping[str, Mapping[str, str]]) -> None:
+    """Add rows by model type, each given as texts by field, as a profile has them.
+
+    Raises:
+        InputError: When a field is not one of a row, or one is missing.
+    """
+    known = {f.name: f for f in fields(Architecture) if f.name not in ("model_type", "block")}
+    needed = [name for name, f in known.items() if f.default is MISSING and name != "mlp_out"]
+    for kind, row in table.items():
+        where = f"architectures.{kind}"
+        if unknown := sorted(row.keys() - known.keys()):
+            raise InputError(
+                f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(known)}"
+            )
+        if missing := [name for name in needed if name not in row]:
+            raise InputError(f"{where}: the key {missing[0]!r} is missing; expected a path")
+        given: dict[str, Any] = {"mlp_out": None, **row}
+        register(Architecture(kind, **given))
+
+
+def is_proven(model_type: str) -> bool:
+    """Tell whether the row of a type is the table's, which tests prove; others are, on the model.
+
+    Args:
+        model_type: ``config.model_type``.
+    """
+    return model_type in ARCHITECTURES and not is_given(model_type)
+
+
+def is_given(model_type: str) -> bool:
+    """Tell whether the row of a type was given by hand."""
+    return model_type in _GIVEN
+
+
+def known_row(model_type: str) -> Architecture | None:
+    """Return the row of an architecture, by hand or of the table; None where it has none."""
+    return _GIVEN.get(model_type) or ARCHITECTURES.get(model_type)
 
 
 class UnknownArchitecture(ValueError):
@@ -278,8 +370,7 @@ class UnknownArchitecture(ValueError):
         """Say which ones there are and where to add one."""
         super().__init__(
             f"unknown architecture {model_type!r}; expected one of "
-            f"{', '.join(sorted(ARCHITECTURES))}: to add it, write a row in "
-            "emolib/models/architectures.py and a config in tests/tiny.py"
+            f"{', '.join(sorted(ARCHITECTURES))}, or another decoder of transformers; {BY_HAND}"
         )
 
 
@@ -289,40 +380,113 @@ def architecture(model_type: str) -> Architecture:
     Raises:
         UnknownArchitecture: When it has none.
     """
-    try:
-        return ARCHITECTURES[model_type]
-    except KeyError:
-        raise UnknownArchitecture(model_type) from None
+    row = known_row(model_type)
+    if row is None:
+        raise UnknownArchitecture(model_type)
+    return row
+
+
+def of_text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a ``config.json`` that is about the text decoder."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, Mapping) else config
 
 
 def shape_from_config(config: Mapping[str, Any]) -> tuple[int, int]:
     """Return (layers, query heads per layer) from the content of a ``config.json``.
 
     Raises:
-        UnknownArchitecture: When its ``model_type`` has no row.
         ValueError: When it does not give one of the two, or asks for parts that lie elsewhere.
     """
-    row = architecture(config["model_type"])
+    row = known_row(config["model_type"])
     if config["model_type"] == "opt":
         _check_opt(config)
-    return _count(config, row.n_layers_key), _count(config, row.n_heads_key)
+    text = of_text(config)
+    if row is not None and (row.n_layers_key in text or row.n_layers_key in _OTHER_SPELLING):
+        return _count(text, row.n_layers_key), _count(text, row.n_heads_key)
+    kinds = text.get("layers_block_type")
+    if all(text.get(key) is None for key in _LAYERS) and isinstance(kinds, list):
+        return len(kinds), _count(text, _named(text, _HEADS))
+    for keys, what in ((_LAYERS, "layers"), (_HEADS, "attention heads")):
+        if all(text.get(key) is None for key in keys):
+            raise ValueError(
+                f"config.json: expected a number of {what} ({keys[0]}), got none, so that a "
+                f"{config['model_type']!r} has none, or calls it otherwise; {BY_HAND}"
+            )
+    return _count(text, _named(text, _LAYERS)), _count(text, _named(text, _HEADS))
+
+
+def _named(config: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    """Return the first of some fields that a config has, the first of all where it has none."""
+    return next((key for key in keys if config.get(key) is not None), keys[0])
+
+
+def head_layers_from_config(config: Mapping[str, Any], n_layers: int) -> tuple[int, ...]:
+    """Return the layers that have attention heads, from the content of a ``config.json``.
+
+    Args:
+        config: The content.
+        n_layers: Number of layers.
+    """
+    text, every = of_text(config), range(n_layers)
+    for key in ("layer_types", "layers_block_type"):
+        kinds = text.get(key)
+        if isinstance(kinds, list) and len(kinds) == n_layers:
+            return tuple(i for i in every if not str(kinds[i]).startswith(_NO_HEADS))
+    for key in ("attn_layer_indices", "full_attn_idxs"):
+        if isinstance(indices := text.get(key), list):
+            return tuple(layer for layer in every if layer in indices)
+    period, offset = text.get("attn_layer_period"), text.get("attn_layer_offset")
+    if isinstance(period, int) and isinstance(offset, int):
+        return tuple(layer for layer in every if layer % period == offset % period)
+    return tuple(every)
+
+
+def why_no_units(config: Mapping[str, Any]) -> str | None:
+    """Return why a model has no MLP units from the content of a ``config.json``, None if it has."""
+    text = of_text(config)
+    for key in _EXPERTS:
+        count = text.get(key)
+        count = max(count, default=0) if isinstance(count, list) else count
+        if isinstance(count, int) and not isinstance(count, bool) and count > 1:
+            return f"its MLPs are mixtures of experts ({key} {count}), where units come and go"
+    return None
+
+
+def active_width(config: Mapping[str, Any]) -> int:
+    """Return how many units of a mixture of experts a token goes through, about: for costs.
+
+    Args:
+        config: The content of a ``config.json``.
+    """
+    text = of_text(config)
+
+    def number(*keys: str) -> int:
+        return next((v for k in keys if isinstance(v := text.get(k), int) and v), 0)
+
+    width = number("moe_intermediate_size", "intermediate_size", *_UNITS) or 4 * number(*_WIDTHS)
+    return width * (number("num_experts_per_tok", "moe_k", "top_k_experts") or 1) + number(
+        "shared_expert_intermediate_size"
+    )
 
 
 def units_from_config(config: Mapping[str, Any]) -> int:
     """Return the MLP units per layer from the content of a ``config.json``.
 
     Raises:
-        UnknownArchitecture: When its ``model_type`` has no row.
-        ValueError: When it gives neither them nor the width of the residual stream.
+        ValueError: When it has none, or gives neither them nor the width of the residual stream.
     """
-    key = architecture(config["model_type"]).n_units_key
-    if config.get(key) is not None:
-        return _count(config, key)
-    widths = [name for name in _WIDTHS if config.get(name) is not None]
+    row, text = known_row(config["model_type"]), of_text(config)
+    if reason := why_no_units(config):
+        raise ValueError(f"config.json: no MLP units: {reason}")
+    key = row.n_units_key if row is not None else _named(text, _UNITS)
+    if text.get(key) is not None:
+        return _count(text, key)
+    widths = [name for name in _WIDTHS if text.get(name) is not None]
     if not widths:
         names = " or ".join((key, *_WIDTHS))
         raise ValueError(f"config.json: expected {names}, got none of them")
-    return 4 * _count(config, widths[0])
+    return 4 * _count(text, widths[0])
 
 
 def _check_opt(config: Mapping[str, Any]) -> None:

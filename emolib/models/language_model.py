@@ -15,16 +15,30 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Chat, Lexicon, Pair, Written
 from emolib.models import gguf_weights, placement
-from emolib.models.architectures import Architecture, architecture, shape_from_config
+from emolib.models.architectures import (
+    BY_HAND,
+    Architecture,
+    head_layers_from_config,
+    known_row,
+    shape_from_config,
+)
 from emolib.models.encoding import AlignedPairs, Prompts, align, encode, tokens
 from emolib.models.snapshot import Change, Snapshot
 from emolib.models.sources import Source
+from emolib.models.structure import (
+    StructureNotFound,
+    find,
+    has_experts,
+    output_map,
+    text_config,
+)
 from emolib.tracing import get_module
 
 _hf_logging: Any = logging
@@ -38,9 +52,11 @@ class LanguageModel:
             ``Trace`` or ``TraceDict`` on it.
         tokenizer: Its tokenizer.
         name: Short name, as in ids and file names.
-        arch: Its row of the architecture table.
+        arch: Its row of the architecture table, or one that was found.
         n_layers: Number of layers.
         n_heads: Query heads per layer.
+        head_layers: The layers that have attention heads.
+        unit_layers: The layers that have MLP units.
         as_loaded: What the model was when it was loaded: hooks, forwards and weights.
     """
 
@@ -51,12 +67,33 @@ class LanguageModel:
             hf: A causal language model built with ``attn_implementation="eager"``.
             tokenizer: Its tokenizer.
             name: Short name.
+
+        Raises:
+            InputError: When its architecture has no row and its structure is not found.
         """
         self.hf = hf.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
-        self.arch: Architecture = architecture(hf.config.model_type)
+        try:
+            self.arch: Architecture = known_row(hf.config.model_type) or find(self.hf)
+        except StructureNotFound as error:
+            raise InputError(f"model {name}: no heads found in {error}; {BY_HAND}") from None
         self.n_layers, self.n_heads = shape_from_config(hf.config.to_dict())
+        layers, modules = range(self.n_layers), dict(self.hf.named_modules())
+        self._names = frozenset(modules)
+        arch = self.arch
+        said = head_layers_from_config(hf.config.to_dict(), self.n_layers)
+        self.head_layers = tuple(i for i in said if arch.attn_out_path(i) in modules)
+        self.unit_layers = tuple(
+            i
+            for i in layers
+            if arch.mlp_out_path(i) in modules and not has_experts(modules[f"{arch.layers}.{i}"])
+        )
+        if arch.layers not in modules or not self.head_layers:
+            raise InputError(
+                f"model {name}: it has no {arch.attn_out_path(0)}, where its row has the output "
+                f"projection of its attention; {BY_HAND}"
+            )
         self.as_loaded = Snapshot(self.hf)
 
     @property
@@ -80,7 +117,30 @@ class LanguageModel:
     @property
     def context(self) -> int | None:
         """Most tokens the model reads, None where it sets no limit."""
-        return getattr(self.hf.config, "max_position_embeddings", None)
+        return getattr(self.config, "max_position_embeddings", None)
+
+    @property
+    def config(self) -> Any:
+        """The part of transformers' config that is about the text decoder."""
+        return text_config(self.hf.config)
+
+    @cached_property
+    def _output_map(self) -> tuple[float, float | None]:
+        try:
+            with self.as_loaded.lifted("its unembedding"):
+                return output_map(self.hf)
+        except InputError:
+            return output_map(self.hf)
+
+    @property
+    def logit_scale(self) -> float:
+        """What the unembedding's output is multiplied by; 1 for most."""
+        return self._output_map[0]
+
+    @property
+    def logit_cap(self) -> float | None:
+        """The soft cap on the logits: ``cap · tanh(logit_scale · u / cap)``; None without one."""
+        return self._output_map[1]
 
     @cached_property
     def accepts(self) -> frozenset[str]:
@@ -89,12 +149,50 @@ class LanguageModel:
         return frozenset(inspect.signature(type(self.hf).forward).parameters)
 
     def attn_out(self, layer: int) -> str:
-        """Return the path of a layer's attention output projection, whose input is z."""
+        """Return the path of a layer's attention output projection, whose input is z.
+
+        Raises:
+            InputError: When the layer has no attention heads.
+        """
+        if layer not in self.head_layers and layer < self.n_layers:
+            raise InputError(
+                f"layer {layer} of {self.name} has no attention heads; those with heads are "
+                f"{', '.join(map(str, self.head_layers))}"
+            )
         return self.arch.attn_out_path(layer)
 
     def mlp_out(self, layer: int) -> str:
-        """Return the path of a layer's MLP down-projection, whose input is its units."""
-        return self.arch.mlp_out_path(layer)
+        """Return the path of a layer's MLP down-projection, whose input is its units.
+
+        Raises:
+            InputError: When the layer has no MLP units.
+        """
+        path = self.arch.mlp_out_path(layer)
+        if path is None or (layer not in self.unit_layers and layer < self.n_layers):
+            raise InputError(self._why_no_units(layer))
+        return path
+
+    def post_attn_norm(self, layer: int) -> str | None:
+        """Return the path of the norm on a layer's attention output, None without one."""
+        return self._there(self.arch.post_attn_norm_path(layer))
+
+    def post_mlp_norm(self, layer: int) -> str | None:
+        """Return the path of the norm on a layer's MLP output, None without one."""
+        return self._there(self.arch.post_mlp_norm_path(layer))
+
+    def _there(self, path: str | None) -> str | None:
+        # Layers of a hybrid may differ in their norms.
+        return path if path in self._names else None
+
+    def _why_no_units(self, layer: int) -> str:
+        mixture = has_experts(self.module(f"{self.arch.layers}.{layer}"))
+        why = "is a mixture of experts" if mixture else "has no MLP whose down-projection is known"
+        return f"layer {layer} of {self.name} {why}: it has no units to edit; take heads"
+
+    @property
+    def heads(self) -> list[Head]:
+        """Every head, layer by layer, H in all."""
+        return [Head(layer, index) for layer in self.head_layers for index in range(self.n_heads)]
 
     def module(self, path: str) -> nn.Module:
         """Return a submodule by its dotted path."""
@@ -111,7 +209,14 @@ class LanguageModel:
 
     @cached_property
     def n_units(self) -> int:
-        """MLP units per layer."""
+        """MLP units per layer.
+
+        Raises:
+            InputError: When a layer has none.
+        """
+        for layer in range(self.n_layers):
+            if layer not in self.unit_layers:
+                raise InputError(self._why_no_units(layer))
         return int(_rows(self.module(self.mlp_out(0))).shape[0])
 
     @property
@@ -213,6 +318,11 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
         InputError: When the device cannot be used or has no room, or a weight is missing.
     """
     device = placement.find_device(device, dtype)
+    if source.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise InputError(
+            f"model {source.id!r}: transformers has no causal language model of the type "
+            f"{source.model_type!r}; take a decoder"
+        )
     wanted: torch.dtype = getattr(torch, dtype)
     spread: dict[str, Any] = {}
     with _quiet(), _as_folder(source) as (folder, options):
@@ -226,7 +336,13 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
             hf, lost = _from_safetensors(folder, wanted, spread)
     _check_whole(source, lost)
     # A model that is spread stays where its parts are.
-    return LanguageModel(hf if spread else hf.to(device), tokenizer, source.name)
+    model = LanguageModel(hf if spread else hf.to(device), tokenizer, source.name)
+    if model.head_layers != source.head_layers:
+        raise InputError(
+            f"model {source.id!r}: expected attention heads in layers {list(source.head_layers)}, "
+            f"as its configuration says, found them in {list(model.head_layers)}; {BY_HAND}"
+        )
+    return model
 
 
 def _spread(source: Source, folder: Path, dtype: str) -> dict[str, Any]:

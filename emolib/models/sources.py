@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,15 @@ from typing import Any
 
 from emolib.errors import InputError
 from emolib.files import data_root, hash_files
-from emolib.models.architectures import UnknownArchitecture, shape_from_config, units_from_config
+from emolib.models.architectures import (
+    UnknownArchitecture,
+    active_width,
+    head_layers_from_config,
+    known_row,
+    shape_from_config,
+    units_from_config,
+    why_no_units,
+)
 from emolib.models.gguf_header import MODEL_TYPES, Header, read_header
 
 _TOKENIZER_FILES = (
@@ -42,7 +50,8 @@ class Source:
         name: Short name for ids and file names, ``pythia-160m``.
         id: What the user typed.
         folder: The folder of ``config.json``, safetensors and tokenizer, or of a GGUF file.
-        model_type: The architecture, a row of `emolib.models.architectures`.
+        model_type: The architecture: a row of `emolib.models.architectures`, or one of
+            transformers whose structure is found when it is loaded.
         n_layers: Number of layers.
         n_heads: Attention heads per layer.
         gguf: Name of the GGUF file that is all of these in one; None for a folder.
@@ -55,6 +64,18 @@ class Source:
     n_layers: int
     n_heads: int
     gguf: str | None = None
+
+    @cached_property
+    def head_layers(self) -> tuple[int, ...]:
+        """The layers that have attention heads, as the model's files say."""
+        if self.gguf:
+            return tuple(range(self.n_layers))
+        return head_layers_from_config(_config(self.id, self.folder), self.n_layers)
+
+    @cached_property
+    def no_units(self) -> str | None:
+        """Why the model has no MLP units, None where it has."""
+        return None if self.gguf else why_no_units(_config(self.id, self.folder))
 
     @cached_property
     def n_units(self) -> int:
@@ -75,6 +96,13 @@ class Source:
             return units_from_config(_config(self.id, self.folder))
         except ValueError as error:
             raise InputError(f"model {self.id!r}: {self.folder}/{error}") from None
+
+    @cached_property
+    def mlp_width(self) -> int:
+        """Units of an MLP that a token goes through, for costs: of a mixture its active experts."""
+        if self.no_units is None:
+            return self.n_units
+        return active_width(_config(self.id, self.folder))
 
     @cached_property
     def weights_hash(self) -> str:
@@ -236,11 +264,21 @@ def _architecture(model: str, folder: Path) -> tuple[str, int, int]:
     if not isinstance(model_type, str):
         raise InputError(f"model {model!r}: {folder / 'config.json'} has no model_type")
     try:
+        if known_row(model_type) is None and model_type not in _model_types():
+            raise UnknownArchitecture(model_type)
         return model_type, *shape_from_config(config)
     except UnknownArchitecture as error:
         raise InputError(f"model {model!r}: {error}") from None
     except ValueError as error:
         raise InputError(f"model {model!r}: {folder}/{error}") from None
+
+
+def _model_types() -> Collection[str]:
+    """Return the model types that transformers knows, without loading torch."""
+    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
+
+    names: Collection[str] = CONFIG_MAPPING_NAMES
+    return names
 
 
 def _describe_gguf(model: str, path: Path) -> Source:

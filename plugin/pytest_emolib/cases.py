@@ -14,7 +14,7 @@ from emolib.inputs.heads import HeadSet, Top, expand
 from emolib.inputs.profiles import Ablation, Profile
 from emolib.inputs.units import UnitSet, expand_units
 from emolib.models.sources import Source
-from pytest_emolib.fixture_table import needs
+from pytest_emolib.fixture_table import about_units, needs
 
 NAMED = 6
 """A joint set of more heads or units than this gets a short name in ids and file names."""
@@ -72,11 +72,16 @@ def set_name(chosen: HeadSet | UnitSet | Top, what: str) -> str:
 
 
 class Cases:
-    """What functions become items of: a profile's models, emotions, heads, units and ablations."""
+    """What functions become items of: a profile's models, emotions, heads, units and ablations.
+
+    Attributes:
+        left_out: By model what there are no items on, and why.
+    """
 
     def __init__(self, profile: Profile, sources: Mapping[str, Source]) -> None:
         """Hold the profile, and its models by what the user typed."""
         self._profile, self._sources = profile, sources
+        self.left_out: dict[str, str] = {}
 
     def check(self) -> None:
         """Check that every model has the heads and units that the profile names.
@@ -105,7 +110,10 @@ class Cases:
         emotions: list[str | None] = list(profile.emotions) if "emotion" in needed else [None]
         kinds: list[Ablation | None] = list(profile.ablations) if "ablation" in needed else [None]
         cases = []
+        of_units = about_units(asked)
         for source, emotion in product(models, emotions):
+            if source and of_units and source.no_units:
+                continue
             heads: Iterable[HeadSet | Top | None] = [None]
             units: Iterable[UnitSet | Top | None] = [None]
             if source and "units" in needed:
@@ -120,19 +128,34 @@ class Cases:
         sets: list[HeadSet | Top] = []
         for spec in self._profile.heads:
             shape, seed = (source.n_layers, source.n_heads), self._profile.seed
-            found = expand(spec, *shape, model=source.name, seed=seed)
+            having = source.head_layers
+            found = expand(spec, *shape, model=source.name, seed=seed, having=having)
             _check_ranks(found, emotion, spec, "head")
             sets += found
         return sets
 
     def _unit_sets(self, source: Source, emotion: str | None) -> list[UnitSet | Top]:
         sets: list[UnitSet | Top] = []
+        if source.no_units:
+            self._refuse_units(source, source.no_units)
+            return sets
         for spec in self._profile.units:
             shape, seed = (source.n_layers, source.n_units), self._profile.seed
             found = expand_units(spec, *shape, model=source.name, seed=seed)
             _check_ranks(found, emotion, spec, "unit")
             sets += found
         return sets
+
+    def _refuse_units(self, source: Source, reason: str) -> None:
+        """Refuse units that are named of a model without any; note that others are left out.
+
+        Raises:
+            InputError: When a spec names units.
+        """
+        for spec in self._profile.units:
+            if not spec.strip().startswith(("top:", "random:")):
+                raise InputError(f"unit spec {spec!r}: {source.name} has no units: {reason}")
+        self.left_out[source.name] = f"{source.name}: no items on MLP units: {reason}"
 
 
 def _provided(marks: Iterable[pytest.Mark]) -> set[str]:

@@ -118,7 +118,10 @@ class Effects:
         chosen = parse_set(name)
         if isinstance(chosen, HeadSet):
             spec = ",".join(f"{head.layer}:{head.index}" for head in chosen)
-            expand(spec, source.n_layers, source.n_heads, model=source.name)
+            shape = source.n_layers, source.n_heads
+            expand(spec, *shape, model=source.name, having=source.head_layers)
+        elif source.no_units:
+            raise InputError(f"{name}: {model} has no MLP units: {source.no_units}")
         else:
             spec = ",".join(f"{unit.layer}:{unit.index}" for unit in chosen)
             expand_units(spec, source.n_layers, source.n_units, model=source.name)

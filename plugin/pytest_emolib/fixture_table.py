@@ -76,3 +76,13 @@ def needs(names: Iterable[str]) -> frozenset[Need]:
 def needing(need: Need, names: Iterable[str]) -> list[str]:
     """Return those of some fixtures that need one thing, in order of their names."""
     return sorted(n for n in names if n in FIXTURES and need in FIXTURES[n].needs)
+
+
+def about_units(names: Iterable[str]) -> bool:
+    """Tell whether any of some fixtures edits MLP units or measures them all."""
+    found = [FIXTURES[name] for name in names if name in FIXTURES]
+    return any("units" in one.needs or _of_units(one.once) for one in found)
+
+
+def _of_units(costs: Iterable[str]) -> bool:
+    return any(cost.startswith("unit_") for cost in costs)

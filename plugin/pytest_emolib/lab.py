@@ -12,6 +12,7 @@ import pytest
 from emolib.errors import InputError
 from emolib.files import results_folder
 from emolib.inputs.emotions import Emotion, load_emotion
+from emolib.models.architectures import register_all
 from emolib.models.prompt_check import check_prompts
 from emolib.models.sources import Source, find
 from pytest_emolib.cases import Cases
@@ -47,6 +48,7 @@ class Lab:
         self._config = config
         profile, self.free = resolve(config)
         self.profile = settled(config, profile)
+        register_all(self.profile.architectures)
         self._companions: Companions | None = None
 
     @cached_property

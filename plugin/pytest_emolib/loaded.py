@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
+from emolib.errors import InputError
 from emolib.inputs.emotions import Emotion
 from emolib.inputs.heads import Head, HeadSet
 from emolib.inputs.profiles import Profile
@@ -205,8 +206,20 @@ class Loaded:
         return cast(HeadSet, self._sets["heads", case])
 
     def units(self, case: Case) -> UnitSet:
-        """Return the units of a case; those of a rank are looked up in the scores."""
+        """Return the units of a case; those of a rank are looked up in the scores.
+
+        Raises:
+            InputError: When the model has not as many as its configuration says.
+        """
         assert case.units is not None
+        if case.source is not None and case.source.name in self._models:
+            found, said = self._models[case.source.name].n_units, case.source.n_units
+            if found != said:
+                raise InputError(
+                    f"model {case.source.id!r}: its configuration says {said} MLP units a layer, "
+                    f"it has {found}; name the field of config.json with their number, "
+                    f"n_units_key, in its row [architectures.{case.source.model_type}]"
+                )
         if isinstance(case.units, UnitSet):
             return case.units
         assert case.source is not None and case.emotion is not None

@@ -114,7 +114,7 @@ class Plan:
 
         profile = self.profile
         config, tokenizer = describe(source)
-        shape = shape_of(config, source.n_units, profile.dtype)
+        shape = shape_of(config, source.mlp_width, profile.dtype)
         running = [item for item in items if not self.stored(item)]
         total, forwards, most = Cost(), 0.0, 0
         for emotion in dict.fromkeys(case_of(item).emotion for item in running):
@@ -123,7 +123,7 @@ class Plan:
             members = [item for item in running if case_of(item).emotion == emotion]
             prompts = self._prompts(emotion, tokenizer, config)
             cost = Cost()
-            shapes = source.n_layers, source.n_heads, source.n_units
+            shapes = source.n_layers, source.n_heads, source.mlp_width
             for runs in _runs(Planned(prompts, profile, *shapes), members):
                 cost += runs.cost(shape, size=profile.batch_size, gpu=profile.device != "cpu")
             total += cost
@@ -140,7 +140,8 @@ class Plan:
 
         data, new = self.emotions[emotion], self.profile.max_new_tokens
         chat = self.profile.as_chat
-        context = getattr(config, "max_position_embeddings", None)
+        text = getattr(config, "text_config", None) or config
+        context = getattr(text, "max_position_embeddings", None)
         limit = None if context is None else context - new
         if data.pairs is None:
             assert data.free is not None

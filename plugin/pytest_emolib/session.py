@@ -304,6 +304,8 @@ class ExperimentSession:
         """Print the tables of this run and where everything was written."""
         if self.has_lab and not self.is_worker:
             lab = self.lab
+            for line in lab.cases.left_out.values():
+                reporter.write_line(line, yellow=True)
             lab.writing.summarize(reporter, lab.names, lambda *to: lab.effects.summarize(*to))
         if self._failed:
             reporter.write_line(f"ERROR: {self._failed}", red=True)

@@ -14,7 +14,6 @@ from tokenizers.processors import TemplateProcessing
 from emolib.engine import hooked
 from emolib.inputs.heads import Head, all_heads
 from emolib.interventions import edit, patch, resample, scale, zero
-from emolib.models.architectures import ARCHITECTURES
 from emolib.models.encoding import Prompts
 from emolib.models.language_model import LanguageModel
 from emolib.tracing import OwnTrace, OwnTraceDict, hook_count
@@ -49,7 +48,7 @@ def test_neutral_edits_change_no_bit(model_type, position):
         assert torch.equal(logits, clean), neutral
 
 
-@pytest.mark.parametrize("model_type", ARCHITECTURES)
+@pytest.mark.parametrize("model_type", CONFIGS)
 @pytest.mark.parametrize("size", [None, 2])
 def test_draws_on_shared_prefixes_are_the_draws_one_by_one(model_type, size):
     model = tiny_model(model_type)
@@ -331,7 +330,7 @@ def patterns(model, prompts):
     return [traced[path].output[1] for path in paths]
 
 
-@pytest.mark.parametrize("model_type", ARCHITECTURES)
+@pytest.mark.parametrize("model_type", CONFIGS)
 @pytest.mark.parametrize("around", AROUND)
 def test_a_padded_batch_gives_what_each_prompt_gives_alone(model_type, around):
     """Logits, z, attention, generated tokens and their log-probabilities, to 1e-4."""

@@ -291,8 +291,8 @@ def test_a_forward_of_one_s_own_is_run(study):
 
 def test_it_is_asked_once_whether_layers_agree(monkeypatch):
     calls = []
-    check = runner.can_be_layerwise
-    monkeypatch.setattr(runner, "can_be_layerwise", lambda *of: calls.append(1) or check(*of))
+    check = runner.support_of
+    monkeypatch.setattr(runner, "support_of", lambda *of: calls.append(1) or check(*of))
     study = study_of("gpt2")
     study.run(zero(HEADS[0])).logit_diff, study.run(zero(HEADS[1])).logit_diff
     assert len(calls) == 1

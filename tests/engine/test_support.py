@@ -22,7 +22,7 @@ from torch import nn
 
 from emolib.engine.layerwise import Layerwise
 from emolib.engine.layerwise_model import LayerwiseModel
-from emolib.engine.support import TOLERANCE, can_be_layerwise, disagreement, why_not
+from emolib.engine.support import TOLERANCE, disagreement, support_of, why_not
 from emolib.engine.whole import Whole
 from emolib.interventions import zero
 from emolib.methods.study import Study
@@ -93,7 +93,7 @@ def test_a_row_that_is_wrong_is_noticed_and_not_used(monkeypatch):
     row = study.model.arch
     wrong = dataclasses.replace(row, block=dataclasses.replace(row.block, scale=None))
     monkeypatch.setattr(study.model, "arch", wrong)
-    with pytest.warns(UserWarning, match="every run goes through the whole model"):
+    with pytest.warns(UserWarning, match="runs go another way, which is slower"):
         assert not isinstance(study.runner._kept(), Layerwise)
     assert study.run(zero(HEADS[0])).logit_diff == pytest.approx(right, abs=1e-10)
 
@@ -114,7 +114,7 @@ def test_without_a_block_every_run_goes_through_the_whole_model(monkeypatch):
 def test_a_model_comes_apart_in_every_type_without_a_warning(dtype):
     model = build("gemma2", CONFIGS["gemma2"], getattr(torch, dtype))
     with warnings.catch_warnings(action="error"):
-        assert can_be_layerwise(model, batch_of(model))
+        assert support_of(model, batch_of(model)).way == "own layers"
     assert apart(model) <= TOLERANCE[dtype]
 
 
@@ -148,6 +148,6 @@ def test_the_limit_is_that_of_the_type(monkeypatch):
     logits = LayerwiseModel.logits
     monkeypatch.setattr(LayerwiseModel, "logits", lambda self, resid: 1.001 * logits(self, resid))
     full, half = (build("gpt2", CONFIGS["gpt2"], d) for d in (torch.float32, torch.bfloat16))
-    assert can_be_layerwise(half, batch_of(half))
+    assert support_of(half, batch_of(half)).way == "own layers"
     with pytest.warns(UserWarning, match=r"is 0\.001 \(relative\) from transformers', more than "):
-        assert not can_be_layerwise(full, batch_of(full))
+        assert support_of(full, batch_of(full)).way == "hooks"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import N_LAYERS, TEXTS, edited, profile, study_of, text, tiny_emotion, tiny_model
+from tiny import CONFIGS, N_LAYERS, TEXTS, edited, profile, study_of, text, tiny_emotion, tiny_model
 
 from emolib.engine import hooked
 from emolib.errors import InputError
@@ -17,11 +17,10 @@ from emolib.inputs.units import LayerUnits, Unit, UnitSet
 from emolib.interventions import edit, mean, patch, resample, scale, zero
 from emolib.methods.patching import patched
 from emolib.methods.study import Study
-from emolib.models.architectures import ARCHITECTURES
 from emolib.models.encoding import Prompts
 from emolib.tracing import OwnTraceDict, hook_count
 
-every_row = pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
+every_row = pytest.mark.parametrize("model_type", sorted(CONFIGS))
 families = pytest.mark.parametrize("model_type", ["gpt2", "gpt_neox", "opt", "gemma2"])
 POSITIONS = ("last", "slot", "after_slot", "all")
 SLOTS = ((1, 3), (0, 1), (2, 3))

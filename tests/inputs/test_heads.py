@@ -125,3 +125,19 @@ def test_what_the_model_lacks_is_named(spec):
     with pytest.raises(InputError) as error:
         expand(spec, 2, 4, model="tiny")
     assert str(error.value) == f"head spec {spec!r}: {MISTAKES[spec]}"
+
+
+def test_layers_without_heads_are_left_out_of_all_and_refused_by_name():
+    assert [str(one) for one in expand("all", 3, 2, having=(0, 2))] == [
+        "L0H0", "L0H1", "L2H0", "L2H1",
+    ]  # fmt: skip
+    assert {one.heads[0].layer for one in expand("random:4", 3, 2, having=(0, 2))} == {0, 2}
+    for spec in ("layer:1", "1:0", "0:0,1:0"):
+        with pytest.raises(InputError) as error:
+            expand(spec, 3, 2, model="mixed", having=(0, 2))
+        assert str(error.value) == (
+            f"head spec {spec!r}: layer 1 of mixed has no attention heads; those with heads are "
+            "0, 2"
+        )
+    with pytest.raises(InputError, match=r"random:5.*4 in all"):
+        expand("random:5", 3, 2, having=(0, 2))

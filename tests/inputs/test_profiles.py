@@ -22,7 +22,7 @@ from emolib.inputs.prompts import Chat
 
 SET = (
     "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
-    "patch_generated, chat, system, dtype, device, batch_size, files, effects"
+    "patch_generated, chat, system, dtype, device, batch_size, files, effects, architectures"
 )
 
 
@@ -101,6 +101,10 @@ def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
         ("files.joy.pairs = '../x'", "files.joy.pairs: '../x' lies outside {root}; keep it inside"),
         ("files.joy.pairs = '/x'", "files.joy.pairs: '/x' lies outside {root}; keep it inside"),
         ("files.jy.pairs = 'x'", "files.jy: expected one of joy, neutral, got 'jy'"),
+        ("architectures = 3", "architectures: expected tables [architectures.TYPE], got 3"),
+        ("architectures.mine = 'x'", "architectures.mine: expected paths by field, got 'x'"),
+        ("architectures.mine.layers = 3", "architectures.mine: expected paths by field, got "
+         "{{'layers': 3}}"),
     ],
 )  # fmt: skip
 def test_wrong_profiles(folder, text, expected):
@@ -164,7 +168,8 @@ VALUES = st.one_of(
     st.sampled_from(["last", "zero", "float32", "all", "top:2", "0:1", "cpu"]),
     st.sampled_from([["last"], ["zero"], ["float32"], ["all"], [16], [True], [["zero"]]]),
 )
-CHECKED = [f for f in fields(Profile) if f.name not in ("name", "root", "files", "effects")]
+NOT_CHECKED = ("name", "root", "files", "effects", "architectures")
+CHECKED = [f for f in fields(Profile) if f.name not in NOT_CHECKED]
 
 
 @pytest.mark.parametrize("key", [f.name for f in CHECKED])
@@ -214,7 +219,7 @@ def test_a_field_says_what_it_decides():
         assert one.metadata["compared"] is None or one.metadata["follows"] == "value"
     assert (
         *("position", "max_new_tokens", "seed", "draws", "verify", "patch_generated"),
-        *("chat", "system", "dtype", "device"),
+        *("chat", "system", "dtype", "device", "architectures"),
     ) == SETTINGS
     assert (
         *("dtype", "position", "seed", "draws", "max_new_tokens", "patch_generated"),

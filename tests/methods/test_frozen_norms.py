@@ -68,7 +68,7 @@ def test_of_what_it_was_frozen_at_it_is_the_model_s_own_norm(kind):
     full = 3 * drawn(0, rows=4, width=D_MODEL)[0] + 1
     for path in (model.arch.final_norm, *filter(None, posts_of(model))):
         frozen = frozen_norm(model, path, full)
-        assert frozen.centred == (model.arch.norm == "layer")
+        assert frozen.centred == isinstance(model.module(path), torch.nn.LayerNorm)
         expected = own(model, path, full)
         torch.testing.assert_close(frozen(full), expected, atol=1e-6, rtol=1e-6)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 
 import pytest
@@ -10,15 +11,24 @@ import torch
 from tiny import CONFIGS, D_MODEL, N_HEADS, N_LAYERS, TEXTS, edited, tiny_model, tokenizer
 
 from emolib.engine import hooked
+from emolib.errors import InputError
 from emolib.inputs.heads import Head, all_heads
 from emolib.interventions import edit, zero
 from emolib.methods.frozen_norms import frozen_norm
+from emolib.models import architectures
 from emolib.models.architectures import (
     ARCHITECTURES,
     UnknownArchitecture,
+    active_width,
     architecture,
+    head_layers_from_config,
+    is_given,
+    is_proven,
+    register,
+    register_all,
     shape_from_config,
     units_from_config,
+    why_no_units,
 )
 from emolib.models.language_model import LanguageModel
 from emolib.tracing import OwnTrace, OwnTraceDict
@@ -27,7 +37,7 @@ HEADS = all_heads(N_LAYERS, N_HEADS)
 # Norms of the RMS families compute in float32 whatever the model's type.
 CLOSE = {"rtol": 0, "atol": 2e-5}
 
-every_row = pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
+every_row = pytest.mark.parametrize("model_type", sorted(CONFIGS))
 
 
 def traced(model, paths, interventions=()):
@@ -48,8 +58,8 @@ def bias_of(module):
     return 0.0 if module.bias is None else module.bias
 
 
-def test_every_row_has_a_tiny_config_and_no_config_lacks_a_row():
-    assert set(CONFIGS) == set(ARCHITECTURES)
+def test_every_config_has_a_row_and_every_row_its_name():
+    assert set(CONFIGS) <= set(ARCHITECTURES)
     assert all(row.model_type == name for name, row in ARCHITECTURES.items())
 
 
@@ -155,7 +165,7 @@ def test_units_are_the_input_of_mlp_out(model_type):
 
 
 @every_row
-def test_final_norm_feeds_the_unembedding_and_is_of_the_row_s_kind(model_type):
+def test_final_norm_feeds_the_unembedding_and_is_frozen_as_it_is(model_type):
     model = tiny_model(model_type, torch.float64)
     path = model.arch.final_norm
     with OwnTrace(model.hf.get_output_embeddings(), retain_input=True) as unembedding:
@@ -166,7 +176,7 @@ def test_final_norm_feeds_the_unembedding_and_is_of_the_row_s_kind(model_type):
 
 
 @every_row
-def test_post_attn_norm_is_of_the_row_s_kind(model_type):
+def test_post_attn_norm_is_frozen_as_it_is(model_type):
     model = tiny_model(model_type, torch.float64)
     for layer in range(N_LAYERS):
         if path := model.arch.post_attn_norm_path(layer):
@@ -176,7 +186,7 @@ def test_post_attn_norm_is_of_the_row_s_kind(model_type):
 
 
 @every_row
-def test_post_mlp_norm_is_of_the_row_s_kind(model_type):
+def test_post_mlp_norm_is_frozen_as_it_is(model_type):
     model = tiny_model(model_type, torch.float64)
     named = {name.rpartition(".")[2] for name, _ in model.hf.named_modules()}
     assert (model.arch.post_mlp_norm is not None) == ("post_feedforward_layernorm" in named)
@@ -214,7 +224,7 @@ def test_units_are_four_times_the_width_where_nothing_else_is_said(config, units
     [
         (
             {"n_layer": 3},
-            "expected n_inner or n_embd or n_embed or hidden_size, got none of them",
+            "expected n_inner or n_embd or n_embed or hidden_size or d_model, got none of them",
         ),
         ({"n_inner": "many"}, "n_inner: expected a whole number from 1, got 'many'"),
     ],
@@ -257,16 +267,96 @@ def test_tiny_models_hide_nothing(model_type):
         assert parameter.std() > 0.05, name
 
 
-def test_an_unknown_type_is_told_what_there_is_and_where_to_add_it():
+def test_an_unknown_type_is_told_what_there_is_and_how_to_add_it():
     message = (
-        "unknown architecture 'mamba'; expected one of bloom, falcon, gemma2, gemma3_text, gpt2, "
-        "gpt_neo, gpt_neox, gptj, llama, mistral, olmo2, opt, phi3, qwen2, qwen3: to add it, "
-        "write a row in emolib/models/architectures.py and a config in tests/tiny.py"
+        f"unknown architecture 'mine'; expected one of {', '.join(sorted(ARCHITECTURES))}, or "
+        "another decoder of transformers; give its row by hand, as [architectures.TYPE] in a "
+        "profile or with emolib.models.register"
     )
     with pytest.raises(UnknownArchitecture, match=f"^{re.escape(message)}$"):
-        architecture("mamba")
-    with pytest.raises(UnknownArchitecture, match="mamba"):
-        shape_from_config({"model_type": "mamba"})
+        architecture("mine")
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        ({"num_hidden_layers": 3, "num_attention_heads": 5}, (3, 5)),
+        ({"n_layers": 3, "n_heads": 5}, (3, 5)),
+        ({"text_config": {"num_hidden_layers": 3, "num_attention_heads": 5}}, (3, 5)),
+        ({"layers_block_type": ["mamba", "attention"], "num_attention_heads": 5}, (2, 5)),
+    ],
+)
+def test_types_without_a_row_say_their_shape_by_usual_names(config, shape):
+    assert shape_from_config({"model_type": "mine"} | config) == shape
+
+
+def test_a_type_without_heads_is_told_so():
+    with pytest.raises(ValueError, match=r"^config.json: expected a number of attention heads \("):
+        shape_from_config({"model_type": "mamba", "num_hidden_layers": 2})
+
+
+@pytest.mark.parametrize(
+    ("config", "layers"),
+    [
+        ({}, (0, 1, 2, 3)),
+        ({"layer_types": ["sliding_attention", "linear_attention", "full_attention", "conv"]},
+         (0, 2)),
+        ({"layers_block_type": ["mamba", "attention", "mlp", "moe"]}, (1,)),
+        ({"attn_layer_indices": [2]}, (2,)),
+        ({"full_attn_idxs": [1, 3]}, (1, 3)),
+        ({"attn_layer_period": 2, "attn_layer_offset": 1}, (1, 3)),
+        ({"text_config": {"full_attn_idxs": [0]}}, (0,)),
+    ],
+)  # fmt: skip
+def test_hybrids_say_which_layers_have_heads(config, layers):
+    assert head_layers_from_config(config, 4) == layers
+
+
+@pytest.mark.parametrize("key", ["num_experts", "num_local_experts", "n_routed_experts"])
+def test_mixtures_of_experts_have_no_units(key):
+    assert why_no_units({key: 8, "num_experts_per_tok": 2})
+    assert why_no_units({"text_config": {key: 8}})
+    assert why_no_units({key: 1}) is why_no_units({key: None}) is why_no_units({}) is None
+    with pytest.raises(ValueError, match=r"^config.json: no MLP units: its MLPs are mixtures"):
+        units_from_config({"model_type": "mine", key: 8, "intermediate_size": 40})
+
+
+def test_the_width_of_a_mixture_is_that_of_its_active_experts():
+    config = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+    assert active_width(config) == 48
+    assert active_width(config | {"shared_expert_intermediate_size": 10}) == 58
+    assert active_width({"num_local_experts": 8, "intermediate_size": 40}) == 40
+
+
+@pytest.fixture
+def by_hand():
+    """Take back what is registered."""
+    before = dict(architectures._GIVEN)
+    yield
+    architectures._GIVEN.clear()
+    architectures._GIVEN.update(before)
+
+
+def test_a_row_from_outside_comes_before_the_table_s_and_has_to_be_proven(by_hand):
+    assert is_proven("gpt2") and not is_given("gpt2") and not is_proven("mine")
+    row = dataclasses.replace(architecture("gpt2"), mlp_out="mlp.other")
+    register(row)
+    assert architecture("gpt2") is row and is_given("gpt2") and not is_proven("gpt2")
+
+
+def test_rows_of_a_profile_are_texts_by_field(by_hand):
+    paths = {"layers": "model.layers", "attn_out": "attn.out", "final_norm": "model.norm"}
+    register_all({"mine": paths | {"n_heads_key": "heads"}})
+    assert architecture("mine").attn_out_path(1) == "model.layers.1.attn.out"
+    assert architecture("mine").mlp_out_path(1) is None
+    config = {"model_type": "mine", "num_hidden_layers": 2, "heads": 3}
+    assert shape_from_config(config) == (2, 3)
+    for wrong, message in (
+        (paths | {"block": "x"}, "unknown key 'block'; the keys are layers, attn_out, mlp_out, "),
+        ({"layers": "model.layers"}, "the key 'attn_out' is missing; expected a path"),
+    ):
+        with pytest.raises(InputError, match=f"^architectures.mine: {message}"):
+            register_all({"mine": wrong})
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_a_model_is_downloaded_once_with_safetensors_alone(hub, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"model_type": "mamba"}, "unknown architecture 'mamba'; expected one of "),
+    [({"model_type": "unheard_of"}, "unknown architecture 'unheard_of'; expected one of "),
      ({"n_head": 0}, "/config.json: n_head: expected a whole number from 1, got 0")],
 )  # fmt: skip
 def test_a_model_that_cannot_be_used_is_not_downloaded(hub, tmp_path, change, message):

@@ -99,13 +99,32 @@ def test_a_missing_or_broken_config_is_told_so(folder):
 
 
 def test_an_unknown_architecture_is_told_the_known_ones(folder):
-    config(folder, model_type="mamba")
+    config(folder, model_type="unheard_of")
     refuses(
         "mine",
-        f"model 'mine': unknown architecture 'mamba'; expected one of "
-        f"{', '.join(sorted(ARCHITECTURES))}: to add it, write a row in "
-        "emolib/models/architectures.py and a config in tests/tiny.py",
+        f"model 'mine': unknown architecture 'unheard_of'; expected one of "
+        f"{', '.join(sorted(ARCHITECTURES))}, or another decoder of transformers; give its row by "
+        "hand, as [architectures.TYPE] in a profile or with emolib.models.register",
     )
+
+
+def test_any_decoder_of_transformers_is_taken_with_heads_and_units_as_its_config_says(folder):
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40}
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+    kinds = ["linear_attention", "full_attention"]
+    config(folder, model_type="qwen3_next", **shape, **experts, layer_types=kinds)
+    found = find("mine")
+    assert (found.n_layers, found.n_heads, found.head_layers) == (2, 4, (1,))
+    assert "mixtures of experts (num_experts 4)" in found.no_units
+    assert found.mlp_width == 48
+    with pytest.raises(InputError, match=r"no MLP units: its MLPs are mixtures of experts"):
+        assert found.n_units
+
+
+def test_all_layers_of_a_plain_model_have_heads_and_units(folder):
+    found = find("mine")
+    assert found.head_layers == tuple(range(found.n_layers))
+    assert found.no_units is None and found.mlp_width == found.n_units
 
 
 def test_weights_that_are_no_safetensors_are_refused(folder):

@@ -9,6 +9,8 @@ import pytest
 from folders import DATA, PROFILE, pairs
 from tabulate import tabulate_formats
 
+from emolib.models.architectures import ARCHITECTURES
+
 FILES = "expected a pairs file, an object with the keys emotion, version, pairs"
 
 
@@ -51,7 +53,7 @@ CASES = {
         {"data/profiles/small.toml": profile(layers="3")},
         "data/profiles/small.toml: unknown key 'layers'; the keys are models, emotions, heads, "
         "units, ablations, position, max_new_tokens, seed, draws, verify, patch_generated, chat, "
-        "system, dtype, device, batch_size, files, effects",
+        "system, dtype, device, batch_size, files, effects, architectures",
     ),
     "profile without models": (
         [],
@@ -88,12 +90,16 @@ CASES = {
         "model './nowhere': no such folder; expected one with a config.json",
     ),
     "unknown architecture": (
-        ["--model", "./mamba"],
-        {"mamba/config.json": '{"model_type": "mamba"}'},
-        "model './mamba': unknown architecture 'mamba'; expected one of bloom, falcon, "
-        "gemma2, gemma3_text, gpt2, gpt_neo, gpt_neox, gptj, llama, mistral, olmo2, opt, phi3, "
-        "qwen2, qwen3: to add it, write a row in emolib/models/architectures.py and a config in "
-        "tests/tiny.py",
+        ["--model", "./other"],
+        {"other/config.json": '{"model_type": "unheard_of"}'},
+        "model './other': unknown architecture 'unheard_of'; expected one of "
+        f"{', '.join(sorted(ARCHITECTURES))}, or another decoder of transformers; give its row by "
+        "hand, as [architectures.TYPE] in a profile or with emolib.models.register",
+    ),
+    "row by hand without a path": (
+        [],
+        {"data/profiles/small.toml": profile() + "\n[architectures.mine]\nlayers = 'x'\n"},
+        "architectures.mine: the key 'attn_out' is missing; expected a path",
     ),
     "GGUF file that is not there": (
         ["--model", "./nowhere.gguf"],

@@ -281,3 +281,30 @@ def test_what_a_model_has_not_is_refused_before_any_function_is_seen(name):
         InputError, match=rf"^{name[:-1]} spec '4:0': L4.0 does not exist, tiny-neo"
     ):
         cases(**{name: ("0:0", "4:0")}).check()
+
+
+def mixture(**changes):
+    """Give the cases of a model whose second layer alone has heads, and no layer units."""
+    made = cases(**changes)
+    source = next(iter(made._sources.values()))
+    source.__dict__.update(no_units="its MLPs are mixtures", head_layers=(1,))
+    return made
+
+
+def test_a_model_without_units_has_no_items_on_them_and_that_is_said():
+    made = mixture(heads=("all",), units=("top:2", "random:3"))
+    made.check()
+    assert made.left_out == {"tiny-neo": "tiny-neo: no items on MLP units: its MLPs are mixtures"}
+    for asked in (["units"], ["unit_screening"], ["matched_units", "emotion"]):
+        assert made.of(asked, []) == []
+    assert [case.id for case in made.of(["heads"], [])] == [f"tiny-neo-L1H{i}" for i in range(4)]
+
+
+def test_units_that_are_named_of_a_model_without_any_are_refused():
+    with pytest.raises(InputError, match=r"^unit spec '3:0': tiny-neo has no units: its MLPs are "):
+        mixture(heads=("1:0",), units=("top:2", "3:0")).check()
+
+
+def test_heads_of_a_layer_without_any_are_refused():
+    with pytest.raises(InputError, match=r"^head spec '0:1': layer 0 of tiny-neo has no attention"):
+        mixture(heads=("0:1",)).check()

@@ -48,7 +48,9 @@ def test_an_outcome_without_a_verdict_is_a_mistake():
 def effects(tmp_path, profile=None, **given):
     options = {option.dest: given.get(option.dest) for option in OPTIONS}
     config = SimpleNamespace(getoption=options.__getitem__)
-    source = SimpleNamespace(name="tiny", n_layers=2, n_heads=2, n_units=4)
+    source = SimpleNamespace(
+        name="tiny", n_layers=2, n_heads=2, n_units=4, head_layers=(0, 1), no_units=None
+    )
     profile = profile or load_profile("demo")
     return Effects(config, profile, {"tiny": source}, {}, tmp_path, lambda key: [])
 

@@ -7,7 +7,7 @@ import inspect
 import pytest
 from pytest_emolib import fixtures
 from pytest_emolib.cases import Case
-from pytest_emolib.fixture_table import DIMS, FIXTURES, needing, needs
+from pytest_emolib.fixture_table import DIMS, FIXTURES, about_units, needing, needs
 
 from emolib.inputs.heads import Top
 
@@ -57,3 +57,9 @@ def test_pytest_lists_them_with_what_they_are(folder):
     for name in FIXTURES:
         assert f"\n{name} -- " in shown, name
     assert "The screening scores of every head" in shown
+
+
+def test_what_is_about_units():
+    found = [name for name in FIXTURES if about_units([name])]
+    assert found == ["units", "matched_units", "unit_screening"]
+    assert about_units(["run", "units"]) and not about_units(["run", "heads", "tmp_path"])

@@ -31,6 +31,7 @@ OTHER = {
     "batch_size": 7,
     "name": "other",
     "effects": {"gated": {"tiny-gpt2": ("L0H0",)}},
+    "architectures": {"mine": {"layers": "model.layers"}},
     "heads": ("0:0",),
     "units": ("0:0",),
     "ablations": ("mean",),
