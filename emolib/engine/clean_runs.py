@@ -190,10 +190,14 @@ class CleanRuns:
             batches = batches_of(self.model.model, self._prompts, runs, self._size)
             return Resumed([[b] for b in batches], lambda b: self.started(b, b.width, keep=more))
         wanted = [columns_of(batch, runs, position) for batch in self._batches]
-        pairs = list(zip(self._batches, wanted, strict=True))
         enough = [clean.tokens >= count for clean, count in zip(self._kept, wanted, strict=False)]
         if not (enough and all(enough)):
-            if sum(self._bytes(batch, count) for batch, count in pairs) > KEPT:
+            # Of all columns, where that has room: then no position needs another.
+            for counts in ([batch.width for batch in self._batches], wanted):
+                pairs = list(zip(self._batches, counts, strict=True))
+                if sum(self._bytes(batch, count) for batch, count in pairs) <= KEPT:
+                    break
+            else:
                 return self._one_by_one(runs, position, more=more)
             self._kept = [self.started(batch, count, keep=True) for batch, count in pairs]
         have = {id(clean.batch): clean for clean in self._kept}

@@ -173,9 +173,12 @@ class Planned:
 
 
 def kept(shape: Shape, prompts: Prompts) -> int:
-    """Return the bytes of a clean run that is kept for runs at the last token."""
-    floats = sum(shape.clean_floats(len(ids), 1) for ids in prompts.ids)
-    return min(KEPT, floats * shape.size)
+    """Return the bytes of a clean run that is kept: of all columns, or of keys and values."""
+    for columns in (None, 1):
+        floats = sum(shape.clean_floats(len(ids), columns or len(ids)) for ids in prompts.ids)
+        if floats * shape.size <= KEPT:
+            return floats * shape.size
+    return 0
 
 
 def forward_flops(shape: Shape, prompts: Prompts) -> int:

@@ -203,7 +203,8 @@ class LayerEdits:
 
     def __init__(self, model: LanguageModel, layer: int, runs: Sequence[RunEdits]) -> None:
         """Find the runs that edit anything there."""
-        heads, units = model.attn_out(layer), model.mlp_out(layer)
+        # A layer of experts has no units, and no run that edits them.
+        heads, units = model.attn_out(layer), model.arch.mlp_out_path(layer)
         self._heads = [(j, s, heads) for j, s in enumerate(runs) if heads in s.plan]
         self._units = [(j, s, units) for j, s in enumerate(runs) if units in s.plan]
         both = [*self._heads, *self._units]

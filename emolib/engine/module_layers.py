@@ -133,11 +133,23 @@ class ModuleLayer:
         """
         count, tokens = resid.shape[1], resid.shape[2]
         seen: list[Tensor] = []
+        inside = False
+
+        def apart(edit: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+            # An edit may run the model, to read what it needs: that run is not this one.
+            nonlocal inside
+            inside = True
+            try:
+                return edit(values)
+            finally:
+                inside = False
 
         def edit_z(_: Any, args: tuple[Any, ...]) -> Any:
+            if inside:
+                return args
             own = args[0].reshape(*resid.shape[:2], tokens, -1)
             there = (own[:, :, -1:] if last else own) if z is None else z
-            there = there if edits.z is None else edits.z(there)
+            there = there if edits.z is None else apart(edits.z, there)
             seen.append(there)
             if there.shape[2] < tokens:
                 there = torch.cat([own[:, :, : tokens - there.shape[2]], there], dim=2)
@@ -145,8 +157,10 @@ class ModuleLayer:
 
         def edit_units(_: Any, args: tuple[Any, ...]) -> Any:
             assert edits.units is not None
+            if inside:
+                return args
             own = args[0].reshape(*resid.shape[:2], tokens, -1)
-            there = edits.units(own[:, :, -1:] if last or crop else own)
+            there = apart(edits.units, own[:, :, -1:] if last or crop else own)
             if there.shape[2] < tokens:
                 there = torch.cat([own[:, :, : tokens - there.shape[2]], there], dim=2)
             return (there.reshape(args[0].shape), *args[1:])
@@ -154,6 +168,8 @@ class ModuleLayer:
         def noted(what: str) -> Callable[..., None]:
             def note(_: Any, __: Any, output: Any) -> None:
                 assert edits.note is not None
+                if inside:
+                    return
                 shaped = output.reshape(*resid.shape[:2], tokens, -1)
                 edits.note(what, shaped[:, :, -1:] if last or crop else shaped)
 

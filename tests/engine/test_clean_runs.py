@@ -119,18 +119,29 @@ def test_runs_that_take_little_are_kept_for_all_that_share_them(monkeypatch):
     )
     resumed = clean_runs(model, prompts)
     first = resumed.of(tokenwise, "last", more=False)
-    assert resumed.of(tokenwise, "all", more=True) is first
+    assert len(first.groups) == 1
+    assert list(map(id, resumed.of(tokenwise, "all", more=True))) == list(map(id, first))
     # Whole prompts are of one width, whatever is kept of others.
-    other = resumed.of(whole, "last", more=False)
-    assert other is not first and {clean.tokens for clean in other} == {prompts.width}
+    other = list(resumed.of(whole, "last", more=False))
+    assert {clean.tokens for clean in other} == {prompts.width}
+    assert not {id(clean) for clean in other} & {id(clean) for clean in first}
+
+
+def test_of_what_has_no_room_the_columns_that_are_asked_for_are_kept(monkeypatch):
+    study = study_of("gpt2")
+    model, prompts = study.model, study.prompts()
+    runs = branches(model, [[zero(HEADS[0])]], all_draws=True)
+    resumed = clean_runs(model, prompts)
+    # Keys and values of all columns, the rest of the last one.
+    few = sum(2 * len(ids) * 2 * 32 + 2 * 64 for ids in prompts.ids) * 8
+    monkeypatch.setattr(module, "KEPT", int(1.2 * few))
+    narrow = list(resumed.of(runs, "last", more=False))
+    assert {clean.tokens for clean in narrow} == {1}
+    assert [id(c) for c in resumed.of(runs, "last", more=True)] == list(map(id, narrow))
     monkeypatch.setattr(module, "KEPT", 0)
-    large = clean_runs(model, prompts)
-    again = [large.of(tokenwise, "last", more=False) for _ in range(2)]
-    assert again[0] is not again[1]
-    assert {clean.tokens for clean in again[0]} == {1}
-    # With tokens to come every column stays.
-    grown = large.of(tokenwise, "last", more=True)
-    assert [clean.tokens for clean in grown] == [clean.batch.width for clean in grown]
+    large = clean_runs(model, prompts).of(runs, "last", more=False)
+    assert [len(group) for group in large.groups] == [1] * len(prompts)
+    assert {id(clean) for clean in large}.isdisjoint(map(id, narrow))
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=4), st.integers(1, 3), st.integers(0, 2))

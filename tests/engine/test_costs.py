@@ -60,6 +60,7 @@ def test_generation_costs_more_with_every_token():
     assert flops[0] < flops[1] < flops[2]
     backward = Runs(prompts, "last", (0, 1), backward=True).cost(shape)
     assert backward.flops == 2 * flops[0]
+    # The stream and z, keys and values: each of d_model here, in two layers.
     assert kept(shape, prompts) == sum(map(len, prompts.ids)) * 4 * 32 * 2 * 4
     assert forward_flops(shape, prompts) > flops[0] / 2
 

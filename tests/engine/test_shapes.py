@@ -43,8 +43,9 @@ def test_numbers_in_memory_by_hand():
     assert SMALL.layer_floats(1, 10) == 77 + 3 * 4 * 10
     # Keys and values of two heads in two layers.
     assert SMALL.decode_floats(10) == 2 * 2 * 2 * 3 * 10
-    # Stream and z in, of d_model each, with keys and values.
-    assert SMALL.clean_floats(10) == 10 * 2 * (2 * 5 + 2 * 2 * 3) == 440
+    # Keys and values of all columns; the stream and z of the last ones.
+    assert SMALL.clean_floats(10, 10) == 2 * 10 * (2 * 2 * 3 + 5 + 4 * 3) == 580
+    assert SMALL.clean_floats(10, 1) == 2 * (10 * 12 + 17)
 
 
 def test_flops_by_hand():

@@ -20,6 +20,7 @@ from tiny import (
 )
 from torch import nn
 
+from emolib.engine import support
 from emolib.engine.layerwise import Layerwise
 from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.engine.support import TOLERANCE, disagreement, support_of, why_not
@@ -94,11 +95,13 @@ def test_a_row_that_is_wrong_is_noticed_and_not_used(monkeypatch):
     wrong = dataclasses.replace(row, block=dataclasses.replace(row.block, scale=None))
     monkeypatch.setattr(study.model, "arch", wrong)
     with pytest.warns(UserWarning, match="runs go another way, which is slower"):
-        assert not isinstance(study.runner._kept(), Layerwise)
+        path = study.runner._kept()
+    # Of transformers' modules nothing is said that could be wrong.
+    assert isinstance(path, Layerwise) and not path._model.apart
     assert study.run(zero(HEADS[0])).logit_diff == pytest.approx(right, abs=1e-10)
 
 
-def test_without_a_block_every_run_goes_through_the_whole_model(monkeypatch):
+def test_without_a_block_runs_go_through_the_model_s_own_modules(monkeypatch):
     right = study_of("gpt2").run(zero(HEADS[0])).logit_diff
     study = Study(tiny_model("gpt2", torch.float64), tiny_emotion(), profile())
     row = dataclasses.replace(study.model.arch, block=None)
@@ -107,7 +110,17 @@ def test_without_a_block_every_run_goes_through_the_whole_model(monkeypatch):
         "the row of 'gpt2' does not say how its layers are put together"
     )
     assert study.run(zero(HEADS[0])).logit_diff == pytest.approx(right, abs=1e-10)
-    assert isinstance(study.runner._kept(), Whole)
+    path = study.runner._kept()
+    assert isinstance(path, Layerwise) and not path._model.apart
+
+
+def test_what_cannot_be_run_layer_by_layer_runs_whole(monkeypatch):
+    right = study_of("gpt2").run(zero(HEADS[0])).logit_diff
+    study = Study(tiny_model("gpt2", torch.float64), tiny_emotion(), profile())
+    monkeypatch.setattr(support, "disagreement", lambda *_, apart=True: 1.0)
+    with pytest.warns(UserWarning, match="runs go another way"):
+        assert isinstance(study.runner._kept(), Whole)
+    assert study.run(zero(HEADS[0])).logit_diff == pytest.approx(right, abs=1e-10)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
