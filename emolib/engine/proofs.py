@@ -122,8 +122,8 @@ def prove(model: LanguageModel) -> tuple[Proof, ...]:
 
 def _off(found: Tensor, expected: Tensor) -> float:
     """Return the largest difference relative to the largest value."""
-    off = (found.double() - expected.double()).abs().max()
-    return float(off / expected.double().abs().max().clamp(min=1e-30))
+    found, expected = found.double().cpu(), expected.double().cpu()
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
 
 
 def _whole(model: LanguageModel, prompts: Prompts) -> Batch:
@@ -181,12 +181,12 @@ def _bias(model: LanguageModel, prompts: Prompts) -> float:
     every = [zero(model.heads)]
     with hooked.intervened(model, every, batch, "all"), observed(model.hf, paths) as seen:
         forward(model, batch)
-    real = batch.attention_mask.bool()
+    real = batch.attention_mask.bool().cpu()
     for path in paths:
         out, before = seen[path].output, clean[path].output
         assert out is not None and before is not None
         bias = getattr(model.module(path), "bias", None)
-        left = hooked.by_prompt(out, batch)[real] - (0 if bias is None else bias)
+        left = hooked.by_prompt(out, batch)[real] - (0 if bias is None else bias.cpu())
         size = before.double().abs().max().clamp(min=1e-30)
         worst = max(worst, float(left.double().abs().max() / size))
     return worst
@@ -201,10 +201,10 @@ def _sum(model: LanguageModel, prompts: Prompts) -> float:
         given, out = seen[path].input, seen[path].output
         assert given is not None and out is not None
         z = hooked.split_heads(given, model.n_heads)
-        heads = (z[..., i, :] @ model.w_o(Head(layer, i)) for i in range(model.n_heads))
+        heads = (z[..., i, :] @ model.w_o(Head(layer, i)).cpu() for i in range(model.n_heads))
         total = sum(heads, torch.zeros_like(out))
         bias = getattr(model.module(path), "bias", None)
-        worst = max(worst, _off(total if bias is None else total + bias, out))
+        worst = max(worst, _off(total if bias is None else total + bias.cpu(), out))
     return worst
 
 
@@ -307,7 +307,7 @@ def _reached(
     )  # fmt: skip
     with traces as traced:
         model.hf(input_ids=ids, use_cache=False)
-    moved = hooked.split_heads((traced[out].input - z).double().abs(), model.n_heads)
+    moved = hooked.split_heads((traced[out].input.cpu() - z).double().abs(), model.n_heads)
     by_head = moved.amax(-1).flatten(0, -2).amax(0)
     own = _head_of(index, by_head)
     others = by_head.clone()

@@ -20,7 +20,7 @@ from emolib.engine.direct_path import CLOSE, DirectPath, direct_path
 from emolib.engine.forwards import forward
 from emolib.engine.hooked import by_prompt, split_heads
 from emolib.errors import InputError
-from emolib.methods.frozen_norms import FrozenNorms, UnknownNorm, frozen_norms, norm_kind
+from emolib.methods.frozen_norms import FrozenNorms, UnknownNorm, frozen_norms, kind_of
 from emolib.methods.study import Study
 from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
@@ -86,8 +86,9 @@ def target_direction(model: LanguageModel, targets: Targets) -> Tensor:
     """
     unembed: Tensor = model.hf.get_output_embeddings().weight
     emotion, neutral = targets
-    apart = unembed[emotion].double().mean(0) - unembed[neutral].double().mean(0)
-    return apart * model.logit_scale
+    rows = (unembed[ids.to(unembed.device)].double().mean(0) for ids in (emotion, neutral))
+    first, second = (row.to(model.device) for row in rows)
+    return (first - second) * model.logit_scale
 
 
 def check_sum(model: LanguageModel, sides: Sequence[Prompts], targets: Targets) -> AddsUp:
@@ -137,9 +138,9 @@ def _off(
     first = f"{arch.layers}.0"
     paths = {first, *outs, *filter(None, posts), *others, arch.final_norm, name}
     with observed(model.hf, paths) as seen:
-        logits = forward(model, batch).logits[:, -1].double()
+        logits = forward(model, batch).logits[:, -1].double().cpu()
     put_out = _last(seen[name].output, batch) * model.logit_scale
-    emotion, neutral = targets
+    emotion, neutral = (ids.cpu() for ids in targets)
     limit = CLOSE[str(model.hf.dtype).removeprefix("torch.")]
     if float((capped(put_out, model.logit_cap) - logits).abs().max()) > limit * float(
         logits.abs().max()
@@ -160,7 +161,8 @@ def _parts(
     path: DirectPath,
 ) -> Iterator[Tensor]:
     """Yield the direct effect of every part at the last token, ``[batch]`` each."""
-    direction, final = target_direction(model, targets), model.arch.final_norm
+    # All that was seen is on the CPU, wherever the parts of the model are.
+    direction, final = target_direction(model, targets).cpu(), model.arch.final_norm
     into = {path: _last(seen[path].input, batch) for path in [*_norms(model), final]}
     rows = len(batch.rows)
     (last,) = frozen_norms(model, [None], into)
@@ -172,26 +174,28 @@ def _parts(
     for layer in range(model.n_layers):
         if layer in model.head_layers:
             z = split_heads(_last(seen[model.attn_out(layer)].input, batch), model.n_heads)
-            w_o = torch.stack([model.w_o(h).double() for h in model.heads if h.layer == layer])
+            w_o = torch.stack(
+                [model.w_o(h).double().cpu() for h in model.heads if h.layer == layer]
+            )
             for written in torch.einsum("bhd,hdm->hbm", z, w_o):
                 yield path.attn(layer) * (through_heads[layer](written) @ direction)
             bias = _biases(model, model.attn_out(layer), heads[layer], through_heads[layer], rows)
             yield path.attn(layer) * (last(bias) @ direction)
         if layer in model.unit_layers:
             units = _last(seen[model.mlp_out(layer)].input, batch)
-            written = units @ model.w_out(layer).double()
+            written = units @ model.w_out(layer).double().cpu()
             yield path.mlp(layer) * (through_mlps[layer](written) @ direction)
             bias = _biases(model, model.mlp_out(layer), mlps[layer], through_mlps[layer], rows)
             yield path.mlp(layer) * (last(bias) @ direction)
         for other, factor in path.layers[layer].others:
             written = _last(seen[other].output, batch)
             yield path.kept[layer] * factor * (last(written) @ direction)
-    kind = norm_kind(model.module(final), embedding.to(model.hf.dtype))
+    kind = kind_of(model, final, embedding)
     yield (kind.bias @ direction).expand(rows)
     unembed_bias = getattr(model.hf.get_output_embeddings(), "bias", None)
     if unembed_bias is not None:
-        emotion, neutral = targets
-        wide = unembed_bias.double() * model.logit_scale
+        emotion, neutral = (ids.cpu() for ids in targets)
+        wide = unembed_bias.double().cpu() * model.logit_scale
         yield (wide[emotion].mean() - wide[neutral].mean()).expand(rows)
 
 
@@ -205,14 +209,14 @@ def _biases(
     """Return what biases of a projection and of the norm on it add, before the final norm."""
     bias = getattr(model.module(projection), "bias", None)
     width = model.hf.get_output_embeddings().weight.shape[1]
-    added = torch.zeros(rows, width, dtype=torch.float64, device=model.device)
+    added = torch.zeros(rows, width, dtype=torch.float64)
     if bias is not None:
-        added = added + bias.double()
+        added = added + bias.double().cpu()
     if post is None:
         return added
     own = through.norms[0](added)
     norm_bias = getattr(model.module(post), "bias", None)
-    return own if norm_bias is None else own + norm_bias.double()
+    return own if norm_bias is None else own + norm_bias.double().cpu()
 
 
 def _last(values: Tensor | None, batch: Batch) -> Tensor:

@@ -7,7 +7,7 @@ al. (2211.00593).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -137,6 +137,24 @@ def _eps_of(norm: Any) -> Iterator[float]:
     yield from _USUAL_EPS
 
 
+def kind_of(model: LanguageModel, path: str, full: Tensor) -> NormKind:
+    """Return what a norm of a model does, with its numbers where a tensor is.
+
+    Args:
+        model: The model.
+        path: Path of the norm.
+        full: What it is for, shape ``[n, d_model]``.
+
+    Raises:
+        UnknownNorm: When it is none of those known here.
+    """
+    norm: Any = model.module(path)
+    place = next(norm.parameters(), full).device
+    like = torch.empty(0, full.shape[-1], dtype=model.hf.dtype, device=place)
+    kind = norm_kind(norm, like)
+    return replace(kind, gain=kind.gain.to(full.device), bias=kind.bias.to(full.device))
+
+
 def frozen_norm(model: LanguageModel, path: str, full: Tensor) -> FrozenNorm:
     """Return a norm of the model as the linear map that it is with its scale frozen, no bias.
 
@@ -148,8 +166,7 @@ def frozen_norm(model: LanguageModel, path: str, full: Tensor) -> FrozenNorm:
     Raises:
         UnknownNorm: When it is none of those known here.
     """
-    like = torch.empty(0, full.shape[-1], dtype=model.hf.dtype, device=full.device)
-    kind = norm_kind(model.module(path), like)
+    kind = kind_of(model, path, full)
     return FrozenNorm(kind.gain / kind.scale(full.double()), kind.centred)
 
 

@@ -84,7 +84,7 @@ def observed(
 def _first(values: Any) -> Tensor | None:
     for value in values:
         if isinstance(value, Tensor) and value.is_floating_point():
-            return value.detach().clone()
+            return value.detach().to("cpu", copy=True)
     return None
 
 
@@ -112,7 +112,7 @@ def output_map(hf: Any) -> tuple[float, float | None]:
     config = text_config(hf.config)
     path = _path_of(hf, hf.get_output_embeddings())
     with torch.no_grad(), observed(hf, [path]) as seen:
-        logits: Tensor = hf(input_ids=probe_ids(hf), use_cache=False).logits.double()
+        logits: Tensor = hf(input_ids=probe_ids(hf), use_cache=False).logits.double().cpu()
     put_out = seen[path].output
     if put_out is None or put_out.shape != logits.shape:
         return 1.0, None
