@@ -21,6 +21,8 @@ KEPT = 192 * 2**20
 """Bytes up to which the clean run of some prompts is kept whole."""
 ROOM = 128 * 2**20
 """Bytes that the rows of one batch may take while they run."""
+CLEAN_LOGITS = 128 * 2**20
+"""Bytes up to which the clean logits of one side are kept; beyond, they are made when needed."""
 TOKENS = (1024, 65536)
 """Tokens of a batch from which a CPU's, or a GPU's, matrix products run no faster."""
 FEW_TOKENS = 512

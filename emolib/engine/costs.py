@@ -8,14 +8,16 @@ layer and the unembedding for the last position alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from emolib.engine import kernels
-from emolib.engine.batch_sizes import BATCH, KEPT, columns_of, fit
+from emolib.engine.batch_sizes import BATCH, CLEAN_LOGITS, KEPT, columns_of, fit
 from emolib.engine.shapes import Shape
+from emolib.engine.slices import LOGITS, WIDE, rows_at_once
 from emolib.inputs.profiles import Profile
 from emolib.inputs.prompts import Position, Side
 from emolib.models.encoding import Batch, Prompts
@@ -24,6 +26,8 @@ _CALL = 1e-3
 """Seconds that calling one layer takes whatever is in it, on a CPU."""
 _BESIDE = 1.15
 """What norms, softmax and copies add to the matrix products."""
+_SUMS = 3
+"""Sums of exponentials that reducing logits to metrics takes as long as."""
 CLEAN = -1
 """In place of the first layer that a run edits, of one that edits none."""
 _BACKWARD = 2
@@ -39,7 +43,9 @@ class Cost:
         batches: Batches that they go into.
         calls: Calls of a layer.
         flops: Floating point operations.
-        peak: Bytes at most, beside the weights.
+        peak: Bytes at most, beside the weights and what is kept of clean runs.
+        unembed: Those of the operations that make logits, a few rows at a time.
+        logits: Logits that are reduced to metrics, in float64.
     """
 
     rows: int = 0
@@ -47,6 +53,8 @@ class Cost:
     calls: int = 0
     flops: int = 0
     peak: int = 0
+    unembed: int = 0
+    logits: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         """Return the cost of both, one after the other."""
@@ -56,11 +64,31 @@ class Cost:
             self.calls + other.calls,
             self.flops + other.flops,
             max(self.peak, other.peak),
+            self.unembed + other.unembed,
+            self.logits + other.logits,
         )
 
-    def seconds(self, rate: float) -> float:
-        """Return how long it takes at a rate in FLOP/s."""
-        return _BESIDE * self.flops / rate + self.calls * _CALL
+    def seconds(self, speed: Speed) -> float:
+        """Return how long it takes at the speeds of a machine."""
+        layers = _BESIDE * (self.flops - self.unembed) / speed.products
+        return (
+            layers + self.calls * _CALL + self.unembed / speed.unembed + self.logits / speed.logits
+        )
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a machine is at what runs are made of.
+
+    Attributes:
+        products: FLOP/s of the matrix products of layers.
+        unembed: FLOP/s of the product that makes logits, a few rows at a time.
+        logits: Logits a second that are reduced to metrics.
+    """
+
+    products: float
+    unembed: float
+    logits: float
 
 
 @dataclass(frozen=True)
@@ -73,6 +101,8 @@ class Runs:
         firsts: Per run the first layer that it edits; −1 for a clean run.
         new: Tokens to generate under each; 0 for none.
         backward: Whether a gradient is taken.
+        again: Whether they are clean runs that something else has made before: no cost where such
+            runs are kept.
     """
 
     prompts: Prompts
@@ -80,6 +110,7 @@ class Runs:
     firsts: tuple[int, ...]
     new: int = 0
     backward: bool = False
+    again: bool = False
 
     def cost(self, shape: Shape, *, size: int | None = None, gpu: bool = False) -> Cost:
         """Return what they cost.
@@ -89,6 +120,8 @@ class Runs:
             size: Prompts per batch; None for as many as fit.
             gpu: Whether they run on a GPU.
         """
+        if self.again and kept(shape, self.prompts):
+            return Cost()
         batches = self.prompts.buckets(size or BATCH, 0, "cpu")
         total, left = Cost(rows=len(self.firsts)), sorted(self.firsts)
         while left:
@@ -113,6 +146,8 @@ class Runs:
         clean = firsts[0] < 0
         tokens = width if clean else columns_of(batch, (), self.position)
         flops = count * shape.run_flops(rows, width, tokens, firsts[0])
+        unembed = count * 2 * rows * shape.d_model * shape.vocab
+        logits = 0 if self.new or self.backward else count * rows * shape.vocab
         calls = shape.n_layers - max(firsts[0], 0)
         peak = count * rows * shape.layer_floats(tokens, width) * shape.size
         if self.backward:
@@ -122,11 +157,16 @@ class Runs:
         if self.new:
             # Each token goes through all layers and looks at what is before it.
             step = shape.heads_flops(rows, rows, width + self.new // 2) + shape.mlp_flops(rows)
-            unembed = 2 * rows * shape.d_model * shape.vocab
-            flops += count * self.new * (shape.n_layers * step + unembed)
+            more = self.new * unembed
+            flops += count * self.new * shape.n_layers * step + more
+            unembed += more
             calls += self.new * shape.n_layers
             peak = count * rows * shape.decode_floats(tokens + self.new) * shape.size
-        return Cost(0, 1, calls, flops, peak)
+        if self.backward:
+            # Of the targets alone.
+            flops, unembed = flops - _BACKWARD * unembed, 0
+        peak += sliced(shape, rows * count)
+        return Cost(0, 1, calls, flops, peak, unembed, logits)
 
 
 @dataclass(frozen=True)
@@ -162,10 +202,10 @@ class Planned:
         position = self.profile.position
         return Runs(self.prompts[side], position, tuple(firsts), new, backward)
 
-    def clean(self) -> Iterator[Runs]:
-        """Yield a clean run of each side."""
+    def clean(self, *, again: bool = False) -> Iterator[Runs]:
+        """Yield a clean run of each side, that something else has made before or not."""
         for side in self.prompts:
-            yield self.runs(side, (CLEAN,))
+            yield replace(self.runs(side, (CLEAN,)), again=again)
 
     def spread(self, count: int) -> list[int]:
         """Return layers of heads or units that are not known yet: evenly over the model."""
@@ -181,20 +221,55 @@ def kept(shape: Shape, prompts: Prompts) -> int:
     return 0
 
 
+def sliced(shape: Shape, rows: int) -> int:
+    """Return the bytes that the logits of so many rows take while they are made and reduced."""
+    made = min(LOGITS, rows * shape.vocab * shape.size)
+    # The logits in float64, the clean run's beside them, their steps and a sum's.
+    return made + 4 * min(WIDE, rows * shape.vocab * 8)
+
+
+def clean_logits(shape: Shape, prompts: Prompts) -> int:
+    """Return the bytes of the clean logits that are kept."""
+    size = len(prompts) * shape.vocab * shape.size
+    return size if size <= CLEAN_LOGITS else 0
+
+
+def all_z(shape: Shape, prompts: Prompts) -> int:
+    """Return the bytes of z at every token, of both sides or of one where two have no room."""
+    side = sum(map(len, prompts.ids)) * shape.z_floats * shape.size
+    return 2 * side if 2 * side <= KEPT else side
+
+
 def forward_flops(shape: Shape, prompts: Prompts) -> int:
     """Return the FLOPs of one clean run, logits at the last position."""
     return Runs(prompts, "last", (-1,)).cost(shape).flops
 
 
-def rate(shape: Shape, device: str = "cpu") -> float:
-    """Return the speed, in FLOP/s, of the up-projection of the MLP on this machine, measured."""
+def speed_of(shape: Shape, device: str = "cpu") -> Speed:
+    """Return the speeds of this machine, measured in a second: of the MLP, logits and sums."""
     dtype = {2: torch.bfloat16, 4: torch.float32, 8: torch.float64}[shape.size]
-    values = torch.randn(2048, shape.d_model, device=device).to(dtype)
-    weight = torch.randn(shape.n_units, shape.d_model, device=device).to(dtype)
+
+    def product(rows: int, width: int) -> float:
+        values = torch.randn(rows, shape.d_model, device=device).to(dtype)
+        weight = torch.randn(width, shape.d_model, device=device).to(dtype)
+        seconds = _best(lambda: kernels.linear(values, weight, None)[-1, -1].item())
+        return 2 * rows * shape.d_model * width / seconds
+
+    some = min(shape.vocab, 32768)
+    logits = torch.randn(8, some, device=device, dtype=torch.float64)
+    return Speed(
+        product(1024, shape.n_units),
+        product(rows_at_once(shape.vocab, shape.size), some),
+        logits.numel() / (_SUMS * _best(lambda: logits.logsumexp(-1).sum().item())),
+    )
+
+
+def _best(work: Callable[[], Any]) -> float:
+    """Return the least seconds of a few tries."""
     best = float("inf")
     with torch.no_grad():
         for _ in range(4):
             started = time.perf_counter()
-            kernels.linear(values, weight, None).sum().item()
+            work()
             best = min(best, time.perf_counter() - started)
-    return 2 * values.shape[0] * shape.d_model * shape.n_units / best
+    return best

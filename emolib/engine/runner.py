@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib.engine import hooked
+from emolib.engine.batch_sizes import CLEAN_LOGITS
 from emolib.engine.batching import Companions, Request, Shelf
 from emolib.engine.decoding import Continuations
 from emolib.engine.gradients import Objective, Points
@@ -35,8 +36,6 @@ from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
 from emolib.models.snapshot import Change
 
-CLEAN_LOGITS = 128 * 2**20
-"""Bytes up to which the clean logits of one side are kept; beyond, they are made when needed."""
 STRONGEST, SAMPLE = 10, 5
 """Runs of a sweep in half precision that are computed again in full: the strongest, and others."""
 

@@ -126,5 +126,5 @@ def _from_last(study: Study, side: Side) -> list[Table]:
 
 
 def costs(planned: Planned) -> Iterator[Runs]:
-    """Yield the runs of `last_attention`: each side once."""
-    yield from planned.clean()
+    """Yield the runs of `last_attention`: each side once, where its clean run is not kept."""
+    yield from planned.clean(again=True)

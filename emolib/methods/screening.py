@@ -247,6 +247,6 @@ def costs(planned: Planned) -> Iterator[Runs]:
 
     Each side is read twice: where heads look, and what goes into the final norm.
     """
-    yield from planned.clean()
-    yield from planned.clean()
+    yield from planned.clean(again=True)
+    yield from planned.clean(again=True)
     yield from verify_costs(planned)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emolib.engine.costs import CLEAN, Planned, Runs
+from emolib.engine.costs import Planned, Runs
 from emolib.engine.direct_path import direct_path
 from emolib.engine.hooked import by_prompt, read
 from emolib.errors import InputError
@@ -220,9 +220,9 @@ def matched(
 
 
 def costs(planned: Planned) -> Iterator[Runs]:
-    """Yield the runs of `unit_scores`: each side forward and backward through the whole model."""
-    for prompts in planned.prompts.values():
-        yield Runs(prompts, "all", (CLEAN,), backward=True)
+    """Yield the runs of `unit_scores`: each side forward and backward, of its last columns."""
+    for side in planned.prompts:
+        yield planned.runs(side, (0,), backward=True)
 
 
 def activity_costs(planned: Planned) -> Iterator[Runs]:

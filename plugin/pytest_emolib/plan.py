@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 import pytest
@@ -24,6 +28,12 @@ if TYPE_CHECKING:
     from emolib.inputs.prompts import Side
     from emolib.models.encoding import Prompts
 
+RUNNING = 120e6
+"""Bytes of what a run loads beside its model: statistics, the model's classes, kernels."""
+RECORDING = 0.06
+"""Seconds that the statistics and the file of an item take."""
+LOADING = {False: 1e-9, True: 8e-9}
+"""Seconds that a byte of weights takes to load, from safetensors and from GGUF."""
 HEADERS = ("model", "items", "stored", "rows", "batches", "forwards", "GFLOP", "seconds", "MB")
 Group = list[pytest.Item]
 
@@ -55,6 +65,18 @@ class PlanOnly:
             for line in lines:
                 reporter.write_line(line)
         return True
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process holds; where that cannot be read, at most."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak * (1 if sys.platform == "darwin" else 1024)
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -89,48 +111,60 @@ class Plan:
                 others += 1
             else:
                 by_model.setdefault(source.name, []).append(item)
-        rows, total = [], 0.0
+        rows, total, begun = [], 0.0, 0.0
         for name, members in by_model.items():
             source = next(source for source in self.sources if source.name == name)
-            row, seconds = self._of_model(source, members)
+            row, seconds = self._of_model(source, members, begun)
+            begun = time.process_time()
             rows.append(row)
             total += seconds
         formats = ("", "", "", "", "", ".1f", ".0f", ".1f")
         yield tabulate(rows, HEADERS, tablefmt=fmt, floatfmt=formats)
         yield (
             "rows: runs to compute, a draw each; forwards: their cost in clean runs of the emotion "
-            "prompts; seconds: of these runs, in one process, at the speed just measured (texts "
-            "and statistics come on top); MB: weights, clean runs and the largest batch"
+            "prompts; seconds: of the whole run in one process, at the speeds just measured; MB: "
+            "the peak of that process, weights, clean runs and the largest batch in it"
         )
         if others:
             yield f"{others} items that run on no model are not counted"
         if workers > 1:
             yield f"with -n {workers}: about {total / workers:.0f} s, where cores are free"
 
-    def _of_model(self, source: Source, items: Group) -> tuple[list[Any], float]:
-        from emolib.engine.costs import Cost, Planned, forward_flops, kept, rate
+    def _of_model(self, source: Source, items: Group, begun: float) -> tuple[list[Any], float]:
+        from emolib.engine import costs
         from emolib.engine.shapes import shape_of
         from emolib.models.language_model import describe
 
         profile = self.profile
         config, tokenizer = describe(source)
+        base = resident()
         shape = shape_of(config, source.mlp_width, profile.dtype)
         running = [item for item in items if not self.stored(item)]
-        total, forwards, most = Cost(), 0.0, 0
+        total, forwards, most = costs.Cost(), 0.0, 0
         for emotion in dict.fromkeys(case_of(item).emotion for item in running):
             if emotion is None:
                 continue
             members = [item for item in running if case_of(item).emotion == emotion]
             prompts = self._prompts(emotion, tokenizer, config)
-            cost = Cost()
+            cost = costs.Cost()
             shapes = source.n_layers, source.n_heads, source.mlp_width
-            for runs in _runs(Planned(prompts, profile, *shapes), members):
+            everywhere = False
+            for runs in _runs(costs.Planned(prompts, profile, *shapes), members):
                 cost += runs.cost(shape, size=profile.batch_size, gpu=profile.device != "cpu")
+                everywhere = everywhere or runs.position != "last"
             total += cost
-            forwards += cost.flops / forward_flops(shape, prompts["emotion"])
-            most = max(most, sum(kept(shape, side) for side in prompts.values()))
-        seconds = total.seconds(rate(shape, profile.device)) if total.rows else 0.0
-        bytes_ = shape.weights + total.peak + most if running else 0
+            forwards += cost.flops / costs.forward_flops(shape, prompts["emotion"])
+            held = sum(costs.kept(shape, side) for side in prompts.values())
+            held += max(costs.clean_logits(shape, side) for side in prompts.values())
+            held += costs.all_z(shape, prompts["emotion"]) if everywhere else 0
+            most = max(most, held)
+        seconds = bytes_ = 0.0
+        if running:
+            # What was done and loaded until here, the other process does and loads too.
+            seconds = time.process_time() - begun + len(running) * RECORDING
+            seconds += shape.weights * LOADING[source.gguf is not None]
+            seconds += total.seconds(costs.speed_of(shape, profile.device))
+            bytes_ = base + RUNNING + shape.weights + total.peak + most
         stored = len(items) - len(running)
         figures = [total.rows, total.batches, forwards, total.flops / 1e9, seconds, bytes_ / 1e6]
         return [source.name, len(items), stored, *figures], seconds

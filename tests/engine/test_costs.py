@@ -8,7 +8,7 @@ from tiny import HEADS, clean_runs, profile, tiny_emotion, tiny_model
 from transformers import GPT2Config
 
 from emolib.engine import kernels, layers, sweeps
-from emolib.engine.costs import Cost, Runs, forward_flops, kept, rate
+from emolib.engine.costs import Cost, Runs, forward_flops, kept, speed_of
 from emolib.engine.shapes import shape_of
 from emolib.interventions import zero
 from emolib.methods.study import Study
@@ -69,4 +69,6 @@ def test_costs_add_up():
     total = Cost(1, 2, 3, 4, 5) + Cost(10, 20, 30, 40, 2)
     assert total == Cost(11, 22, 33, 44, 5)
     assert total.seconds(44.0) == pytest.approx(1.15 + 33e-3)
-    assert rate(shape_of(GPT2Config(), 3072, "float32")) > 1e8 and torch.is_grad_enabled()
+    speed = speed_of(shape_of(GPT2Config(), 3072, "float32"))
+    assert min(speed.products, speed.unembed) > 1e8 and speed.logits > 1e5
+    assert torch.is_grad_enabled()
