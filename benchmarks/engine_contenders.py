@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emolib.engine.gradients import Objective
 from emolib.engine.layerwise import Layerwise
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Side
@@ -88,11 +89,12 @@ class Emolib:
             return Prompts(self._prompts.texts[rows], self._prompts.ids[rows])
 
         layers = self._layers(prompts)
-        z = [layers.activations(side) for side in ("emotion", "neutral")]
-        assert len(z) == 2
-        difference = layers.gradients(
-            "emotion", "all", lambda logits: logits[..., up] - logits[..., down], lambda *_: [None]
-        )
+        for side in ("emotion", "neutral"):
+            # It is read when it is asked for.
+            assert all(z.ndim == 4 for z in layers.activations(side).z)
+        targets = torch.tensor([up, down], device=self._world.ids.device)
+        metric = Objective(targets, lambda logits: logits[..., 0] - logits[..., 1])
+        difference = layers.gradients("emotion", "all", metric, lambda *_: [None])
         assert len(list(difference)) == 1
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from emolib.engine import kernels
-from emolib.engine.batch_sizes import BATCH, CLEAN_LOGITS, KEPT, columns_of, fit
+from emolib.engine.batch_sizes import BATCH, CLEAN_LOGITS, KEPT, ROOM, columns_of, fit
 from emolib.engine.shapes import Shape
 from emolib.engine.slices import LOGITS, WIDE, rows_at_once
 from emolib.inputs.profiles import Profile
@@ -127,6 +127,9 @@ class Runs:
         while left:
             if left[0] < 0:
                 count = left.count(-1)
+            elif self.new:
+                most = max(len(b.rows) * self._decoded(shape, b) for b in batches)
+                count = max(1, min(ROOM // most, len(left)))
             else:
                 tokens, peak = self._largest(shape, batches)
                 count = fit(tokens, peak, left.count(left[0]), len(left), gpu=gpu)
@@ -134,6 +137,11 @@ class Runs:
                 total += self._batch(shape, batch, left[:count])
             del left[:count]
         return total
+
+    def _decoded(self, shape: Shape, batch: Batch) -> int:
+        """Return the bytes that a row takes that decodes."""
+        tokens = columns_of(batch, (), self.position)
+        return shape.decode_floats(tokens + self.new) * shape.size
 
     def _largest(self, shape: Shape, batches: Sequence[Batch]) -> tuple[int, int]:
         shapes = [(len(b.rows), columns_of(b, (), self.position), b.width) for b in batches]
@@ -151,9 +159,10 @@ class Runs:
         calls = shape.n_layers - max(firsts[0], 0)
         peak = count * rows * shape.layer_floats(tokens, width) * shape.size
         if self.backward:
-            flops, calls = _BACKWARD * flops, _BACKWARD * calls
-            held = 2 * shape.n_layers * shape.layer_floats(tokens, width)
-            peak += count * rows * held * shape.size
+            # Of logits those of the targets alone.
+            flops, calls, unembed = _BACKWARD * (flops - unembed), _BACKWARD * calls, 0
+            held = 2 * shape.n_layers * shape.layer_floats(tokens, width) * shape.size
+            peak += min(count * rows * held, max(held, ROOM))
         if self.new:
             # Each token goes through all layers and looks at what is before it.
             step = shape.heads_flops(rows, rows, width + self.new // 2) + shape.mlp_flops(rows)
@@ -161,10 +170,7 @@ class Runs:
             flops += count * self.new * shape.n_layers * step + more
             unembed += more
             calls += self.new * shape.n_layers
-            peak = count * rows * shape.decode_floats(tokens + self.new) * shape.size
-        if self.backward:
-            # Of the targets alone.
-            flops, unembed = flops - _BACKWARD * unembed, 0
+            peak = count * rows * self._decoded(shape, batch)
         peak += sliced(shape, rows * count)
         return Cost(0, 1, calls, flops, peak, unembed, logits)
 

@@ -8,7 +8,7 @@ from tiny import HEADS, clean_runs, profile, tiny_emotion, tiny_model
 from transformers import GPT2Config
 
 from emolib.engine import kernels, layers, sweeps
-from emolib.engine.costs import Cost, Runs, forward_flops, kept, speed_of
+from emolib.engine.costs import Cost, Runs, Speed, forward_flops, kept, speed_of
 from emolib.engine.shapes import shape_of
 from emolib.interventions import zero
 from emolib.methods.study import Study
@@ -59,7 +59,9 @@ def test_generation_costs_more_with_every_token():
     flops = [Runs(prompts, "last", (0, 1), new).cost(shape).flops for new in (0, 1, 5)]
     assert flops[0] < flops[1] < flops[2]
     backward = Runs(prompts, "last", (0, 1), backward=True).cost(shape)
-    assert backward.flops == 2 * flops[0]
+    # Of logits those of the targets alone, forward and backward.
+    assert backward.flops == 2 * (flops[0] - 2 * 6 * 2 * 32 * 48)
+    assert (backward.unembed, backward.logits) == (0, 0)
     # The stream and z, keys and values: each of d_model here, in two layers.
     assert kept(shape, prompts) == sum(map(len, prompts.ids)) * 4 * 32 * 2 * 4
     assert forward_flops(shape, prompts) > flops[0] / 2
@@ -68,7 +70,9 @@ def test_generation_costs_more_with_every_token():
 def test_costs_add_up():
     total = Cost(1, 2, 3, 4, 5) + Cost(10, 20, 30, 40, 2)
     assert total == Cost(11, 22, 33, 44, 5)
-    assert total.seconds(44.0) == pytest.approx(1.15 + 33e-3)
+    assert total.seconds(Speed(44.0, 1.0, 1.0)) == pytest.approx(1.15 + 33e-3)
+    made = Cost(flops=50, unembed=6, logits=8)
+    assert made.seconds(Speed(44.0, 3.0, 4.0)) == pytest.approx(1.15 + 2 + 2)
     speed = speed_of(shape_of(GPT2Config(), 3072, "float32"))
     assert min(speed.products, speed.unembed) > 1e8 and speed.logits > 1e5
     assert torch.is_grad_enabled()
