@@ -131,10 +131,13 @@ class Layerwise:
                 # Both sides have no room beside each other: what is read last stays.
                 self._z.clear()
             found = []
-            for clean in self.clean_runs(side).of((), position, more=False):
-                width = min(wanted, clean.batch.width)
-                layers = [clean.state(layer, width).z for layer in range(shape.n_layers)]
-                found.append((list(clean.batch.rows), layers))
+            # It may be a run under hooks of others, or one of our own, that asks first.
+            what = f"z of the {side} prompts, which is read when an edit first needs it,"
+            with self._model.model.as_loaded.lifted(what, tell=False):
+                for clean in self.clean_runs(side).of((), position, more=False):
+                    width = min(wanted, clean.batch.width)
+                    layers = [clean.state(layer, width).z for layer in range(shape.n_layers)]
+                    found.append((list(clean.batch.rows), layers))
             self._z[side] = wanted, found
         return self._z[side][1]
 

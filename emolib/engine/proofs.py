@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -126,6 +127,11 @@ def _off(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
 
 
+def _worse(one: float, other: float) -> float:
+    """Return the larger; what is no number is worse than any, and `max` would pass it over."""
+    return float(np.maximum(one, other))
+
+
 def _whole(model: LanguageModel, prompts: Prompts) -> Batch:
     return Batch(prompts, range(len(prompts)), model.pad, model.device)
 
@@ -154,7 +160,7 @@ def _slice(model: LanguageModel, prompts: Prompts) -> float:
         inside.view(*_cut(inside, model.n_heads))[head.index] = 0
         with _weight(module, weight):
             expected = hooked.last_logits(model, prompts)
-        worst = max(worst, _off(zeroed, expected))
+        worst = _worse(worst, _off(zeroed, expected))
     return worst
 
 
@@ -188,7 +194,7 @@ def _bias(model: LanguageModel, prompts: Prompts) -> float:
         bias = getattr(model.module(path), "bias", None)
         left = hooked.by_prompt(out, batch)[real] - (0 if bias is None else bias.cpu())
         size = before.double().abs().max().clamp(min=1e-30)
-        worst = max(worst, float(left.double().abs().max() / size))
+        worst = _worse(worst, float(left.double().abs().max() / size))
     return worst
 
 
@@ -204,7 +210,7 @@ def _sum(model: LanguageModel, prompts: Prompts) -> float:
         heads = (z[..., i, :] @ model.w_o(Head(layer, i)).cpu() for i in range(model.n_heads))
         total = sum(heads, torch.zeros_like(out))
         bias = getattr(model.module(path), "bias", None)
-        worst = max(worst, _off(total if bias is None else total + bias.cpu(), out))
+        worst = _worse(worst, _off(total if bias is None else total + bias.cpu(), out))
     return worst
 
 
@@ -339,7 +345,7 @@ def _padding(model: LanguageModel, prompts: Prompts) -> float:
         one = torch.tensor([ids], device=model.device)
         places = torch.arange(len(ids), device=model.device)[None]
         alone = run_columns(model, one, torch.ones_like(one), places).logits[0, -1]
-        worst = max(worst, _off(together[row], alone))
+        worst = _worse(worst, _off(together[row], alone))
     return worst
 
 

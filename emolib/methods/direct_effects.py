@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,7 +113,8 @@ def check_sum(model: LanguageModel, sides: Sequence[Prompts], targets: Targets) 
             return AddsUp(None, f"no direct effects: {error}")
         if why:
             return AddsUp(None, f"no direct effects: {why}")
-        worst = max(worst, off)
+        # What is no number stays: `max` would pass it over.
+        worst = float(np.maximum(worst, off))
     limit = CLOSE[str(model.hf.dtype).removeprefix("torch.")]
     if not worst <= limit:
         return AddsUp(

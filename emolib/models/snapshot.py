@@ -181,16 +181,20 @@ class Snapshot:
         return [*map(str, self.changes()), *unseen]
 
     @contextmanager
-    def lifted(self, what: str = "what is asked for") -> Iterator[None]:
+    def lifted(self, what: str = "what is asked for", *, tell: bool = True) -> Iterator[None]:
         """Take hooks and forwards of others off while the context is open.
 
         Args:
             what: What needs the model as it was loaded, for the message.
+            tell: Whether what is found counts as `told`: not where it may be our own edits.
 
         Raises:
             InputError: When something was done to the model that cannot be undone for a while.
         """
+        told = dict(self._told)
         changes = self.changes()
+        if not tell:
+            self._told = told
         if not changes:
             yield
             return

@@ -104,3 +104,20 @@ def test_log_probs_of_some_texts_alone_are_those_of_all(study):
     texts = [(4, (5, 6)), (1, (7,)), (4, (8, 9, 3)), (0, (5, 6))]
     expected = pytest.approx(layers.log_probs("emotion", texts), abs=1e-9)
     assert whole.log_probs("emotion", texts) == expected
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "mistral"])
+def test_z_that_is_first_read_under_a_hook_of_somebody_is_that_of_the_model_as_loaded(kind):
+    """Of the embedding, which every way of running goes through."""
+    study = study_of(kind)
+    source, embedding = study.activations("neutral"), study.model.hf.get_input_embeddings()
+    study.model.as_loaded.begin(values=False)
+    handle = embedding.register_forward_hook(lambda module, inputs, output: 2 * output + 1)
+    try:
+        z = source.of(HEADS[5], 1)
+    finally:
+        handle.remove()
+    close(z, study_of(kind).activations("neutral").of(HEADS[5], 1))
+    assert study.model.as_loaded.told() == []
+    study.run().logit_diff
+    close(study.run().logits, hooked.last_logits(study.model, study.prompts()))

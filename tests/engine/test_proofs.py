@@ -12,9 +12,11 @@ from tiny import CONFIGS, profile, tiny_emotion, tiny_model
 from emolib.engine import proofs
 from emolib.engine.proofs import Proof, check, prove
 from emolib.errors import InputError
+from emolib.methods.direct_effects import check_sum
 from emolib.methods.study import Study
 from emolib.models import architectures
 from emolib.models.architectures import ARCHITECTURES, register
+from emolib.models.encoding import Prompts
 from emolib.models.language_model import LanguageModel
 from emolib.models.miniatures import miniature, tokenizer
 from emolib.tracing import hook_count
@@ -137,3 +139,14 @@ def test_a_proof_that_could_not_be_tested_does_not_hold():
     assert not Proof("x", "y", float("nan"), 1.0).holds
     assert Proof("x", "y", 0.0, 0.0).holds
     assert str(Proof("x", "y", None, 1.0, why="z")) == "x: not shown (limit 1), z"
+
+
+def test_what_is_no_number_proves_nothing():
+    """As padding gives in float64, where a type makes its masks itself."""
+    model = LanguageModel(copy.deepcopy(tiny_model("gpt2").hf), tokenizer(), "broken")
+    with torch.no_grad():
+        model.hf.transformer.ln_f.weight[0] = torch.nan
+    lacking = {"identity", "slice", "causal", "padding", "cache"}
+    assert lacking <= set(failed(model))
+    sides = [Prompts(("one",), ((1, 2, 3),))]
+    assert check_sum(model, sides, (torch.tensor([2]), torch.tensor([3]))).reason
