@@ -116,6 +116,77 @@ class _Linear(torch.autograd.Function):
         return _onednn(gradients[0].contiguous(), weight.T, None, PLAIN), None, None
 
 
+class RMSNorm:
+    """A norm of transformers that equals ``values · gain / √(mean(values²) + eps)``.
+
+    A chain of elementwise operations there, each a pass over the values and memory of its own.
+
+    Attributes:
+        module: The norm; its weight is read whenever it runs.
+        eps: What keeps the scale from 0.
+        offset: What is added to the weight for the gain: 1 in Gemma's, else 0.
+    """
+
+    def __init__(self, module: nn.Module, eps: float, offset: float) -> None:
+        """Hold what it is made of."""
+        self.module, self.eps, self.offset = module, eps, offset
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Return what comes out of the norm, of values ``[…, width]``."""
+        if values.dtype != torch.float32 or values.device.type != "cpu":
+            # What transformers rounds, and where, is its own matter.
+            made: Tensor = self.module(values)
+            return made
+        return self.fused(values)
+
+    def fused(self, values: Tensor) -> Tensor:
+        """Return the same from fused operations, in the values' own type."""
+        weight: Any = self.module.weight
+        gain = weight + self.offset if self.offset else weight
+        if values.requires_grad:
+            return F.rms_norm(values, (values.shape[-1],), gain, self.eps)
+        scale = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+        scale = scale.square_().div_(values.shape[-1]).add_(self.eps).rsqrt_()
+        return (values * scale).mul_(gain)
+
+
+_EPS = ("variance_epsilon", "eps", "epsilon")
+"""What transformers calls the eps of its RMSNorms."""
+
+
+def fused_norm(module: nn.Module | None) -> Any:
+    """Return a norm in its fastest form, told by what it puts out, not by its name.
+
+    Args:
+        module: A norm of float32 values on a CPU; of others, and None, it stays what it is.
+    """
+    weight = getattr(module, "weight", None)
+    eps = next((e for name in _EPS if isinstance(e := getattr(module, name, None), float)), None)
+    if (
+        module is None
+        or eps is None
+        or not isinstance(weight, Tensor)
+        or weight.ndim != 1
+        or weight.dtype != torch.float32
+        or weight.device.type != "cpu"
+        or isinstance(module, nn.LayerNorm)
+    ):
+        return module
+    drawn = torch.randn(3, len(weight), generator=torch.Generator().manual_seed(0)) + 0.5
+    # Small ones beside them, on which eps decides.
+    values = torch.cat([drawn, 1e-3 * drawn])
+    with torch.no_grad():
+        own: Tensor = module.forward(values)
+        for offset in (0.0, 1.0):
+            norm = RMSNorm(module, eps, offset)
+            if torch.allclose(norm.fused(values), own, rtol=_NORM_CLOSE, atol=_NORM_CLOSE):
+                return norm
+    return module
+
+
+_NORM_CLOSE = 1e-5
+
+
 def attend(
     query: Tensor,
     own: tuple[Tensor, Tensor],
@@ -242,11 +313,19 @@ def rotate_halves(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         sin: The same.
     """
     width = cos.shape[-1]
-    turned, rest = values[..., :width], values[..., width:]
-    first, second = turned.chunk(2, dim=-1)
-    cos, sin = cos[:, None, :, None], sin[:, None, :, None]
-    out = (turned * cos + torch.cat((-second, first), dim=-1) * sin).to(values.dtype)
-    return torch.cat((out, rest), dim=-1) if rest.shape[-1] else out
+    half, rest = width // 2, values.shape[-1] - width
+    if not _rounds_once(values, cos):
+        cos, sin = _beside(cos), _beside(sin)
+        turned = values[..., :width]
+        first, second = turned.chunk(2, dim=-1)
+        out = (turned * cos + torch.cat((-second, first), dim=-1) * sin).to(values.dtype)
+        return torch.cat((out, values[..., width:]), dim=-1) if rest else out
+    # What stays is turned by 0: a factor is cheaper than a copy beside it.
+    cos, sin = _beside(F.pad(cos, (0, rest), value=1.0)), _beside(sin)
+    out = values * cos
+    out[..., :half].addcmul_(values[..., half:width], sin[..., :half], value=-1)
+    out[..., half:width].addcmul_(values[..., :half], sin[..., half:])
+    return out
 
 
 def rotate_pairs(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -259,7 +338,22 @@ def rotate_pairs(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """
     width = 2 * cos.shape[-1]
     turned, rest = values[..., :width], values[..., width:]
-    even, odd = turned[..., ::2], turned[..., 1::2]
-    cos, sin = cos[:, None, :, None], sin[:, None, :, None]
-    out = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
-    return torch.cat((out, rest), dim=-1)
+    if _rounds_once(values, cos):
+        # A pair is a complex number, which a position turns by one product.
+        pairs = torch.view_as_complex(turned.unflatten(-1, (-1, 2)).contiguous())
+        out = torch.view_as_real(pairs * _beside(torch.complex(cos, sin))).flatten(-2)
+    else:
+        cos, sin = _beside(cos), _beside(sin)
+        even, odd = turned[..., ::2], turned[..., 1::2]
+        out = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
+    return torch.cat((out, rest), dim=-1) if rest.shape[-1] else out
+
+
+def _beside(angles: Tensor) -> Tensor:
+    """Return what there is of positions, ``[B or 1, S, ·]``, for all rows and heads."""
+    return angles[:, None, :, None]
+
+
+def _rounds_once(values: Tensor, cos: Tensor) -> bool:
+    # Of half the width transformers rounds each product, which the fused forms do not.
+    return values.dtype == cos.dtype and values.dtype in (torch.float32, torch.float64)

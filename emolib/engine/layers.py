@@ -84,15 +84,19 @@ class Layer:
         self.root = model.module(f"{arch.layers}.{index}")
         self._row = row
         self.attention: Any = model.module(arch.attn_path(index))
-        self._attn_norm = self._first(row.attn_norm)
-        self._mlp_norm = self._first(row.mlp_norm)
+        self._attn_norm = kernels.fused_norm(self._first(row.attn_norm))
+        self._mlp_norm = kernels.fused_norm(self._first(row.mlp_norm))
         self._qkv = [self.root.get_submodule(path) for path in row.qkv]
         self._up = [self.root.get_submodule(path) for path in row.up]
         self._out = model.module(model.attn_out(index))
         self._down = model.module(model.mlp_out(index))
         self._post_attn, self._post_mlp = (
-            None if path is None else model.module(path)
+            None if path is None else kernels.fused_norm(model.module(path))
             for path in (arch.post_attn_norm_path(index), arch.post_mlp_norm_path(index))
+        )
+        self._q_norm, self._k_norm = (
+            None if row.qk_norm is None else kernels.fused_norm(getattr(self.attention, name))
+            for name in ("q_norm", "k_norm")
         )
         self._act = self.root.get_submodule(row.act)
         self._fused = kernels.activation_of(self._act)
@@ -211,7 +215,7 @@ class Layer:
         query, key, value = self._apart(self._made(normed, last=last))
         query = query[:, :, -1:] if last else query
         if self._row.qk_norm == "head":
-            query, key = self.attention.q_norm(query), self.attention.k_norm(key)
+            query, key = self._q_norm(query), self._k_norm(key)
         if rotary is not None and self._row.rotary is not None:
             halves = self._row.rotary == "halves"
             turn = kernels.rotate_halves if halves else kernels.rotate_pairs
@@ -236,7 +240,8 @@ class Layer:
 
     def _apart(self, made: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         if self._row.qk_norm == "whole":
-            made = [self.attention.q_norm(made[0]), self.attention.k_norm(made[1]), made[2]]
+            query, key, value = made
+            made = [self._q_norm(query), self._k_norm(key), value]
         heads, width = self.n_heads, self.d_head
         if len(made) == 3:
             query, key, value = (_cut(part, (-1, width)) for part in made)
@@ -283,7 +288,9 @@ class Layer:
         if edits.note is not None:
             edits.note("attn", written)
         written = normed(self._post_attn, written)
-        middle = resid if self.parallel else resid + written
+        # What was noted stays what it was.
+        own = edits.note is None
+        middle = resid if self.parallel else _added(written, resid, own=own)
         units = self._units(self._mlp_input(resid, middle))
         if edits.units is not None:
             units = edits.units(units)
@@ -291,7 +298,9 @@ class Layer:
         if edits.note is not None:
             edits.note("mlp", down)
         down = normed(self._post_mlp, down)
-        return middle + written + down if self.parallel else middle + down
+        if self.parallel:
+            down = _added(down, written, own=own)
+        return _added(down, middle, own=own or self.parallel)
 
     def _mlp_input(self, resid: Tensor, middle: Tensor) -> Tensor:
         if self._mlp_norm is None and self.parallel:
@@ -314,7 +323,7 @@ class Layer:
                 gate = _project(self._up[0], normed, self._fused)
             else:
                 gate = self._activated(_project(self._up[0], normed))
-        return gate * up
+        return gate * up if gate.requires_grad or up.requires_grad else gate.mul_(up)
 
     def _activated(self, values: Tensor) -> Tensor:
         if self._fused is None:
@@ -334,6 +343,12 @@ def normed(norm: Any, values: Tensor) -> Tensor:
         return values
     normed: Tensor = norm(values)
     return normed
+
+
+def _added(written: Tensor, resid: Tensor, *, own: bool) -> Tensor:
+    """Return the stream with what was written to it; in its place, where nobody else holds it."""
+    own = own and not written.requires_grad and written.dtype == resid.dtype
+    return written.add_(resid) if own else written + resid
 
 
 def _weights(module: Any) -> tuple[Tensor, Tensor | None]:
