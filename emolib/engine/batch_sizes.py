@@ -17,7 +17,7 @@ from emolib.models.language_model import LanguageModel
 
 BATCH = 128
 """Most prompts of one batch."""
-KEPT = 192 * 2**20
+KEPT = 128 * 2**20
 """Bytes up to which the clean run of some prompts is kept whole."""
 ROOM = 128 * 2**20
 """Bytes that the rows of one batch may take while they run."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 LOGITS = 64 * 2**20
 """Bytes of logits, in the model's type, that are made at once."""
-WIDE = 32 * 2**20
+WIDE = 16 * 2**20
 """Bytes of them in float64 that are reduced at once."""
 
 Measure = Callable[[Tensor, Sequence[int]], Tensor]

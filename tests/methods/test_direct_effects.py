@@ -70,7 +70,8 @@ def test_common_types_are_proven_and_edited_as_by_hand_and_their_parts_add_up(ki
         with OwnTrace(model.hf, model.attn_out(head.layer), retain_input=True) as trace:
             hooked.forward(model, other)
         theirs = trace.input[..., columns]
-    torch.testing.assert_close(source.of(head), theirs)
+    # As far as float32 rounds through the layers before.
+    torch.testing.assert_close(source.of(head), theirs, atol=1e-4, rtol=1e-4)
     for edit, value in ((zero(head), 0 * theirs), (patch(head, source), theirs)):
         run = study.run(edit).logit_diff
         expected = _by_hand(study, batch, head, columns, value)
