@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import initialization, modeling_gguf_pytorch_utils
 
 from emolib.errors import InputError
-from emolib.models.gguf_header import Entry, Packed, read_header
+from emolib.models.gguf_header import ADVICE, Entry, Packed, read_header
 
 _SLICE = 8 * 2**20
 """Bytes of float32 that are unpacked at once; unpacking takes a few times that."""
@@ -179,6 +179,9 @@ def _in_slices(
     for start in range(0, rows, step):
         count = min(step, rows - start)
         raw = np.zeros((count, row_bytes), np.uint8)
-        file.readinto(raw)
+        if file.readinto(raw) != raw.nbytes:
+            raise InputError(
+                f"{file.name}: a damaged GGUF file (tensor {packed.name} ends early); {ADVICE}"
+            )
         values: NDArray[np.float32] = quants.dequantize(raw, kind)
         yield values.reshape(shape) if at_once else values.reshape(count, *shape[1:])

@@ -162,6 +162,14 @@ def test_a_file_that_is_cut_short_is_told_so(llama, tmp_path, size):
         find(str(path))
 
 
+@pytest.mark.parametrize("lost", [1, 5000])
+def test_a_file_that_lacks_the_end_of_its_weights_is_not_loaded_with_zeros(llama, tmp_path, lost):
+    path = tmp_path / "short.gguf"
+    path.write_bytes(llama.read_bytes()[:-lost])
+    with pytest.raises(InputError, match=r"short.gguf: a damaged GGUF file \(.+\); download it"):
+        load(find(str(path)))
+
+
 @pytest.mark.parametrize("place", range(24, 120, 8))
 def test_a_damaged_header_is_an_input_error(llama, tmp_path, place):
     path = changed(llama, tmp_path, place, b"\xff" * 8)
