@@ -163,10 +163,22 @@ def _fill(target: Tensor, parts: Iterator[NDArray[np.float32]]) -> bool:
 def _in_slices(
     file: Any, packed: Packed, *, at_once: bool = False
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the rows of a tensor unpacked, some at a time."""
+    """Yield the rows of a tensor unpacked, some at a time.
+
+    Raises:
+        InputError: When its rows are no whole blocks, its type is not unpacked, or the file ends
+            before it does.
+    """
     quants: Any = import_module("gguf.quants")
     constants: Any = import_module("gguf.constants")
-    kind = constants.GGMLQuantizationType(packed.kind)
+    unread = InputError(
+        f"tensor {packed.name}: the gguf package unpacks no numbers of GGML's type {packed.kind}; "
+        "update it, or take a file of another quantization"
+    )
+    try:
+        kind = constants.GGMLQuantizationType(packed.kind)
+    except ValueError:
+        raise unread from None
     block, size = constants.GGML_QUANT_SIZES[kind]
     shape = packed.shape
     width = shape[-1]
@@ -183,5 +195,8 @@ def _in_slices(
             raise InputError(
                 f"{file.name}: a damaged GGUF file (tensor {packed.name} ends early); {ADVICE}"
             )
-        values: NDArray[np.float32] = quants.dequantize(raw, kind)
+        try:
+            values: NDArray[np.float32] = quants.dequantize(raw, kind)
+        except NotImplementedError:
+            raise unread from None
         yield values.reshape(shape) if at_once else values.reshape(count, *shape[1:])
