@@ -126,8 +126,8 @@ def disagreement(
 ) -> float:
     """Return how far layers run one by one are from transformers' own forward.
 
-    They run once whole, and once for the last column alone, two rows of each prompt beside the
-    keys and values of the first run.
+    They run once whole, and once for the last column alone as if it were generated, two rows of
+    each prompt beside the keys and values of the first run.
 
     Args:
         model: The model.
@@ -153,7 +153,12 @@ def disagreement(
         resid, _ = layer.step(resid, inputs, slice(0, width), keep=keep)
     found = [layerwise.logits(resid[:, 0, -1])]
     if width > 1:
-        resid = stem.hidden[:, None, -1:].expand(-1, 2, -1, -1)
+        # As a token that is generated comes: embedded alone, its column another's when the rest of
+        # what layers are given was made.
+        others = torch.cat([ids[:, :-1], (ids[:, -1:] + 1) % model.d_vocab], dim=1)
+        stem = layerwise.stem(others, mask, position_ids)
+        resid = layerwise.embed(ids[:, -1], position_ids[:, -1])[:, None, None]
+        resid = resid.expand(-1, 2, -1, -1)
         for layer, inputs, (key, value) in zip(layerwise.layers, stem.inputs, made, strict=True):
             shared = key[:, 0, :, :-1], value[:, 0, :, :-1]
             resid, _ = layer.step(resid, inputs, slice(width - 1, width), shared)

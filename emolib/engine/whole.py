@@ -114,7 +114,10 @@ class Whole:
 
     def log_probs(self, side: Side, texts: Sequence[tuple[int, tuple[int, ...]]]) -> list[float]:
         """Return the mean log-probability, nats per token, of continuations of some prompts."""
-        prompts, size, prefix = self._prompts(side), self._at_once(side), self._prefix(side)
+        prompts, size = self._prompts(side), self._at_once(side)
+        # What layers without attention keep of a prompt some go on from by one token alone.
+        hybrid = len(self._model.head_layers) < self._model.n_layers
+        prefix = None if hybrid else self._prefix(side)
         if [row for row, _ in texts] == list(range(len(prompts))):
             ids = [ids for _, ids in texts]
             return hooked.log_probs(self._model, prompts, ids, batch_size=size, prefix=prefix)

@@ -19,7 +19,7 @@ _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
             12: "d"}  # fmt: skip
 _STRING, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
-_ADVICE = "download it again, or name a folder with safetensors"
+ADVICE = "download it again, or name a folder with safetensors"
 
 # general.architecture, which names keys and tensors, to the model_type of transformers. In each of
 # them a file gives the logits of the weights it was made from: tests/test_gguf.py.
@@ -138,14 +138,14 @@ def read_header(path: Path) -> Header:
     """
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise InputError(f"{path}: not a GGUF file (it does not start with GGUF); {_ADVICE}")
+            raise InputError(f"{path}: not a GGUF file (it does not start with GGUF); {ADVICE}")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             try:
                 return _read(_Cursor(content, 4))
             except (struct.error, UnicodeDecodeError, IndexError) as error:
-                raise InputError(f"{path}: a damaged GGUF file ({error}); {_ADVICE}") from None
+                raise InputError(f"{path}: a damaged GGUF file ({error}); {ADVICE}") from None
             except ValueError as error:
-                raise InputError(f"{path}: {error}; {_ADVICE}") from None
+                raise InputError(f"{path}: {error}; {ADVICE}") from None
 
 
 class _Cursor:
@@ -207,7 +207,11 @@ def _read(cursor: _Cursor) -> Header:
     if not isinstance(alignment, int) or alignment < 1:
         raise ValueError(f"general.alignment is {alignment!r}; expected a whole number from 1")
     begin = -(-cursor.place // alignment) * alignment
-    return Header(entries, tuple(replace(one, start=begin + one.start) for one in listed))
+    tensors = tuple(replace(one, start=begin + one.start) for one in listed)
+    # Where each ends depends on its type, and is seen when it is unpacked.
+    if any(one.start >= len(cursor.content) for one in tensors):
+        raise IndexError("it ends before its tensors do")
+    return Header(entries, tensors)
 
 
 def _listed(cursor: _Cursor) -> Packed:

@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import initialization, modeling_gguf_pytorch_utils
 
 from emolib.errors import InputError
-from emolib.models.gguf_header import Entry, Packed, read_header
+from emolib.models.gguf_header import ADVICE, Entry, Packed, read_header
 
 _SLICE = 8 * 2**20
 """Bytes of float32 that are unpacked at once; unpacking takes a few times that."""
@@ -163,10 +163,22 @@ def _fill(target: Tensor, parts: Iterator[NDArray[np.float32]]) -> bool:
 def _in_slices(
     file: Any, packed: Packed, *, at_once: bool = False
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the rows of a tensor unpacked, some at a time."""
+    """Yield the rows of a tensor unpacked, some at a time.
+
+    Raises:
+        InputError: When its rows are no whole blocks, its type is not unpacked, or the file ends
+            before it does.
+    """
     quants: Any = import_module("gguf.quants")
     constants: Any = import_module("gguf.constants")
-    kind = constants.GGMLQuantizationType(packed.kind)
+    unread = InputError(
+        f"tensor {packed.name}: the gguf package unpacks no numbers of GGML's type {packed.kind}; "
+        "update it, or take a file of another quantization"
+    )
+    try:
+        kind = constants.GGMLQuantizationType(packed.kind)
+    except ValueError:
+        raise unread from None
     block, size = constants.GGML_QUANT_SIZES[kind]
     shape = packed.shape
     width = shape[-1]
@@ -179,6 +191,12 @@ def _in_slices(
     for start in range(0, rows, step):
         count = min(step, rows - start)
         raw = np.zeros((count, row_bytes), np.uint8)
-        file.readinto(raw)
-        values: NDArray[np.float32] = quants.dequantize(raw, kind)
+        if file.readinto(raw) != raw.nbytes:
+            raise InputError(
+                f"{file.name}: a damaged GGUF file (tensor {packed.name} ends early); {ADVICE}"
+            )
+        try:
+            values: NDArray[np.float32] = quants.dequantize(raw, kind)
+        except NotImplementedError:
+            raise unread from None
         yield values.reshape(shape) if at_once else values.reshape(count, *shape[1:])

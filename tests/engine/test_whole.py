@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import CONFIGS, HEADS, study_of
+from tiny import CONFIGS, HEADS, profile, study_of, tiny_emotion
 
 from emolib.engine import hooked
 from emolib.engine.whole import Whole
 from emolib.interventions import edit, scale, zero
+from emolib.methods.study import Study
+from emolib.models.miniatures import miniature
 from emolib.tracing import OwnTrace, hook_count
 
 
@@ -95,3 +97,12 @@ def test_z_and_gradients_are_those_of_hooks_batch_by_batch(size):
     for batch, [by_layer] in found:
         [expected] = hooked.gradients(study.model, batch, "last", study.objective, [None])
         assert all(map(torch.equal, by_layer, expected)) and by_layer[0].abs().max() > 0
+
+
+def test_texts_of_a_hybrid_are_as_likely_as_whole_runs_say():
+    """Jamba's state-space layers take one token after a prefix, and start anew for several."""
+    study = Study(miniature("jamba"), tiny_emotion(2), profile())
+    ids = study.run().continuations.ids
+    assert max(map(len, ids)) > 1
+    expected = hooked.log_probs(study.model, study.prompts(), ids)
+    assert study.run().fluency == pytest.approx(expected, abs=1e-4)

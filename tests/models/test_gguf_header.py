@@ -15,7 +15,8 @@ from emolib.engine import hooked
 from emolib.errors import InputError
 from emolib.files import data_root
 from emolib.inputs.prompts import Chat
-from emolib.models.gguf_header import MODEL_TYPES, read_header
+from emolib.models.gguf_header import MODEL_TYPES, Packed, read_header
+from emolib.models.gguf_weights import _in_slices
 from emolib.models.language_model import load
 from emolib.models.sources import find
 
@@ -160,6 +161,21 @@ def test_a_file_that_is_cut_short_is_told_so(llama, tmp_path, size):
     path.write_bytes(llama.read_bytes()[:size])
     with pytest.raises(InputError, match=r": a damaged GGUF file \(.+\); download it again"):
         find(str(path))
+
+
+@pytest.mark.parametrize("lost", [1, 5000])
+def test_a_file_that_lacks_the_end_of_its_weights_is_not_loaded_with_zeros(llama, tmp_path, lost):
+    path = tmp_path / "short.gguf"
+    path.write_bytes(llama.read_bytes()[:-lost])
+    with pytest.raises(InputError, match=r"short.gguf: a damaged GGUF file \(.+\); download it"):
+        load(find(str(path)))
+
+
+@pytest.mark.parametrize("kind", [15, 99])
+def test_numbers_of_a_type_that_is_not_unpacked_are_one_line(llama, kind):
+    packed = Packed("output.weight", (1, 256), kind, 0)
+    with llama.open("rb") as file, pytest.raises(InputError, match=f"GGML's type {kind}; update"):
+        list(_in_slices(file, packed))
 
 
 @pytest.mark.parametrize("place", range(24, 120, 8))
