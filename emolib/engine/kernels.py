@@ -147,7 +147,8 @@ class RMSNorm:
             return F.rms_norm(values, (values.shape[-1],), gain, self.eps)
         scale = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
         scale = scale.square_().div_(values.shape[-1]).add_(self.eps).rsqrt_()
-        return (values * scale).mul_(gain)
+        scaled: Tensor = (values * scale).mul_(gain)
+        return scaled
 
 
 _EPS = ("variance_epsilon", "eps", "epsilon")
@@ -340,7 +341,7 @@ def rotate_pairs(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     turned, rest = values[..., :width], values[..., width:]
     if _rounds_once(values, cos):
         # A pair is a complex number, which a position turns by one product.
-        pairs = torch.view_as_complex(turned.unflatten(-1, (-1, 2)).contiguous())
+        pairs = torch.view_as_complex(turned.reshape(*turned.shape[:-1], -1, 2).contiguous())
         out = torch.view_as_real(pairs * _beside(torch.complex(cos, sin))).flatten(-2)
     else:
         cos, sin = _beside(cos), _beside(sin)

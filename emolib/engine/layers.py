@@ -94,10 +94,11 @@ class Layer:
             None if path is None else kernels.fused_norm(model.module(path))
             for path in (arch.post_attn_norm_path(index), arch.post_mlp_norm_path(index))
         )
-        self._q_norm, self._k_norm = (
-            None if row.qk_norm is None else kernels.fused_norm(getattr(self.attention, name))
-            for name in ("q_norm", "k_norm")
-        )
+        self._q_norm: Any = None
+        self._k_norm: Any = None
+        if row.qk_norm is not None:
+            self._q_norm = kernels.fused_norm(self.attention.q_norm)
+            self._k_norm = kernels.fused_norm(self.attention.k_norm)
         self._act = self.root.get_submodule(row.act)
         self._fused = kernels.activation_of(self._act)
         self.n_heads = model.n_heads

@@ -137,7 +137,8 @@ def page(found: Sequence[Verified]) -> str:
         "the same of a model with its own weights.",
         "",
         "- **runs**: `own layers`: taken apart by emolib, so that runs share what they can; "
-        "`hooks`: whole, through transformers' forward.",
+        "`own modules`: resumed and batched through transformers' layer modules; `hooks`: whole, "
+        "run by run ([speed.md](speed.md#how-runs-are-computed)).",
         "- **verified**: identity edits change no bit; zeroing a head equals zeroing its slice of "
         "W_O; all heads zeroed leave the bias; heads and bias add up to the projection's output; "
         "what a head is made of reaches its slice alone (`apart`); no token changes what comes "
