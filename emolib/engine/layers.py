@@ -97,8 +97,8 @@ class Layer:
         self._q_norm: Any = None
         self._k_norm: Any = None
         if row.qk_norm is not None:
-            self._q_norm = kernels.fused_norm(self.attention.q_norm)
-            self._k_norm = kernels.fused_norm(self.attention.k_norm)
+            self._q_norm = kernels.fused_norm(self.attention.get_submodule("q_norm"))
+            self._k_norm = kernels.fused_norm(self.attention.get_submodule("k_norm"))
         self._act = self.root.get_submodule(row.act)
         self._fused = kernels.activation_of(self._act)
         self.n_heads = model.n_heads
