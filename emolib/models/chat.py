@@ -39,7 +39,8 @@ def render(tokenizer: Any, prompt: Written, chat: Chat) -> tuple[str, bool]:
         The text, and whether the prompt began with a BOS, which is not in it.
 
     Raises:
-        InputError: When there is no template, or it refuses the turns, leaves one out or writes one twice.
+        InputError: When there is no template, or it refuses the turns, leaves one out or writes
+            one twice.
     """
     turns = chat.turns(prompt)
     bos = tokenizer.bos_token
