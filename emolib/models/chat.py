@@ -20,6 +20,7 @@ _CLOCK = (
     + " }}{% endmacro %}\n"
 )
 _ANSWER = "emolib asks for an answer"
+_PROBE = "emolib asks where a turn is written"
 Message = dict[str, str]
 
 
@@ -38,7 +39,8 @@ def render(tokenizer: Any, prompt: Written, chat: Chat) -> tuple[str, bool]:
         The text, and whether the prompt began with a BOS, which is not in it.
 
     Raises:
-        InputError: When there is no template, or it refuses the turns or leaves one out.
+        InputError: When there is no template, or it refuses the turns, leaves one out or writes
+            one twice.
     """
     turns = chat.turns(prompt)
     bos = tokenizer.bos_token
@@ -51,12 +53,24 @@ def render(tokenizer: Any, prompt: Written, chat: Chat) -> tuple[str, bool]:
     except Exception as error:  # A template may raise anything.
         raise _refusal(tokenizer, template, error, given, asked) from None
     for role, said in (("system", system), ("user", user)):
-        if said and _bare(said) not in _bare(text):
+        if said and not (times := _bare(text).count(_bare(said))):
             raise InputError(
                 f"the chat template leaves out the {role} turn {said[:40]!r}; "
                 + (_NO_SYSTEM if role == "system" else "run without --chat")
             )
+        # A short turn may be among the template's own words.
+        if said and times > 1 and _times(tokenizer, template, [*given, *asked], role) > 1:
+            raise InputError(
+                f"the chat template writes the {role} turn {said[:40]!r} more than once, so that "
+                "its slot is in several places; run without --chat"
+            )
     return text, user != turns.user or system != turns.system
+
+
+def _times(tokenizer: Any, template: str, messages: Sequence[Message], role: str) -> int:
+    """Return how often a template writes the turn of a role."""
+    probed = [m | {"content": _PROBE} if m["role"] == role else m for m in messages]
+    return _apply(tokenizer, template, probed, prompt=True).count(_PROBE)
 
 
 _NO_SYSTEM = "leave the system turn out, or write its text into the prompts"

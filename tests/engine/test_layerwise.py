@@ -119,5 +119,4 @@ def test_z_that_is_first_read_under_a_hook_of_somebody_is_that_of_the_model_as_l
         handle.remove()
     close(z, study_of(kind).activations("neutral").of(HEADS[5], 1))
     assert study.model.as_loaded.told() == []
-    assert study.run().logit_diff.shape == (len(study.pairs),)
     close(study.run().logits, hooked.last_logits(study.model, study.prompts()))

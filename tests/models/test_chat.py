@@ -173,6 +173,16 @@ def test_a_turn_that_a_template_leaves_out_is_no_silent_loss():
     )
 
 
+def test_a_turn_that_a_template_writes_twice_has_no_one_slot():
+    twice = changed("words", "{{ messages[-1].content }} w3 {{ messages[-1].content }} :")
+    assert refusal(twice, "w5") == (
+        "the chat template writes the user turn 'w5' more than once, so that its slot is in "
+        "several places; run without --chat"
+    )
+    own_word = changed("words", "w5 {{ messages[-1].content }} :")
+    assert len(tokens(own_word, "w5", PLAIN)) == len(("<s>", "w5", "w5", ":"))
+
+
 @pytest.mark.parametrize(
     ("template", "said"),
     [
