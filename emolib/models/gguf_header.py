@@ -22,7 +22,7 @@ _VERSIONS = (2, 3)
 ADVICE = "download it again, or name a folder with safetensors"
 
 # general.architecture, which names keys and tensors, to the model_type of transformers. In each of
-# them a file gives the logits of the weights it was made from: tests/test_gguf.py.
+# them a file gives the logits of the weights it was made from: tests/models/test_gguf_header.py.
 MODEL_TYPES = {
     "gemma2": "gemma2",
     "gemma3": "gemma3_text",
