@@ -33,6 +33,8 @@ PLAIN: Activation = ("none", "")
 
 _FEW = 4
 """Rows below which a matrix product reads the weights once and no kernel is faster than MKL's."""
+_SAME = 1e-5
+"""How far, of its largest output, a norm may be from an `RMSNorm` that takes its place."""
 
 
 def activation_of(module: nn.Module) -> Activation | None:
@@ -147,30 +149,21 @@ class RMSNorm:
             return F.rms_norm(values, (values.shape[-1],), gain, self.eps)
         scale = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
         scale = scale.square_().div_(values.shape[-1]).add_(self.eps).rsqrt_()
-        return (values * scale).mul_(gain)
-
-
-_EPS = ("variance_epsilon", "eps", "epsilon")
-"""What transformers calls the eps of its RMSNorms."""
+        normed: Tensor = (values * scale).mul_(gain)
+        return normed
 
 
 def fused_norm(module: nn.Module | None) -> Any:
     """Return a norm in its fastest form, told by what it puts out, not by its name.
 
     Args:
-        module: A norm of float32 values on a CPU; of others, and None, it stays what it is.
+        module: A norm. `RMSNorm` takes its place where it is one whose weight is float32 on a
+            CPU; any other, and None, comes back as it is.
     """
-    weight = getattr(module, "weight", None)
-    eps = next((e for name in _EPS if isinstance(e := getattr(module, name, None), float)), None)
-    if (
-        module is None
-        or eps is None
-        or not isinstance(weight, Tensor)
-        or weight.ndim != 1
-        or weight.dtype != torch.float32
-        or weight.device.type != "cpu"
-        or isinstance(module, nn.LayerNorm)
-    ):
+    weight, eps = getattr(module, "weight", None), _eps_of(module)
+    if module is None or eps is None or not isinstance(weight, Tensor) or weight.ndim != 1:
+        return module
+    if weight.dtype != torch.float32 or weight.device.type != "cpu":
         return module
     drawn = torch.randn(3, len(weight), generator=torch.Generator().manual_seed(0)) + 0.5
     # Small ones beside them, on which eps decides.
@@ -179,12 +172,17 @@ def fused_norm(module: nn.Module | None) -> Any:
         own: Tensor = module.forward(values)
         for offset in (0.0, 1.0):
             norm = RMSNorm(module, eps, offset)
-            if torch.allclose(norm.fused(values), own, rtol=_NORM_CLOSE, atol=_NORM_CLOSE):
+            if float((norm.fused(values) - own).abs().max()) <= _SAME * float(own.abs().max()):
                 return norm
     return module
 
 
-_NORM_CLOSE = 1e-5
+def _eps_of(module: nn.Module | None) -> float | None:
+    """Return the eps of a norm, under whichever of transformers' names; None without one."""
+    for name in ("variance_epsilon", "eps", "epsilon"):
+        if isinstance(value := getattr(module, name, None), float):
+            return value
+    return None
 
 
 def attend(
@@ -340,7 +338,7 @@ def rotate_pairs(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     turned, rest = values[..., :width], values[..., width:]
     if _rounds_once(values, cos):
         # A pair is a complex number, which a position turns by one product.
-        pairs = torch.view_as_complex(turned.unflatten(-1, (-1, 2)).contiguous())
+        pairs = torch.view_as_complex(turned.reshape(*turned.shape[:-1], -1, 2).contiguous())
         out = torch.view_as_real(pairs * _beside(torch.complex(cos, sin))).flatten(-2)
     else:
         cos, sin = _beside(cos), _beside(sin)

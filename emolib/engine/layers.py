@@ -215,7 +215,7 @@ class Layer:
         query, key, value = self._apart(self._made(normed, last=last))
         query = query[:, :, -1:] if last else query
         if self._row.qk_norm == "head":
-            query, key = self._q_norm(query), self._k_norm(key)
+            query, key = self._qk_normed(query, key)
         if rotary is not None and self._row.rotary is not None:
             halves = self._row.rotary == "halves"
             turn = kernels.rotate_halves if halves else kernels.rotate_pairs
@@ -238,10 +238,13 @@ class Layer:
         others = kernels.linear(normed, weight[keys_values], _some(bias, keys_values))
         return [query, *others.chunk(2, dim=-1)]
 
+    def _qk_normed(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        return normed(self._q_norm, query), normed(self._k_norm, key)
+
     def _apart(self, made: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         if self._row.qk_norm == "whole":
             query, key, value = made
-            made = [self._q_norm(query), self._k_norm(key), value]
+            made = [*self._qk_normed(query, key), value]
         heads, width = self.n_heads, self.d_head
         if len(made) == 3:
             query, key, value = (_cut(part, (-1, width)) for part in made)

@@ -118,6 +118,23 @@ def test_what_an_edit_of_units_changes_goes_through_the_down_projection_alone(ki
         assert (plain - zeroed).abs().max() > 1e-3
 
 
+@every_row
+def test_what_is_noted_and_what_is_given_stay_what_they_were(kind):
+    layerwise, _, stem = padded(kind)
+    resid, noted = stem.hidden[:, None].clone(), []
+    z = torch.randn(
+        *resid.shape[:-1], layerwise.shape.n_heads * layerwise.shape.d_head, dtype=torch.float64
+    )
+    before = resid.clone(), z.clone()
+    layer = layerwise.layers[0]
+    after = layer.finish(
+        resid, z, Edits(note=lambda _, written: noted.append((written, written.clone())))
+    )
+    assert len(noted) == 2 and all(torch.equal(*pair) for pair in noted)
+    assert torch.equal(layer.finish(resid, z), after)
+    assert torch.equal(resid, before[0]) and torch.equal(z, before[1])
+
+
 def test_inputs_of_some_prompts_and_some_tokens():
     bias = torch.arange(2 * 3 * 4 * 4.0).view(2, 3, 4, 4)
     rotary = torch.arange(8.0).view(2, 4), torch.arange(4.0).view(1, 4)
