@@ -146,12 +146,11 @@ class RMSNorm:
         weight: Any = self.module.weight
         gain = weight + self.offset if self.offset else weight
         if values.requires_grad:
-            made: Tensor = F.rms_norm(values, (values.shape[-1],), gain, self.eps)
-            return made
+            return F.rms_norm(values, (values.shape[-1],), gain, self.eps)
         scale = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
         scale = scale.square_().div_(values.shape[-1]).add_(self.eps).rsqrt_()
-        scaled: Tensor = (values * scale).mul_(gain)
-        return scaled
+        normed: Tensor = (values * scale).mul_(gain)
+        return normed
 
 
 def fused_norm(module: nn.Module | None) -> Any:
