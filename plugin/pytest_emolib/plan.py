@@ -118,7 +118,7 @@ class Plan:
             begun = time.process_time()
             rows.append(row)
             total += seconds
-        formats = ("", "", "", "", "", ".1f", ".0f", ".1f")
+        formats = ("", "", "", "", "", ".1f", ".4g", ".1f", ".0f")
         yield tabulate(rows, HEADERS, tablefmt=fmt, floatfmt=formats)
         yield (
             "rows: runs to compute, a draw each; forwards: their cost in clean runs of the emotion "
