@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from emolib.engine.batch_sizes import KEPT, batches_of, columns_of
+from emolib.engine.batch_sizes import KEPT, BatchSize, batches_of, columns_of
 from emolib.engine.edits import Branch, is_tokenwise
 from emolib.engine.layers import Edits, KeysValues
 from emolib.engine.layerwise_model import LayerwiseModel, Stem
 from emolib.inputs.prompts import Position
 from emolib.models.encoding import Batch, Prompts
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,38 @@ class Resumed:
             for batch in group:
                 yield self.make(batch)
 
+    def chunks(
+        self,
+        branched: Sequence[Branch],
+        size: BatchSize,
+        count: Callable[[Sequence[Batch], Sequence[Branch]], int],
+        work: Callable[[CleanRun, Sequence[Branch]], Made],
+    ) -> Iterator[tuple[bool, Sequence[Branch], list[tuple[Sequence[int], Made]]]]:
+        """Do some work for all branches, as many at once as fit, group after group.
+
+        Args:
+            branched: The branches.
+            size: How many fit; it is told of batches that did not.
+            count: From batches and the branches to come to how many of these are next.
+            work: From a clean run and some branches to what is made of them.
+
+        Yields:
+            (Whether this is the last group, the branches, per batch the numbers of its prompts
+            and what was made.)
+        """
+        for number, group in enumerate(self.groups):
+            todo, cleans = list(branched), [self.make(batch) for batch in group]
+            while todo:
+                batches = [clean.batch for clean in cleans]
+                chunk = todo[: count(batches, todo)]
+                try:
+                    made = [(clean.batch.rows, work(clean, chunk)) for clean in cleans]
+                except (MemoryError, RuntimeError) as error:
+                    cleans = [self.make(batch) for batch in size.smaller(error, batches)]
+                    continue
+                del todo[: len(chunk)]
+                yield number == len(self.groups) - 1, chunk, made
+
 
 class CleanRuns:
     """The clean runs of some prompts, kept for all runs on them where they take little.
@@ -177,6 +212,11 @@ class CleanRuns:
         self._prompts, self._size, self._more = prompts, size, more
         self._batches = batches_of(model.model, prompts, (), size)
         self._kept: list[CleanRun] = []
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Ids of the tokens that end an answer to the prompts."""
+        return self._prompts.ends
 
     def of(self, runs: Sequence[Branch], position: Position, *, more: bool) -> Resumed:
         """Return the clean runs that some runs resume from.

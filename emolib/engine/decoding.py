@@ -119,27 +119,26 @@ def generate(
     found: dict[int, list[tuple[Sequence[int], list[Generated]]]] = {}
     size = BatchSize(model.shape, position, gpu=model.model.device.type == "cuda")
     resumed = clean_runs.of(branched, position, more=True)
-    for number, group in enumerate(resumed.groups):
-        todo, cleans = list(branched), [resumed.make(batch) for batch in group]
-        while todo:
-            batches = [clean.batch for clean in cleans]
-            chunk = todo[: size.of_texts(batches, todo, max_new_tokens)]
-            try:
-                parts = [decode(model, clean, chunk, position, max_new_tokens) for clean in cleans]
-            except (MemoryError, RuntimeError) as error:
-                cleans = [resumed.make(batch) for batch in size.smaller(error, batches)]
-                continue
-            del todo[: len(chunk)]
-            for place, branch in enumerate(chunk):
-                made = found.setdefault(branch.run, [])
-                for clean, part in zip(cleans, parts, strict=True):
-                    made.append((clean.batch.rows, part[place :: len(chunk)]))
-                if number == len(resumed.groups) - 1:
-                    yield branch.run, _in_order(model.model, found.pop(branch.run), group[0])
+
+    def count(batches: Sequence[Batch], todo: Sequence[Branch]) -> int:
+        return size.of_texts(batches, todo, max_new_tokens)
+
+    def work(clean: CleanRun, chunk: Sequence[Branch]) -> list[Generated]:
+        return decode(model, clean, chunk, position, max_new_tokens)
+
+    ends = clean_runs.ends
+    for is_last, chunk, parts in resumed.chunks(branched, size, count, work):
+        for place, branch in enumerate(chunk):
+            made = found.setdefault(branch.run, [])
+            made += [(numbers, part[place :: len(chunk)]) for numbers, part in parts]
+            if is_last:
+                yield branch.run, _in_order(model.model, found.pop(branch.run), ends)
 
 
 def _in_order(
-    model: LanguageModel, parts: Sequence[tuple[Sequence[int], list[Generated]]], batch: Batch
+    model: LanguageModel,
+    parts: Sequence[tuple[Sequence[int], list[Generated]]],
+    ends: frozenset[int],
 ) -> Continuations:
     """Return what was generated, of parts with the numbers of their prompts."""
     rows: dict[int, Generated] = {}
@@ -147,7 +146,7 @@ def _in_order(
         rows |= dict(zip(numbers, part, strict=True))
     ordered = [rows[prompt] for prompt in range(len(rows))]
     ids, margins = [ids for ids, _ in ordered], [gap for _, gap in ordered]
-    return continuations(model, ids, margins, batch.prompts.ends)
+    return continuations(model, ids, margins, ends)
 
 
 def decode(

@@ -204,6 +204,10 @@ class Runner(Generic[Score]):
                 f"this run was asked for under {_named(request.under)}, and {why} "
                 f"{self._model.name}: read what it says before, inside the `with`"
             )
+        return self._as_it_is()
+
+    def _as_it_is(self) -> Path:
+        """Return the path of the model with all that others have put on it."""
         return Whole(self._model, self._prompts, **self._sizes, share=False)
 
     def _as_loaded(
@@ -364,9 +368,7 @@ class Runner(Generic[Score]):
 
     def _now(self) -> Path:
         """Return the path of the model as it is now."""
-        if self.under:
-            return Whole(self._model, self._prompts, **self._sizes, share=False)
-        return self._kept()
+        return self._as_it_is() if self.under else self._kept()
 
     @property
     def precision(self) -> str:

@@ -54,46 +54,27 @@ def sweep(
     found: dict[tuple[int, int], list[tuple[Sequence[int], Tensor]]] = {}
     size = BatchSize(model.shape, position, gpu=model.model.device.type == "cuda")
     resumed = clean_runs.of(branched, position, more=False)
-    for number, group in enumerate(resumed.groups):
-        todo, cleans = list(branched), [resumed.make(batch) for batch in group]
-        while todo:
-            batches = [clean.batch for clean in cleans]
-            chunk = todo[: size.of_runs(batches, todo)]
-            try:
-                parts = [_chunk(model, clean, chunk, position, measure) for clean in cleans]
-            except (MemoryError, RuntimeError) as error:
-                cleans = [resumed.make(batch) for batch in size.smaller(error, batches)]
-                continue
-            del todo[: len(chunk)]
-            for place, branch in enumerate(chunk):
-                rows = found.setdefault((branch.run, branch.draw), [])
-                # Copies: a view would keep what was found of the whole chunk.
-                rows += [
-                    (c.batch.rows, p[:, place].clone()) for c, p in zip(cleans, parts, strict=True)
-                ]
-                if number == len(resumed.groups) - 1:
-                    pending[branch.run] -= 1
-                    if not pending[branch.run]:
-                        draws = sorted(key for key in found if key[0] == branch.run)
-                        yield branch.run, torch.stack([ordered(found.pop(key)) for key in draws])
+
+    def work(clean: CleanRun, chunk: Sequence[Branch]) -> Tensor:
+        resid = carry(model, clean, chunk, position)
+        return measured(model.logits, resid, clean.batch.rows, model.shape.vocab, measure)
+
+    for is_last, chunk, parts in resumed.chunks(branched, size, size.of_runs, work):
+        for place, branch in enumerate(chunk):
+            rows = found.setdefault((branch.run, branch.draw), [])
+            # Copies: a view would keep what was found of the whole chunk.
+            rows += [(numbers, part[:, place].clone()) for numbers, part in parts]
+            if is_last:
+                pending[branch.run] -= 1
+                if not pending[branch.run]:
+                    draws = sorted(key for key in found if key[0] == branch.run)
+                    yield branch.run, torch.stack([ordered(found.pop(key)) for key in draws])
 
 
 def ordered(parts: Sequence[tuple[Sequence[int], Tensor]]) -> Tensor:
     """Return rows in the order of the prompts, of parts with the numbers of theirs."""
     rows = [row for numbers, _ in parts for row in numbers]
     return torch.cat([part for _, part in parts])[torch.tensor(rows).argsort()]
-
-
-def _chunk(
-    model: LayerwiseModel,
-    clean: CleanRun,
-    chunk: Sequence[Branch],
-    position: Position,
-    measure: Measure | None,
-) -> Tensor:
-    """Return what is kept of the logits of some runs on some prompts, ``[B, k, M]``."""
-    resid = carry(model, clean, chunk, position)
-    return measured(model.logits, resid, clean.batch.rows, model.shape.vocab, measure)
 
 
 def carry(
