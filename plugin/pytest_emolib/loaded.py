@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
@@ -106,11 +107,15 @@ class Loaded:
         return self._studies[key]
 
     def _forget_studies(self) -> None:
+        held = bool(self._studies)
         self._studies.clear()
         for memo in (self._computed, self._of_item):
             for what, study in list(memo):
                 if what in _WITH_THE_STUDY:
                     del memo[what, study]
+        if held:
+            # A study, its runs and what they read refer to each other, and hold hundreds of MB.
+            gc.collect()
 
     def made(self, source: Source | None, emotion: str | None) -> Study | None:
         """Return a study if it is in memory."""

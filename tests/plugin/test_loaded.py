@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from pytest_emolib.cases import Case
 from pytest_emolib.fixture_table import FIXTURES
@@ -11,6 +14,7 @@ from emolib.inputs.emotions import load_emotion
 from emolib.inputs.heads import HeadSet, Top, parse_head
 from emolib.inputs.profiles import load_profile
 from emolib.inputs.units import UnitSet, parse_unit
+from emolib.interventions import zero
 from emolib.methods import attention, attribution, screening, unit_scores, unit_screening
 from emolib.models.sources import find
 
@@ -122,3 +126,16 @@ def test_every_set_that_is_edited_can_be_made_of_a_case(loaded, neo, monkeypatch
 def test_a_set_that_is_not_known_is_a_mistake(loaded, neo):
     with pytest.raises(AssertionError, match="mlps"):
         loaded.edited("mlps", Case(neo, "gratitude"), loaded.study(neo, "gratitude"))
+
+
+def test_of_a_study_that_is_let_go_of_nothing_stays(loaded, neo):
+    study = loaded.study(neo, "gratitude")
+    study.run(zero(HEADS)).logit_diff, study.reference.z[0]
+    gone = [weakref.ref(held) for held in (study, study.runner, study.reference)]
+    del study
+    gc.disable()
+    try:
+        loaded.study(neo, "anger")
+        assert [held() for held in gone] == [None] * 3
+    finally:
+        gc.enable()
