@@ -34,7 +34,8 @@ from transformers import PreTrainedTokenizerFast
 from emolib.engine import kernels
 from emolib.engine.shapes import Shape, shape_of
 from emolib.inputs.heads import Head, all_heads
-from emolib.models.language_model import LanguageModel, in_half
+from emolib.models.language_model import LanguageModel
+from emolib.models.loading import in_half
 
 HERE = Path(__file__).parent
 GPT2 = ("gpt2", {})

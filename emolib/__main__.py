@@ -137,7 +137,7 @@ def _models(options: argparse.Namespace, _: Path) -> None:
         raise InputError("--write: the page is of every architecture; leave the model out")
     from emolib.inputs.profiles import load_profile
     from emolib.models.architectures import register_all
-    from emolib.models.language_model import load
+    from emolib.models.loading import load
     from emolib.models.sources import find
 
     register_all(load_profile(options.profile).architectures)

@@ -23,9 +23,9 @@ def load():
     """Give a function that loads an embedded model, each once."""
     from functools import cache
 
-    from emolib.models import language_model, sources
+    from emolib.models import loading, sources
 
-    return cache(lambda name: language_model.load(sources.find(name)))
+    return cache(lambda name: loading.load(sources.find(name)))
 
 
 @pytest.fixture(params=EMBEDDED)

@@ -26,7 +26,7 @@ from emolib.interventions import patch, zero
 from emolib.methods.attribution import attribution_scores
 from emolib.methods.study import Study
 from emolib.methods.unit_scores import unit_scores
-from emolib.models import language_model, sources
+from emolib.models import loading, sources
 
 bridges = pytest.importorskip(
     "transformer_lens.model_bridge",
@@ -129,7 +129,7 @@ def witness(folder):
 @pytest.fixture(scope="module")
 def study_at(folder):
     """Give a function from a position to emolib's study of the same model."""
-    model = language_model.load(sources.find(str(folder)))
+    model = loading.load(sources.find(str(folder)))
     emotion = tiny_emotion(4)
     if folder.name != RANDOM:
         emotion = load_emotion(load_profile("demo"), "gratitude")

@@ -27,7 +27,8 @@ from emolib.methods.readouts import Reading, Readout
 from emolib.methods.scores import Measuring, Scores, score
 from emolib.models.architectures import register_all
 from emolib.models.encoding import AlignedPairs, Batch, Prompts
-from emolib.models.language_model import LanguageModel, load
+from emolib.models.language_model import LanguageModel
+from emolib.models.loading import load
 from emolib.models.prompt_check import check_prompts
 from emolib.models.sources import find
 

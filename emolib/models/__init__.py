@@ -9,6 +9,7 @@
 - ``encoding``: prompts as tokens, aligned into pairs, padded into batches.
 - ``placement``: where a model runs: a device by its name, a large model on several GPUs.
 - ``language_model``: the model with its tokenizer and names for its heads.
+- ``loading``: the model of a source, with its weights.
 - ``miniatures``: every type of transformers built tiny, to verify structure on.
 - ``snapshot``: what a model was when it was loaded, and what others have put on it since.
 
@@ -22,7 +23,8 @@ from emolib.lazy import hand_on
 if TYPE_CHECKING:
     from emolib.models.architectures import Architecture, architecture, register
     from emolib.models.encoding import AlignedPairs, Prompts, align, encode
-    from emolib.models.language_model import LanguageModel, load
+    from emolib.models.language_model import LanguageModel
+    from emolib.models.loading import load
     from emolib.models.sources import Source, embedded_names, find
 else:
     __getattr__, __dir__ = hand_on(
@@ -30,7 +32,8 @@ else:
         {
             "emolib.models.architectures": ["Architecture", "architecture", "register"],
             "emolib.models.encoding": ["AlignedPairs", "Prompts", "align", "encode"],
-            "emolib.models.language_model": ["LanguageModel", "load"],
+            "emolib.models.language_model": ["LanguageModel"],
+            "emolib.models.loading": ["load"],
             "emolib.models.sources": ["Source", "embedded_names", "find"],
         },
     )

@@ -77,7 +77,7 @@ def _encode(source: Source, emotions: Iterable[Emotion], profile: Profile) -> No
     """Encode prompts as a run would, with a message for what is wrong."""
     # Imported here: they load torch.
     from emolib.models.encoding import encode
-    from emolib.models.language_model import describe
+    from emolib.models.loading import describe
 
     try:
         config, tokenizer = describe(source)

@@ -66,7 +66,7 @@ class Loaded:
     def model(self, source: Source) -> LanguageModel:
         """Return a model with its weights; the last one asked for is kept."""
         if source.name not in self._models:
-            from emolib.models.language_model import load
+            from emolib.models.loading import load
 
             # Once more: an experiment may have loaded torch, and set it, since the session began.
             limit_threads()
@@ -80,7 +80,7 @@ class Loaded:
 
     def _half(self, source: Source) -> LanguageModel | None:
         """Return a model in bfloat16, for sweeps, where that is asked for and can be had."""
-        from emolib.models.language_model import in_half, why_no_half
+        from emolib.models.loading import in_half, why_no_half
 
         if self._profile.dtype != "bfloat16":
             return None

@@ -133,7 +133,7 @@ class Plan:
     def _of_model(self, source: Source, items: Group, begun: float) -> tuple[list[Any], float]:
         from emolib.engine import costs
         from emolib.engine.shapes import shape_of
-        from emolib.models.language_model import describe
+        from emolib.models.loading import describe
 
         profile = self.profile
         config, tokenizer = describe(source)

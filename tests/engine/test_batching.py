@@ -14,7 +14,7 @@ from emolib.inputs.units import Unit, UnitSet
 from emolib.interventions import Recipe, edit, mean, patch, resample, scale, zero
 from emolib.methods.patching import patched
 from emolib.methods.study import Study
-from emolib.models.language_model import in_half
+from emolib.models.loading import in_half
 
 SETS = [HeadSet((head,)) for head in HEADS]
 

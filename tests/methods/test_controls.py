@@ -24,7 +24,7 @@ from emolib.methods.controls import (
 )
 from emolib.methods.study import Study
 from emolib.methods.study import study as open_study
-from emolib.models.language_model import load
+from emolib.models.loading import load
 from emolib.models.sources import find
 from emolib.planted import PLANTED, planted_emotion, planted_model
 

@@ -17,7 +17,7 @@ from emolib.files import data_root
 from emolib.inputs.prompts import Chat
 from emolib.models.gguf_header import MODEL_TYPES, Packed, read_header
 from emolib.models.gguf_weights import _in_slices
-from emolib.models.language_model import load
+from emolib.models.loading import load
 from emolib.models.sources import find
 
 OTHER = "take the model's safetensors: name their folder or their Hub id"

@@ -13,8 +13,9 @@ import torch
 
 from emolib.engine.support import why_not
 from emolib.errors import InputError
-from emolib.models import language_model, sources
-from emolib.models.language_model import LanguageModel, describe, weight_bytes
+from emolib.models import loading, sources
+from emolib.models.language_model import LanguageModel
+from emolib.models.loading import describe, weight_bytes
 from emolib.models.placement import HEADROOM, find_device, spread
 
 
@@ -107,10 +108,10 @@ def test_on_cuda_a_model_too_large_for_one_gpu_is_spread(seen, monkeypatch, load
 
     models = SimpleNamespace(
         from_pretrained=from_pretrained,
-        from_config=language_model.transformers.AutoModelForCausalLM.from_config,
+        from_config=loading.transformers.AutoModelForCausalLM.from_config,
     )
-    monkeypatch.setattr(language_model.transformers, "AutoModelForCausalLM", models)
-    spread_model = language_model.load(sources.find("tiny-neox"), device="cuda")
+    monkeypatch.setattr(loading.transformers, "AutoModelForCausalLM", models)
+    spread_model = loading.load(sources.find("tiny-neox"), device="cuda")
     assert asked["device_map"] == "auto"
     assert asked["max_memory"] == {1: int(HEADROOM * (room + 1)), 0: int(HEADROOM * room)}
     assert spread_model.device == torch.device("cpu")
@@ -120,10 +121,10 @@ def test_without_accelerate_it_is_refused(seen, monkeypatch):
     seen(cuda=2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (1000, 1000))
-    monkeypatch.setattr(language_model, "weight_bytes", lambda config, dtype: 1000)
-    monkeypatch.setattr(language_model, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "weight_bytes", lambda config, dtype: 1000)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"too large for one GPU.*pip install accelerate"):
-        language_model.load(sources.find("tiny-neox"), device="cuda")
+        loading.load(sources.find("tiny-neox"), device="cuda")
 
 
 def test_a_model_on_several_devices_says_so(load):

@@ -16,7 +16,7 @@ from emolib.inputs.emotions import load_emotion
 from emolib.inputs.profiles import load_profile
 from emolib.inputs.prompts import Pair
 from emolib.methods.study import study
-from emolib.models import language_model, prompt_check
+from emolib.models import loading, prompt_check
 from emolib.models.prompt_check import check_prompts
 from emolib.models.sources import find
 
@@ -38,7 +38,7 @@ def said(call, *args, **kwargs):
 @pytest.fixture
 def unread(monkeypatch):
     """Let no tokenizer of transformers be read."""
-    monkeypatch.setattr(language_model, "describe", lambda source: pytest.fail("read"))
+    monkeypatch.setattr(loading, "describe", lambda source: pytest.fail("read"))
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_short_prompts_need_no_tokenizer_at_all(monkeypatch):
 def test_what_fits_by_a_token_is_let_through_and_one_more_is_not(words):
     """At every length the check says what encoding says."""
     source, emotion = find("tiny-neo"), long(words)
-    _, tokenizer = language_model.describe(source)
+    _, tokenizer = loading.describe(source)
     count = len(tokenizer(emotion.written("emotion")[1])["input_ids"])
     room = 128 - count
     check_prompts([source], [emotion], profile(max_new_tokens=room))
@@ -96,7 +96,7 @@ def test_a_study_says_the_same_before_weights_are_loaded(monkeypatch):
 
 
 def test_a_model_in_memory_says_it_too():
-    model = language_model.load(find("tiny-neo"))
+    model = loading.load(find("tiny-neo"))
     assert said(study, model, long(200)).startswith("mine.json: pair 'p1': prompt ")
 
 
@@ -148,6 +148,6 @@ def test_a_study_takes_chat_and_system_as_settings(mine):
     assert said(study, "tiny-neo", emotion_of("the"), chat=True).startswith(
         "model 'tiny-neo': --chat needs a chat template"
     )
-    assert said(study, language_model.load(find("tiny-neo")), GRATITUDE, chat=True).startswith(
+    assert said(study, loading.load(find("tiny-neo")), GRATITUDE, chat=True).startswith(
         "--chat needs a chat template, the tokenizer has none"
     )

@@ -14,7 +14,7 @@ from tiny import tiny_model
 from emolib.errors import InputError
 from emolib.files import data_root
 from emolib.models.architectures import ARCHITECTURES
-from emolib.models.language_model import load
+from emolib.models.loading import load
 from emolib.models.sources import embedded_names, find
 
 EMBEDDED = data_root() / "models"

@@ -10,7 +10,7 @@ import pytest
 from folders import CROSSED, EXPERIMENT, INI, LIGHT, PROFILE, Folder, pairs
 
 import emolib.methods.screening
-from emolib.models import language_model, sources
+from emolib.models import loading, sources
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,7 +18,7 @@ def _loaded():
     """Load now what a run inside this process would load, and lose, otherwise."""
     assert emolib.methods.screening
     for name in sources.embedded_names():
-        language_model.load(sources.find(name))
+        loading.load(sources.find(name))
     # Each run inside collects garbage several times; torch's modules are none of it.
     gc.collect()
     gc.freeze()

@@ -9,7 +9,7 @@ import torch
 from pytest_emolib.intact import SUPPORTED, Intact, may_replay, reaches_weights
 
 from emolib.engine.traced import traced
-from emolib.models import language_model, sources
+from emolib.models import loading, sources
 
 ITEM = SimpleNamespace(nodeid="exp_x.py::exp_x[m]", fixturenames=["model", "record"])
 BLOCK, WEIGHT = "transformer.h.1", "transformer.h.1.mlp.c_proj.weight"
@@ -33,7 +33,7 @@ class Held:
 @pytest.fixture
 def model():
     """Give an embedded model of this test alone."""
-    return language_model.load(sources.find("tiny-gpt2"))
+    return loading.load(sources.find("tiny-gpt2"))
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_what_stood_there_before_the_item_is_none_of_its_edits(held, model):
 
 
 def test_only_the_model_that_is_not_as_it_was_is_forgotten(model):
-    other = language_model.load(sources.find("tiny-neo"))
+    other = loading.load(sources.find("tiny-neo"))
     held = Held(other, model)
     intact = Intact(held)
     intact.begin(ITEM)
