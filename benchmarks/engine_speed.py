@@ -71,6 +71,37 @@ WORKS: dict[str, tuple[tuple[str, dict[str, Any]], int, int]] = {
         64,
         24,
     ),
+    "gemma270": (
+        (
+            "gemma3_text",
+            {
+                "hidden_size": 640,
+                "num_hidden_layers": 18,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 1,
+                "head_dim": 256,
+                "intermediate_size": 2048,
+                "vocab_size": 262144,
+            },
+        ),
+        16,
+        24,
+    ),
+    "modules": (
+        (
+            "olmo",
+            {
+                "hidden_size": 768,
+                "num_hidden_layers": 12,
+                "num_attention_heads": 12,
+                "num_key_value_heads": 4,
+                "intermediate_size": 3072,
+                "vocab_size": 49152,
+            },
+        ),
+        64,
+        24,
+    ),
     "generate": (GPT2, 32, 24),
     "attribution": (GPT2, 64, 24),
 }

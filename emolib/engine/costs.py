@@ -241,9 +241,9 @@ def clean_logits(shape: Shape, prompts: Prompts) -> int:
 
 
 def all_z(shape: Shape, prompts: Prompts) -> int:
-    """Return the bytes of z at every token, of both sides or of one where two have no room."""
-    side = sum(map(len, prompts.ids)) * shape.z_floats * shape.size
-    return 2 * side if 2 * side <= KEPT else side
+    """Return the bytes of z at every token that are kept of both sides: of some layers at least."""
+    of_layer = sum(map(len, prompts.ids)) * shape.z_floats // shape.n_layers * shape.size
+    return 2 * min(max(KEPT // 2, of_layer), shape.n_layers * of_layer)
 
 
 def forward_flops(shape: Shape, prompts: Prompts) -> int:

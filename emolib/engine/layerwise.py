@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from emolib.engine import hooked
+from emolib.engine import heap, hooked
 from emolib.engine.batch_sizes import KEPT, attended_at_once, columns_of
 from emolib.engine.clean_runs import CleanRuns
 from emolib.engine.decoding import Continuations, generate, log_probs
@@ -20,6 +21,21 @@ from emolib.inputs.prompts import Position, Side
 from emolib.interventions import Activations, ByLayer, Intervention
 from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class _ReadZ:
+    """What was read of z on one side's prompts.
+
+    Attributes:
+        columns: Of how many of the last tokens.
+        layers: Of which layers.
+        batches: Per batch its prompts, and by layer z, ``[B, S, H * d_head]``.
+    """
+
+    columns: int
+    layers: range
+    batches: list[tuple[list[int], dict[int, Tensor]]]
 
 
 class Layerwise:
@@ -47,7 +63,7 @@ class Layerwise:
         self._prompts, self._size, self._new = prompts, batch_size, max_new_tokens
         self._clean_runs: dict[Side, CleanRuns] = {}
         self._final: dict[Side, Tensor] = {}
-        self._z: dict[Side, tuple[int, list[tuple[list[int], list[Tensor]]]]] = {}
+        self._z: dict[Side, _ReadZ] = {}
 
     def clean_runs(self, side: Side) -> CleanRuns:
         """Return the clean runs of one side's prompts."""
@@ -110,10 +126,9 @@ class Layerwise:
         whole = Batch(prompts, range(len(prompts)), model.pad, model.device)
 
         def read(layer: int, columns: int) -> Tensor:
-            z = self._z_of(side, columns)
-            parts = [part[layer] for _, part in z]
-            joined = parts[0].new_zeros(len(prompts), columns, parts[0].shape[-1])
-            for (rows, _), part in zip(z, parts, strict=True):
+            z = self._z_of(side, layer, columns)
+            joined = z[0][1].new_zeros(len(prompts), columns, z[0][1].shape[-1])
+            for rows, part in z:
                 width = min(columns, part.shape[1])
                 joined[rows, -width:] = part[:, -width:]
             return split_heads(joined, model.n_heads)
@@ -121,25 +136,33 @@ class Layerwise:
         return Activations(prompts, whole, ByLayer(model.n_layers, prompts.width, read))
 
     @torch.no_grad()
-    def _z_of(self, side: Side, columns: int) -> list[tuple[list[int], list[Tensor]]]:
-        """Return per batch its prompts and z by layer, of the last columns or more."""
-        if self._z.get(side, (0, []))[0] < columns:
+    def _z_of(self, side: Side, layer: int, columns: int) -> list[tuple[list[int], Tensor]]:
+        """Return per batch its prompts and z of a layer, of the last columns or more."""
+        read = self._z.get(side)
+        if read is None or read.columns < columns or layer not in read.layers:
+            self._z.pop(side, None)
             position: Position = "last" if columns == 1 else "all"
             wanted = columns if columns == 1 else self._prompts(side).width
-            shape, count = self._model.shape, len(self._prompts(side))
-            if 2 * count * wanted * shape.z_floats * shape.size > KEPT:
-                # Both sides have no room beside each other: what is read last stays.
-                self._z.clear()
+            layers = self._layers_beside(layer, len(self._prompts(side)) * wanted)
             found = []
             # It may be a run under hooks of others, or one of our own, that asks first.
             what = f"z of the {side} prompts, which is read when an edit first needs it,"
             with self._model.model.as_loaded.lifted(what, tell=False):
                 for clean in self.clean_runs(side).of((), position, more=False):
                     width = min(wanted, clean.batch.width)
-                    layers = [clean.state(layer, width).z for layer in range(shape.n_layers)]
-                    found.append((list(clean.batch.rows), layers))
-            self._z[side] = wanted, found
-        return self._z[side][1]
+                    some = {index: clean.state(index, width).z for index in layers}
+                    found.append((list(clean.batch.rows), some))
+            read = self._z[side] = _ReadZ(wanted, layers, found)
+            heap.give_back(self._model.shape.weights)
+        return [(rows, some[layer]) for rows, some in read.batches]
+
+    def _layers_beside(self, layer: int, tokens: int) -> range:
+        """Return the layers whose z is read with that of one: as many as have room on each side."""
+        shape = self._model.shape
+        of_layer = tokens * shape.z_floats // shape.n_layers * shape.size
+        count = max(1, KEPT // 2 // of_layer)
+        first = layer // count * count
+        return range(first, min(first + count, shape.n_layers))
 
     @torch.no_grad()
     def inputs_at_last(self, side: Side, paths: Sequence[str]) -> dict[str, Tensor]:

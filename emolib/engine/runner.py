@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emolib.engine import hooked
+from emolib.engine import heap, hooked
 from emolib.engine.batch_sizes import CLEAN_LOGITS
 from emolib.engine.batching import Companions, Request, Shelf
 from emolib.engine.decoding import Continuations
@@ -160,6 +160,7 @@ class Runner(Generic[Score]):
         self._share, self._half, self._seed = share, half, seed
         self.companions: Companions = lambda targets: [targets]
         self.errors: list[float] = []
+        self._weights = sum(p.numel() * p.itemsize for p in model.hf.parameters())
         self._types: set[str] = set()
         self._paths: dict[bool, Path] = {}
         self._way: Way | None = None
@@ -279,6 +280,7 @@ class Runner(Generic[Score]):
             first, runs = requests[0], [other.interventions for other in requests]
             for index, found in self._kept().texts(first.side, runs, first.position):
                 yield requests[index].key, found
+            heap.give_back(self._weights)
 
         with self._as_loaded():
             return self._texts.get(request, self.companions, compute)
@@ -297,6 +299,7 @@ class Runner(Generic[Score]):
         if new:
             with self._as_loaded("the fluency of texts"):
                 values = self._kept().log_probs(side, new)
+            heap.give_back(self._weights)
             for text, value in zip(new, values, strict=True):
                 self._log_probs[(side, *text)] = value
         return [self._log_probs[(side, *text)] for text in texts]
@@ -410,6 +413,7 @@ class Runner(Generic[Score]):
         for index, rows in self._kept(half=half).logits(side, runs, first.position, measure):
             scores = self._measuring.scores(rows, dtype, beside_clean=True)
             yield requests[index].key, scores
+        heap.give_back(self._weights)
 
     def _halved(self, requests: Sequence[Request]) -> Iterator[tuple[Any, Score]]:
         """Yield scores, of many runs in half precision where there is a model in it.

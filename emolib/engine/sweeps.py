@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from emolib.engine import heap
 from emolib.engine.batch_sizes import BatchSize, columns_of
 from emolib.engine.clean_runs import CleanRun, CleanRuns, KVCache
 from emolib.engine.edits import Branch, LayerEdits, branches, edits_of
@@ -57,6 +58,8 @@ def sweep(
 
     def work(clean: CleanRun, chunk: Sequence[Branch]) -> Tensor:
         resid = carry(model, clean, chunk, position)
+        # What layers made is free now, in pieces of which none has room for logits.
+        heap.give_back(model.shape.weights)
         return measured(model.logits, resid, clean.batch.rows, model.shape.vocab, measure)
 
     for is_last, chunk, parts in resumed.chunks(branched, size, size.of_runs, work):

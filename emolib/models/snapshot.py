@@ -79,6 +79,7 @@ class Snapshot:
         self._tensors = dict(_tensors(hf))
         self._states = {name: _state(tensor) for name, tensor in self._tensors.items()}
         self._values: dict[str, str] = {}
+        self._last_read: dict[str, str] = {}
         self._told: dict[str, None] = {}
 
     def changes(self) -> tuple[Change, ...]:
@@ -151,11 +152,15 @@ class Snapshot:
         """Forget what was told so far, and note the values of the weights as they are now.
 
         Args:
-            values: Whether to; else `unseen_edits` finds nothing.
+            values: Whether to; else `unseen_edits` finds nothing. Where they were read when the
+                last item ended they are not read again: of a large model that takes seconds.
         """
-        tensors = _tensors(self._hf) if values else ()
-        self._values = {name: _value(tensor) for name, tensor in tensors}
+        self._values = (self._last_read or self._read()) if values else {}
+        self._last_read = {}
         self._told = {}
+
+    def _read(self) -> dict[str, str]:
+        return {name: _value(tensor) for name, tensor in _tensors(self._hf)}
 
     def told(self) -> list[str]:
         """Return all changes there were since `begin` while anything asked, or are now."""
@@ -168,11 +173,11 @@ class Snapshot:
         What is compared is a projection of all values of each.
         """
         seen = {change.weights for change in self.changes()}
-        now = dict(_tensors(self._hf)) if self._values else {}
+        self._last_read = now = self._read() if self._values else {}
         return [
             name
-            for name, tensor in now.items()
-            if name not in seen and self._values.get(name) != _value(tensor)
+            for name, value in now.items()
+            if name not in seen and self._values.get(name) != value
         ]
 
     def left(self) -> list[str]:

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from emolib.inputs.prompts import Side
     from emolib.models.encoding import Prompts
 
-RUNNING = 120e6
+RUNNING = 200e6
 """Bytes of what a run loads beside its model: statistics, the model's classes, kernels."""
+STARTING = 3.5
+"""Seconds that loading these takes, and proving what was found of a model."""
 RECORDING = 0.06
 """Seconds that the statistics and the file of an item take."""
 LOADING = {False: 1e-9, True: 8e-9}
@@ -161,7 +163,7 @@ class Plan:
         seconds = bytes_ = 0.0
         if running:
             # What was done and loaded until here, the other process does and loads too.
-            seconds = time.process_time() - begun + len(running) * RECORDING
+            seconds = time.process_time() - begun + STARTING + len(running) * RECORDING
             seconds += shape.weights * LOADING[source.gguf is not None]
             seconds += total.seconds(costs.speed_of(shape, profile.device))
             bytes_ = base + RUNNING + shape.weights + total.peak + most

@@ -120,3 +120,27 @@ def test_z_that_is_first_read_under_a_hook_of_somebody_is_that_of_the_model_as_l
     close(z, study_of(kind).activations("neutral").of(HEADS[5], 1))
     assert study.model.as_loaded.told() == []
     close(study.run().logits, hooked.last_logits(study.model, study.prompts()))
+
+
+def test_z_is_read_of_as_many_layers_as_have_room(monkeypatch):
+    """Of one layer, of two, of all: the same numbers, from as many clean runs as it takes."""
+    found, reads = {}, {}
+    for room in (0, 1, 2):
+        study, path = layered()
+        shape, width = path._model.shape, study.prompts("emotion").width
+        tokens = len(study.prompts("emotion")) * width
+        of_layer = tokens * shape.z_floats // shape.n_layers * shape.size
+        monkeypatch.setattr("emolib.engine.layerwise.KEPT", 2 * room * of_layer)
+        asked, of = [], path.clean_runs("emotion").of
+
+        def counted(*runs, of=of, asked=asked, **options):
+            asked.append(1)
+            return of(*runs, **options)
+
+        monkeypatch.setattr(path.clean_runs("emotion"), "of", counted)
+        z = path.activations("emotion").z
+        found[room] = [z.last(layer, width) for layer in range(shape.n_layers)]
+        reads[room] = len(asked)
+    for parts in found.values():
+        close(torch.stack(parts), torch.stack(found[2]))
+    assert shape.n_layers == 2 and reads == {0: 2, 1: 2, 2: 1}

@@ -253,3 +253,22 @@ def test_what_the_model_takes_is_what_its_class_takes(model):
     forward = model.hf.forward
     model.hf.forward = lambda *args, **options: forward(*args, **options)
     assert "position_ids" in model.accepts
+
+
+def test_weights_that_were_read_when_an_item_ended_are_not_read_again(model, monkeypatch):
+    reads, read = [], Snapshot._read
+    monkeypatch.setattr(Snapshot, "_read", lambda self: reads.append(1) or read(self))
+    taken = model.as_loaded
+    taken.begin()
+    assert taken.left() == []
+    taken.begin()
+    assert len(reads) == 2
+    # An edit between two items is the next one's: never nobody's.
+    assert taken.left() == []
+    model.hf.transformer.h[1].attn.c_attn.weight.data *= 2
+    taken.begin()
+    assert taken.unseen_edits() == ["transformer.h.1.attn.c_attn.weight"]
+    # Items that are given no model are not watched; what they leave is not compared with.
+    taken.begin(values=False)
+    taken.begin()
+    assert taken.unseen_edits() == [] and len(reads) == 6
