@@ -21,10 +21,11 @@ from torch import Tensor
 
 from emolib.engine.gradients import Objective
 from emolib.engine.layerwise import Layerwise
+from emolib.engine.support import support_of
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Side
 from emolib.interventions import zero
-from emolib.models.encoding import Prompts
+from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
 
 
@@ -61,9 +62,12 @@ class Emolib:
     def __init__(self, world: World) -> None:
         """Hold what to run."""
         self._world, self._prompts = world, world.prompts
+        first = Batch(self._prompts, range(2), world.model.pad, world.model.device)
+        self._apart = support_of(world.model, first).way == "own layers"
 
     def _layers(self, prompts: Callable[[Side], Prompts], new: int = 1) -> Layerwise:
-        return Layerwise(self._world.model, prompts, batch_size=None, max_new_tokens=new)
+        model, apart = self._world.model, self._apart
+        return Layerwise(model, prompts, batch_size=None, max_new_tokens=new, apart=apart)
 
     def sweep(self, heads: Sequence[Head]) -> Iterator[tuple[Head, Tensor]]:
         """Yield each head with the last logits where its z is 0 at all positions."""

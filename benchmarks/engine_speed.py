@@ -112,6 +112,11 @@ SMALL = {
                  "intermediate_size": 64, "vocab_size": 97},
     "llama": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
               "num_key_value_heads": 2, "intermediate_size": 64, "vocab_size": 97},
+    "olmo": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "intermediate_size": 64, "vocab_size": 97},
+    "gemma3_text": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+                    "num_key_value_heads": 1, "head_dim": 16, "intermediate_size": 64,
+                    "vocab_size": 97},
 }  # fmt: skip
 CONDITIONS, NEW_TOKENS, EVERY = 11, 30, 4
 
