@@ -9,6 +9,7 @@
 - ``slices``: logits a few rows at a time, reduced to what is kept of them.
 - ``forwards``, ``decoding``, ``gradients``: whole batches, greedy continuations, gradients.
 - ``batch_sizes``, ``shapes``, ``costs``: how much goes into one batch, and what runs will cost.
+- ``heap``: memory that was let go of, given back to the system.
 - ``support``: whether a model's layers can be taken apart.
 - ``proofs``, ``direct_path``: whether heads are where a row says, and whether layers are sums.
 - ``traced``: traces at places that have the same name in every architecture.
