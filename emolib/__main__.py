@@ -97,10 +97,10 @@ def _compare(options: argparse.Namespace, results: Path) -> None:
     from emolib.reporting.experiments import ABLATED, PATCHED
     from emolib.reporting.markdown import plain_table
     from emolib.results.item_files import read_scores
-    from emolib.results.records import RECORDS, Store
+    from emolib.results.records import Store
 
-    store = Store(results / RECORDS)
-    lines = compare(store.whole_rows(ABLATED), store.whole_rows(PATCHED))
+    store = Store(results)
+    lines = compare(list(store.whole_rows(ABLATED)), list(store.whole_rows(PATCHED)))
     files = options.head_scores or sorted((results / "alignment").glob("head_scores_*.json"))
     ranks = overlap([read_scores(path) for path in files])
     if not lines and not ranks:

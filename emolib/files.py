@@ -17,6 +17,10 @@ PACKAGE = Path(__file__).parent
 """The folder of the library's code."""
 _LENGTH = 16
 _JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+_NETWORK = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
+    "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs",
+}  # fmt: skip
 # Lists whose members are written on a line each.
 _ENTRIES = ("prompts", "scores", "studies", "effects")
 
@@ -30,6 +34,30 @@ def data_root() -> Path:
 def results_folder(base: Path, profile: str) -> Path:
     """Return the folder of a profile's results, whether it goes by its name or its path."""
     return base / safe(profile.rpartition("/")[2].removesuffix(".toml"))
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for what can be made again at any time."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "emolib"
+
+
+def is_local(path: Path) -> bool:
+    """Tell whether a path is on a disk of this machine, as far as the system says.
+
+    Locks on a network's file systems, and on those that a program serves, are not to be trusted.
+    """
+    try:
+        mounts = Path("/proc/self/mounts").read_text("utf-8", "replace")
+    except OSError:
+        return True
+    absolute = path.resolve()
+    kinds = {
+        Path(where.replace("\\040", " ")): kind
+        for where, kind in (line.split()[1:3] for line in mounts.splitlines())
+    }
+    found = next((kinds[place] for place in (absolute, *absolute.parents) if place in kinds), "")
+    return not (found.startswith("fuse.") or found in _NETWORK)
 
 
 def safe(name: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import json
 import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def _made(
     folder = Path(tempfile.mkdtemp(prefix="emolib-made-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     rng = np.random.default_rng(0)
-    store = Store(folder / "records.jsonl")
+    store = Store(folder)
     for model in models:
         for emotion in emotions:
             for layer in range(shape[0]):
@@ -192,11 +192,12 @@ def around(mean: float) -> list[float]:
 def changed(folder: Path, change: Callable[[Any], Any], **options: Any) -> Path:
     """Give results whose rows, as JSON, went through `change`; None drops a row."""
     source = make_results(folder / "source", **{"models": ("one",), "emotions": ("joy",)} | options)
-    rows = map(json.loads, (source / "records.jsonl").read_text("utf-8").splitlines())
-    made = [row for row in map(change, rows) if row]
-    (folder / "mine").mkdir()
-    lines = "".join(json.dumps(row) + "\n" for row in made)
-    (folder / "mine/records.jsonl").write_text(lines, encoding="utf-8")
+    store, mine = Store(source), Store(folder / "mine")
+    for key in store:
+        made = [Row(**row) for row in map(change, map(asdict, store[key])) if row]
+        if made:
+            mine.append([replace(row, of=len(made), row=i) for i, row in enumerate(made)])
+    mine.close()
     return folder / "mine"
 
 

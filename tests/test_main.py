@@ -62,13 +62,13 @@ def test_report_compare_and_export(results, capsys):
         (["plots", "--emotion", "envy", "--profile", "x"], "ERROR: results/x: no results to draw "),
         (["plots", "--ablation-file", "x.json"], "ERROR: x.json: no such file; run the "),
         (["plots", "--profile", "other"], "ERROR: results/other: no results to draw; run "),
-        (["report", "--emotion", "envy"], "ERROR: results/demo/records.jsonl: no rows on 'envy'"),
-        (["report", "--profile", "other"], "ERROR: results/other/records.jsonl: no rows; run "),
+        (["report", "--emotion", "envy"], "ERROR: results/demo/records: no rows on 'envy'"),
+        (["report", "--profile", "other"], "ERROR: results/other/records: no rows; run "),
         (["compare", "--profile", "other"], "ERROR: results/other: nothing to compare; run "),
         (["export", "--experiment", "x"], "ERROR: --experiment x: no rows in results/demo/"),
         (["compare", "--head-scores", "x.json"], "ERROR: x.json: no such file; run "),
         *(
-            ([name, "--output-dir", "results/demo/records.jsonl/x"], "ERROR: results/demo/records.")
+            ([name, "--output-dir", "results/demo/records/lock/x"], "ERROR: results/demo/records/")
             for name in ("plots", "report", "compare", "export")
         ),
     ],

@@ -128,6 +128,8 @@ class Profile:
 
 SETTINGS = following(Profile, "value")
 """Fields whose values decide numbers: they are in the key and the provenance of every row."""
+ITEMS = following(Profile, "item")
+"""Fields whose values decide which items there are."""
 COMPARED = compared(Profile)
 """Those of them without which the numbers of two runs are not of the same quantity."""
 _HINTS = get_type_hints(Profile)

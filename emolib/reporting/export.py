@@ -12,7 +12,7 @@ from emolib.files import write_bytes, write_text
 from emolib.reporting.markdown import visible
 from emolib.reporting.tables import to_columns
 from emolib.results.frames import Lines, by_prompt, flat, needed
-from emolib.results.records import RECORDS, Store
+from emolib.results.records import Store
 
 FORMATS = {"csv": ".csv", "parquet": ".parquet", "pickle": ".pkl", "latex": ".tex"}
 _NEEDS = {"parquet": ("pandas", "pyarrow"), "pickle": ("pandas",)}
@@ -25,7 +25,12 @@ _LATEX = str.maketrans(
 
 
 def write_export(
-    results: Path, fmt: str, out: Path | None = None, *, experiment: str | None = None
+    results: Path,
+    fmt: str,
+    out: Path | None = None,
+    *,
+    experiment: str | None = None,
+    run: str | None = None,
 ) -> list[Path]:
     """Write two frames per experiment and return the files.
 
@@ -38,12 +43,13 @@ def write_export(
         fmt: One of `FORMATS`. Pickle is for older notebooks: it is written here and read nowhere.
         out: Where to; ``export`` in `results` by default.
         experiment: Only this one.
+        run: Of this run of `emolib.results.records.Store.runs`; of the last state by default.
 
     Raises:
         InputError: When there is nothing to export, or a package that the format needs is missing.
     """
-    store = Store(results / RECORDS)
-    known = list(dict.fromkeys(row.experiment for row in store.rows()))
+    store = Store(results)
+    known = store.experiments(run=run)
     if not known:
         raise InputError(f"{store.path}: no rows; run `pytest experiments` first")
     if experiment is not None and experiment not in known:
@@ -55,7 +61,7 @@ def write_export(
     folder = out or results / "export"
     made = []
     for name in [experiment] if experiment else known:
-        rows = store.whole_rows(name)
+        rows = list(store.whole_rows(name, run=run))
         frames = {name: [flat(row) for row in rows], f"{name}_prompts": by_prompt(rows)}
         for stem, lines in frames.items():
             if lines:

@@ -1,6 +1,6 @@
 """The report of a study: what was run, what heads do, what is more than chance, and samples.
 
-Made from ``records.jsonl`` alone, so that the same records give the same bytes.
+Made from the store alone, so that the same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ from emolib.reporting.experiments import (
 )
 from emolib.reporting.markdown import escape
 from emolib.reporting.report_parts import strongest_rows
-from emolib.results.records import RECORDS, Store
+from emolib.results.records import Store
 
 _OF_HEADS = (SCREENED, ABLATED, PATCHED, ATTENTION, CONTROLLED)
 
 
 def write_report(
-    results: Path, out: Path | None = None, *, emotion: str | None = None, top_n: int = 10
+    results: Path,
+    out: Path | None = None,
+    *,
+    emotion: str | None = None,
+    top_n: int = 10,
+    run: str | None = None,
 ) -> Path:
     """Write ``head_analysis_report.md`` and return it.
 
@@ -35,18 +40,19 @@ def write_report(
         out: Folder of the report; ``report`` in `results` by default.
         emotion: Report on this emotion alone.
         top_n: Heads a table.
+        run: Of this run of `emolib.results.records.Store.runs`; of the last state by default.
 
     Raises:
         InputError: When there are no records, or none on `emotion`.
     """
-    store = Store(results / RECORDS)
-    outlines = [row for row in store.rows() if emotion in (None, row.dims.get("emotion"))]
+    store = Store(results)
+    outlines = [row for row in store.rows(run=run) if emotion in (None, row.dims.get("emotion"))]
     if not outlines:
         about = f" on {emotion!r}" if emotion else ""
         raise InputError(f"{store.path}: no rows{about}; run `pytest experiments` first")
     keys = {row.key for row in outlines}
     rows = {
-        name: [row for row in store.whole_rows(name) if row.key in keys]
+        name: [row for row in store.whole_rows(name, run=run) if row.key in keys]
         for name in sorted({row.experiment for row in outlines})
     }
     screened, ablated, patched, attended, controlled = (rows.get(name, []) for name in _OF_HEADS)

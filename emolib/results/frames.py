@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emolib.errors import InputError
 from emolib.results.item_files import per_prompt
-from emolib.results.records import RECORDS, Store
+from emolib.results.records import Store
 from emolib.results.rows import Row
+from emolib.results.segments import RECORDS, segments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def flat(row: Row) -> dict[str, Any]:
     return line
 
 
-def by_prompt(rows: Sequence[Row]) -> Lines:
+def by_prompt(rows: Iterable[Row]) -> Lines:
     """Return a line per row and prompt: what the row ran on, and its vectors, texts and lists.
 
     A list is written as JSON, which every format holds and every tool reads.
@@ -91,11 +92,11 @@ class Frames:
             InputError: When a store is damaged.
         """
         self.profiles = {folder.name: folder for folder in folders}
-        self._stores = {name: Store(folder / RECORDS) for name, folder in self.profiles.items()}
+        self._stores = {name: Store(folder) for name, folder in self.profiles.items()}
 
     def __repr__(self) -> str:
         """Return what was loaded, on one line."""
-        rows = sum(len(store.rows()) for store in self._stores.values())
+        rows = sum(1 for store in self._stores.values() for _ in store.rows())
         return f"<{', '.join(self.profiles)}: {rows} rows of {', '.join(self.experiments)}>"
 
     @property
@@ -172,7 +173,9 @@ def load(path: str | Path) -> Frames:
     >>> from tempfile import TemporaryDirectory
     >>> row = Row("exp_x.py::exp_x[L0H1]", "x", "k", 0, 1, {"heads": "L0H1"}, values={"kl": 0.5})
     >>> with TemporaryDirectory() as results:
-    ...     _ = (Path(results) / RECORDS).write_text(row.to_json() + "\n")
+    ...     store = Store(Path(results))
+    ...     store.append([row])
+    ...     store.close()
     ...     frame = load(results).rows()
     >>> frame[["experiment", "heads", "kl"]].to_dict("records")
     [{'experiment': 'x', 'heads': 'L0H1', 'kl': 0.5}]
@@ -187,14 +190,14 @@ def load(path: str | Path) -> Frames:
     """
     needed("pandas", "emolib.load")
     folder = Path(path)
-    if (folder / RECORDS).is_file():
+    if segments(folder):
         # Of ``.`` the name is empty.
         return Frames([folder.resolve()])
-    found = sorted(file.parent for file in folder.glob(f"*/{RECORDS}"))
+    found = sorted(below for below in folder.glob("*/") if segments(below))
     if not found:
         got = "a folder without" if folder.is_dir() else "a file" if folder.exists() else "nothing"
         raise InputError(
-            f"{path}: expected a results folder with {RECORDS}, or the folder above some, got "
+            f"{path}: expected a results folder with {RECORDS}/, or the folder above some, got "
             f"{got}{' any' if folder.is_dir() else ''}; run `pytest experiments` first, or name "
             "the folder of its --results-dir"
         )

@@ -1,244 +1,376 @@
-"""The append-only store of every row ever recorded: the file, its index, its one writer."""
+"""The append-only store of every row ever recorded: reading, and writing as the one run that may.
+
+Rows are in segments, one file a run; see `emolib.results.segments` and docs/store.md.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+import shlex
+import socket
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from emolib.errors import InputError
-from emolib.results.rows import RESTORE, Row, parse
+from emolib.results.catalogue import SegmentState
+from emolib.results.index import Index
+from emolib.results.lines import Encoder, Event, Replayed, Told, events_of, told
+from emolib.results.reading import Reading
+from emolib.results.rows import Row
+from emolib.results.segments import RECORDS, Gate, Segment, Writer, new_name, segments
 
-RECORDS = "records.jsonl"
-"""The store's file in a results folder."""
-# One dict for all outlines: a long run keeps many, and nobody writes into a row.
-_NOTHING: dict[str, Any] = {}
-_LEFT_OUT: dict[str, Any] = {name: _NOTHING for name in ("vectors", "texts", "lists", "pairs")}
+# Replayed items and lines whose index is written together.
+_TOGETHER = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """The rows of one item: where they stand in the file, and what of them is kept in memory."""
+@dataclass(frozen=True)
+class Run:
+    """A run that wrote into a store.
 
-    start: int
-    end: int
-    outline: tuple[Row, ...]
+    Attributes:
+        id: Its segment's name; runs sort by it in order of their beginning.
+        started: When it began, ISO 8601 in UTC; empty for a store older than runs.
+        ended: When it ended; empty where it was killed or goes on.
+        command: Its command line.
+        host: The machine.
+        commit: The commit of the user's folder.
+        shard: Which part of a larger run, ``3/8``; empty for a whole one.
+        settings: By name what decided its numbers, and what it ran on.
+        items: How many items it recorded.
+        replayed: How many it took from the store.
+    """
+
+    id: str
+    started: str
+    ended: str
+    command: str
+    host: str
+    commit: str
+    shard: str
+    settings: dict[str, Any]
+    items: int
+    replayed: int
 
 
 class Store:
-    """`RECORDS`: one row a line, appended and flushed as rows come, by one writer.
+    """The rows of a results folder.
 
-    The rows of an item are written together. A torn end (the process was killed while writing)
-    is cut off with a message; any other damage is an error that names the line. Texts and values
-    per prompt, nearly all of the file, stay on the disk until they are asked for.
+    The rows of an item are written together. What a killed run left half-written at the end of its
+    segment is left out, with a message; any other damage is an error that names the line. Nothing
+    is read as a whole: what stands where is in an index, and rows come from the disk as they are
+    asked for.
 
     Attributes:
-        path: The file.
-        repaired: What was repaired on opening, or None.
+        folder: The results folder.
+        run: The id of the run that this store writes as; None before it writes.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read the file when there is one.
+    def __init__(self, folder: Path) -> None:
+        """Read what was written since the store was last read, when there is one.
+
+        Args:
+            folder: The results folder of a profile.
 
         Raises:
             InputError: When a line is damaged other than by a torn end.
         """
-        self.path = path
-        self.repaired: str | None = None
-        self._size = 0
-        self._intact: int | None = None
-        self._entries: dict[str, _Entry] = {}
-        self._latest: dict[tuple[str, str], str] = {}
-        # Of each experiment the function that ran last, of each table its context.
-        self._functions: dict[str, str] = {}
-        self._contexts: dict[tuple[str, str | None, str | None], str] = {}
-        self._provenance: dict[str, Any] = {}
-        self._file: IO[bytes] | None = None
-        if path.is_file():
+        self.folder = folder
+        self.run: str | None = None
+        self._gate = Gate(folder)
+        self._is_open = False
+        self._about: Callable[[], Mapping[str, Any]] = dict
+        self._shard: str | None = None
+        self._writer: Writer | None = None
+        self._encoder = Encoder()
+        self._events: list[Event] = []
+        self._indexed = 0
+        self._replayed: list[str] = []
+        self._reading: Reading | None = None
+        if segments(folder):
             self._read()
+
+    @property
+    def path(self) -> Path:
+        """Where the segments are, for messages."""
+        return self.folder / RECORDS
+
+    def _read(self) -> Reading:
+        index = Index(self.folder)
+        weakref.finalize(self, index.close)
+        self._reading = Reading(index)
+        return self._reading
+
+    def _known(self) -> Reading | None:
+        """Return what can be asked, with all in it that this run has told so far."""
+        if self._is_open:
+            self._tell_replayed()
+            self._index()
+        return self._reading
 
     def __contains__(self, key: str) -> bool:
         """Tell whether an item's rows are all there."""
-        return key in self._entries
+        self._index()
+        return self._reading is not None and self._reading.index.ask.latest(key) is not None
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys of the items."""
-        return iter(self._entries)
+        return iter(self.under())
+
+    def __len__(self) -> int:
+        """Return how many items there are."""
+        return len(self.under())
 
     def __getitem__(self, key: str) -> list[Row]:
-        """Return the rows of an item, read from the file."""
-        entry = self._entries[key]
-        with self.path.open("rb") as file:
-            file.seek(entry.start)
-            lines = file.read(entry.end - entry.start).splitlines(keepends=True)
-        return [parse(line, f"{self.path}: row {i} of {key}") for i, line in enumerate(lines)]
+        """Return the rows of an item, read from its segment.
+
+        Raises:
+            KeyError: When there are none.
+            InputError: When they are damaged.
+        """
+        known, item = self._item(key)
+        return known.rows(item)
 
     def outline(self, key: str) -> list[Row]:
-        """Return the rows of an item without their vectors and texts."""
-        return list(self._entries[key].outline)
+        """Return the rows of an item without their vectors, texts, lists and pairs."""
+        known, item = self._item(key)
+        return known.outlines(item)
 
-    def rows(self) -> list[Row]:
-        """Return the rows that can stand in one table, in order of item and row, as outlines.
+    def _item(self, key: str) -> tuple[Reading, int]:
+        self._index()
+        found = self._reading.index.ask.latest(key) if self._reading else None
+        if self._reading is None or found is None:
+            raise KeyError(key)
+        return self._reading, found
+
+    def under(self) -> dict[str, list[str]]:
+        """Return the keys of the items, and of each what its rows say that the model carried."""
+        known = self._known()
+        return known.index.ask.keys() if known else {}
+
+    def rows(self, experiment: str | None = None, *, run: str | None = None) -> Iterator[Row]:
+        """Yield the rows that can stand in one table, in order of item and row, as outlines.
 
         Of every experiment, model and emotion these are all rows of the context that was recorded
-        last: what was recorded under other prompts, settings or code is not to be compared with
-        them. Where functions of several files have one name, the experiment is the one that ran
-        last.
+        or replayed last: what was recorded under other prompts, settings or code is not to be
+        compared with them. Where functions of several files have one name, the experiment is the
+        one that ran last.
+
+        Args:
+            experiment: Of this one alone.
+            run: What this run recorded or took from the store; its id, or how that begins.
+
+        Raises:
+            InputError: When there is no such run, or it is damaged.
         """
-        found = [row for row in self._in_order() if self._is_current(row)]
-        return sorted(found, key=lambda row: (row.item, row.row))
+        for known, item in self._items(experiment, run):
+            yield from known.outlines(item)
 
-    def whole_rows(self, experiment: str) -> list[Row]:
-        """Return the rows of `rows` of one experiment, with their vectors and texts."""
-        keys = dict.fromkeys(row.key for row in self.rows() if row.experiment == experiment)
-        return [row for key in keys for row in self[key]]
+    def whole_rows(self, experiment: str, *, run: str | None = None) -> Iterator[Row]:
+        """Yield the rows of `rows` of one experiment, with their vectors and texts."""
+        for known, item in self._items(experiment, run):
+            yield from known.rows(item)
 
-    def _in_order(self) -> Iterator[Row]:
-        for key in self._latest.values():
-            yield from self._entries[key].outline
+    def _items(self, experiment: str | None, run: str | None) -> Iterator[tuple[Reading, int]]:
+        known = self._known()
+        chosen = self.find(run).id if run is not None else None
+        if known is not None:
+            for item in known.index.ask.items(experiment, chosen):
+                yield known, item
 
-    def touch(self, key: str) -> None:
-        """Make the context of an item's stored rows the latest of its table.
+    def experiments(self, *, run: str | None = None) -> list[str]:
+        """Return the experiments that `rows` has rows of, in order of their items."""
+        known = self._known()
+        chosen = self.find(run).id if run is not None else None
+        return known.index.ask.experiments(chosen) if known else []
 
-        Where it is not, the rows are recorded once more, so that who reads the file next finds
-        it so too.
+    def runs(self) -> list[Run]:
+        """Return the runs that wrote into the store, in order of their beginning."""
+        known = self._known()
+        return [_run_of(state) for state in known.index.ask.states()] if known else []
+
+    def find(self, run: str) -> Run:
+        """Return a run by its id, or by how that begins.
+
+        Raises:
+            InputError: When there is none, or several.
         """
-        first = self._entries[key].outline[0]
-        if not self._is_current(first):
-            self.append(self[key])
+        ids = [found for found in self.runs() if found.id.startswith(run)]
+        exact = [found for found in ids if found.id == run]
+        if len(found := exact or ids) == 1:
+            return found[0]
+        got = f"{len(ids)} runs begin with it" if ids else "there is no such run"
+        raise InputError(
+            f"--run {run}: expected the id of a run in {self.path}, or how it begins, but {got}; "
+            "`python -m emolib runs` lists them"
+        )
 
-    def _is_current(self, row: Row) -> bool:
-        family = _family(row)
-        return (self._functions[row.experiment], self._contexts[family]) == (family[0], row.context)
+    @property
+    def repaired(self) -> str | None:
+        """What was left out of segments that a killed run left half-written, or None.
 
-    def check_free(self) -> None:
+        What a run that wrote afterwards has told is not told again.
+        """
+        said = [
+            f"{self._segment(state.name).path}: "
+            f"{'its last line was torn' if state.torn else 'it ends inside an item'} (the run was "
+            f"killed while writing); left out {state.left} bytes, that item runs again"
+            for state in self._left_out
+        ]
+        return "\n".join(said) or None
+
+    @cached_property
+    def _left_out(self) -> list[SegmentState]:
+        states = self._reading.index.ask.states() if self._reading else []
+        told_before = {tuple(part) for state in states for part in state.run.get("left_out", ())}
+        return [
+            state
+            for state in states
+            if state.left
+            and (state.name, state.left) not in told_before
+            and not self._segment(state.name).is_being_written
+        ]
+
+    def _segment(self, name: str) -> Segment:
+        assert self._reading is not None
+        return self._reading.index.segments[name]
+
+    def check_free(self, *, shard: str | None = None) -> None:
         """Check that no other run is writing.
+
+        Args:
+            shard: Of a run that writes side by side with other shards.
 
         Raises:
             InputError: When one is.
         """
-        if self.path.is_file():
-            with self.path.open("rb") as file:
-                self._lock(file)
+        self._gate.check(shared=shard is not None)
 
-    def open(self) -> None:
-        """Become the one writer, once: repair a torn end and lock the file.
+    def open(
+        self,
+        *,
+        shard: str | None = None,
+        about: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Become a writer, once. The run's segment begins with what it writes first.
+
+        Args:
+            shard: Which part of a larger run this is, ``3/8``: shards write side by side.
+            about: Gives what is told of the run: ``command``, ``settings``, ``commit``.
 
         Raises:
             InputError: When the folder cannot be written or another run is writing.
         """
-        if self._file is not None:
+        if self._is_open:
             return
+        self._gate.enter(shared=shard is not None)
+        self._is_open = True
+        self._shard, self._about = shard, about or dict
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab")
-        except OSError as error:
-            raise InputError(
-                f"{error.filename or self.path}: cannot be written ({error.strerror}); "
-                "choose another folder with --results-dir"
-            ) from None
-        try:
-            self._lock(self._file)
-            if self.path.stat().st_size != self._size:
-                # Somebody has written since it was read: what was torn then may be whole now.
+            if self._reading is not None:
+                # Somebody may have written since.
+                self._reading.index.refresh()
+            elif segments(self.folder):
                 self._read()
         except InputError:
             self.close()
             raise
-        if self._intact is not None:
-            os.truncate(self.path, self._intact)
-            self._size, self._intact = self._intact, None
-
-    def _lock(self, file: IO[Any]) -> None:
-        try:
-            import fcntl
-        except ImportError:  # No such locks on Windows: two runs at once are the user's to avoid.
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"{self.path}: another run is writing to it; wait for it, or choose another "
-                "folder with --results-dir"
-            ) from None
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write the rows of one item and flush them, so that they outlive this process."""
+        self._tell_replayed()
+        writer = self._writing()
+        events, data = events_of(rows, self._encoder, writer.size, writer.line)
+        writer.write(data, len(events) - 1 + len(rows))
+        self._events += events
+        if len(self._events) >= _TOGETHER:
+            self._index()
+
+    def touch(self, key: str) -> None:
+        """Take note that an item's rows were taken from the store.
+
+        Their context becomes the latest of its table, and the run has them among its own.
+        """
         self.open()
-        assert self._file is not None
-        data = "".join(row.to_json() + "\n" for row in rows).encode()
-        self._file.write(data)
-        self._file.flush()
-        self._add(_Entry(self._size, self._size + len(data), self._outline(rows)))
-        self._size += len(data)
+        self._replayed.append(key)
+        if len(self._replayed) >= _TOGETHER:
+            self._tell_replayed()
 
     def close(self) -> None:
-        """Let go of the file, its content on the disk."""
-        if self._file is not None:
-            # Once a run: rows outlive the process without it, a power cut they do not.
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._file = None
+        """Let go of the store, what was written on the disk."""
+        if not self._is_open:
+            return
+        try:
+            self._tell_replayed()
+            if self._writer is not None:
+                self._tell("ended", _now())
+                self._index()
+                self._writer.close()
+        finally:
+            self._writer = None
+            self._is_open = False
+            self._gate.leave()
 
-    def _add(self, entry: _Entry) -> None:
-        first = entry.outline[0]
-        self._entries[first.key] = entry
-        # Taken out first, so that the order is that of the latest record.
-        self._latest.pop((first.item, first.context), None)
-        self._latest[first.item, first.context] = first.key
-        self._functions[first.experiment] = _family(first)[0]
-        self._contexts[_family(first)] = first.context
+    def _writing(self) -> Writer:
+        """Return the writer of this run's segment, which begins with what is told of the run."""
+        self.open()
+        if self._writer is None:
+            index = (self._reading or self._read()).index
+            self.run = new_name(max(index.segments, default=None))
+            first = {
+                "id": self.run,
+                "started": _now(),
+                "command": shlex.join(sys.argv),
+                "host": socket.gethostname(),
+                "shard": self._shard,
+                **self._about(),
+                "left_out": [[state.name, state.left] for state in self._left_out],
+            }
+            line = told("run", first)
+            self._writer, self._encoder = Writer(self.folder, line, self.run), Encoder()
+            self._events, self._indexed = [Told(0, len(line), 1, {"run": first})], 0
+        return self._writer
 
-    def _outline(self, rows: Sequence[Row]) -> tuple[Row, ...]:
-        """Return what is kept of rows in memory; what two in a row have alike is kept once."""
-        kept = []
-        for row in rows:
-            last = self._provenance
-            if row.provenance is not last and row.provenance != last:
-                self._provenance = {
-                    name: old if (old := last.get(name)) == value else value
-                    for name, value in row.provenance.items()
-                }
-            slim = row.provenance is self._provenance and not (
-                row.vectors or row.texts or row.lists
-            )
-            kept.append(row if slim else replace(row, provenance=self._provenance, **_LEFT_OUT))
-        return tuple(kept)
+    def _tell_replayed(self) -> None:
+        if self._replayed:
+            keys, self._replayed = self._replayed, []
+            self._tell("replayed", keys)
 
-    def _read(self) -> None:
-        data = self.path.read_bytes()
-        self._size, self._intact = len(data), None
-        for index in (self._entries, self._latest, self._functions, self._contexts):
-            index.clear()
-        start, intact = 0, 0
-        pending: list[Row] = []
-        for number, line in enumerate(data.splitlines(keepends=True), 1):
-            start += len(line)
-            if start == len(data) and not line.endswith(b"\n"):
-                break
-            row = parse(line, f"{self.path}: line {number}")
-            if row.row != len(pending) or (pending and pending[0].key != row.key):
-                item = pending[0].item if pending else "an item"
-                raise InputError(
-                    f"{self.path}: line {number}: expected row {len(pending)} of {item}, got row "
-                    f"{row.row} of {row.item}: a line is missing; {RESTORE}"
-                )
-            pending.append(row)
-            if len(pending) == row.of:
-                self._add(_Entry(intact, start, self._outline(pending)))
-                pending, intact = [], start
-        if intact != len(data):
-            self._intact = intact
-            torn = not data.endswith(b"\n")
-            lost = "its last line was torn" if torn else "it ends inside an item"
-            self.repaired = (
-                f"{self.path}: {lost} (the run was killed while writing); "
-                f"cut off {len(data) - intact} bytes, that item runs again"
-            )
+    def _tell(self, what: str, value: Any) -> None:
+        writer, line = self._writing(), told(what, value)
+        place = writer.size, len(line), writer.line + 1
+        self._events.append(
+            Replayed(*place, value) if what == "replayed" else Told(*place, {what: value})
+        )
+        writer.write(line, 1)
+
+    def _index(self) -> None:
+        """Have the index know what was written."""
+        if self._events and self._writer is not None and self._reading is not None:
+            segment = replace(self._writer.segment)
+            self._reading.index.take(segment, self._events, self._indexed, self._writer.size)
+            self._events, self._indexed = [], self._writer.size
 
 
-def _family(row: Row) -> tuple[str, str | None, str | None]:
-    """Return what the rows of a table share: function, model and emotion."""
-    return row.item.partition("[")[0], row.dims.get("model"), row.dims.get("emotion")
+def _run_of(state: SegmentState) -> Run:
+    about = state.run
+    return Run(
+        id=state.name,
+        started=about.get("started", ""),
+        ended=state.ended,
+        command=about.get("command", ""),
+        host=about.get("host", ""),
+        commit=about.get("commit") or "",
+        shard=about.get("shard") or "",
+        settings=about.get("settings") or {},
+        items=state.items,
+        replayed=state.replayed,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

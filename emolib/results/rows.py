@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -10,13 +9,11 @@ from typing import Any, TypeVar
 
 from emolib.errors import InputError
 
-VERSION = 2
 RESTORE = "restore the file from a copy or move it away to start afresh"
 """What to do with a damaged store."""
 Summarize = Callable[[Sequence[float]], dict[str, Any]]
 _Member = TypeVar("_Member")
 _Name = TypeVar("_Name", bound=Hashable)
-_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +59,6 @@ class Row:
     provenance: dict[str, Any] = field(default_factory=dict)
     time: str = ""
 
-    def to_json(self) -> str:
-        """Return the row as one line of JSON."""
-        # Not dataclasses.asdict: it copies all that a row holds, which takes ten times as long.
-        line = {"v": VERSION} | {name: getattr(self, name) for name in _TYPES}
-        return _JSON.encode(line)
-
     def mean(self, metric: str) -> float | None:
         """Return a metric as one number, the mean of a vector; None where it has none."""
         return mean_of(self.values.get(metric))
@@ -100,22 +91,16 @@ def group(members: Iterable[_Member], by: Callable[[_Member], _Name]) -> dict[_N
     return groups
 
 
-def parse(line: bytes, where: str) -> Row:
-    """Return the row that a line of the store holds.
+def checked(data: dict[str, Any], where: str) -> Row:
+    """Return the row that has these fields.
 
     Args:
-        line: What `Row.to_json` gives.
-        where: What the line is called in messages.
+        data: A value for every field of `Row`, as JSON gives it.
+        where: What they were read from, for messages.
 
     Raises:
-        InputError: When it is none.
+        InputError: When one is missing, unknown or of another type.
     """
-    try:
-        data = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError(f"{where}: not JSON; {RESTORE}") from None
-    if not isinstance(data, dict) or data.pop("v", None) != VERSION:
-        raise InputError(f"{where}: expected a row of version {VERSION}; {RESTORE}")
     missing, unknown = sorted(_TYPES.keys() - data.keys()), sorted(data.keys() - _TYPES.keys())
     wrong = [f"no {', '.join(missing)}"] * bool(missing)
     wrong += [f"unknown {', '.join(unknown)}"] * bool(unknown)

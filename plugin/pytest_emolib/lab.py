@@ -101,7 +101,7 @@ class Lab:
         """The store, and what is written and shown."""
         folder = get(self._config, "--results-dir")
         base = Path(folder) if folder else self._config.rootpath / "results"
-        return Writing(self._config, results_folder(base, self.profile.name))
+        return Writing(self._config, self.profile, results_folder(base, self.profile.name))
 
     @cached_property
     def effects(self) -> Effects:

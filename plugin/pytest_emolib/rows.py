@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -14,7 +15,7 @@ import pytest
 from emolib.files import hash_json
 from emolib.inputs.emotions import Emotion
 from emolib.inputs.heads import Top
-from emolib.inputs.profiles import SETTINGS, TEXT_DRAWS, Profile
+from emolib.inputs.profiles import ITEMS, SETTINGS, TEXT_DRAWS, Profile
 from emolib.results.provenance import code_hash, git_commit, package_hash, versions
 from emolib.results.rows import sort_values
 from pytest_emolib.cases import Case
@@ -188,6 +189,15 @@ class Rows:
         found = {name: getattr(self._profile, name) for name in SETTINGS}
         found["text_draws"] = TEXT_DRAWS
         return found | {"versions": versions(), "commit": git_commit(self._config.rootpath)}
+
+
+def about_run(config: pytest.Config, profile: Profile) -> dict[str, Any]:
+    """Return what the store is told of a run: its command, commit and settings."""
+    return {
+        "command": shlex.join(["pytest", *map(str, config.invocation_params.args)]),
+        "commit": git_commit(config.rootpath),
+        "settings": {name: getattr(profile, name) for name in (*ITEMS, *SETTINGS)},
+    }
 
 
 def context_of(

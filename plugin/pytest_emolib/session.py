@@ -139,7 +139,7 @@ class ExperimentSession:
     def _open(self) -> None:
         if not self.is_worker:
             with _usage_errors():
-                self.lab.writing.store.open()
+                self.lab.writing.open()
 
     def header(self) -> list[str]:
         """Return the line on the profile for pytest's header."""

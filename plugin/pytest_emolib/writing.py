@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from emolib.inputs.profiles import Profile
 from emolib.reporting.notes import clusters_of, notes, out_of_reach
 from emolib.reporting.tables import summary_table, write_tables
 from emolib.results.item_files import is_of, write_output
-from emolib.results.records import RECORDS, Store
+from emolib.results.records import Store
 from emolib.results.rows import Row, group
 from pytest_emolib.intact import may_replay
 from pytest_emolib.options import get
+from pytest_emolib.rows import about_run
 
 
 class Writing:
@@ -25,16 +27,24 @@ class Writing:
         folder: Where the results of the profile go.
     """
 
-    def __init__(self, config: pytest.Config, folder: Path) -> None:
+    def __init__(self, config: pytest.Config, profile: Profile, folder: Path) -> None:
         """Hold where results go; read nothing yet."""
-        self._config, self.folder = config, folder
+        self._config, self._profile, self.folder = config, profile, folder
         self._shown: list[Row] = []
         self._replayed = 0
+
+    def open(self) -> None:
+        """Become the one writer of the store.
+
+        Raises:
+            InputError: When it cannot be written or another run is writing.
+        """
+        self.store.open(about=lambda: about_run(self._config, self._profile))
 
     @cached_property
     def store(self) -> Store:
         """The rows recorded so far."""
-        return Store(self.folder / RECORDS)
+        return Store(self.folder)
 
     def holds(self, key: str) -> bool:
         """Return whether an item need not run: its rows are in the store."""
@@ -48,8 +58,7 @@ class Writing:
 
     def stored(self) -> list[str]:
         """Return the keys of the items that the store can stand in for."""
-        rows = ((key, self.store.outline(key)[0].provenance) for key in self.store)
-        return [key for key, provenance in rows if may_replay(provenance.get("under", ()))]
+        return [key for key, under in self.store.under().items() if may_replay(under)]
 
     @property
     def where(self) -> str:

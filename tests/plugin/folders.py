@@ -98,9 +98,40 @@ class Folder:
         found = (path for path in self.results().rglob("*") if path.is_file())
         return {path.relative_to(self.results()).as_posix() for path in found}
 
+    def segments(self) -> list[Path]:
+        """Return the segments of the store, in order of the runs that wrote them."""
+        return sorted(self.results("records").glob("*.jsonl"))
+
     def rows(self) -> list[dict[str, Any]]:
-        lines = self.results("records.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        """Return every row in the store as plain data, in the order in which they were recorded."""
+        return recorded(self.results())
+
+
+def recorded(folder: Path) -> list[dict[str, Any]]:
+    """Return every row in a results folder, those of older settings too, as plain data.
+
+    Read here as docs/store.md has it, without the code that wrote it.
+    """
+    rows = []
+    for path in sorted((folder / "records").glob("*.jsonl")):
+        shared: dict[str, Any] = {}
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+            data = json.loads(line)
+            if "shared" in data:
+                shared[data["shared"]] = data["value"]
+            elif "item" in data:
+                own = data["provenance"]
+                common = shared[own.pop("shared")] if "shared" in own else {}
+                data["provenance"] = common | own
+                for part in ("texts", "lists"):
+                    columns = data[part].items()
+                    data[part] = {
+                        name: shared[column["shared"]] if isinstance(column, dict) else column
+                        for name, column in columns
+                    }
+                data["pairs"] = shared.get(data["pairs"].get("shared"), data["pairs"])
+                rows.append({k: v for k, v in data.items() if k not in ("v", "outline", "crc")})
+    return rows
 
 
 def run_in(path: Path, *args: str) -> tuple[int, str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from pathlib import Path
 
 import pytest
-from folders import run_in
+from folders import recorded, run_in
 
 from emolib.planted import DECOY, EMOTION_WORDS, PLANTED, TARGETS, save_planted
 
@@ -57,8 +56,7 @@ def results(request, tmp_path_factory):
     (folder / "pytest.ini").write_text(ini, encoding="utf-8")
     code, printed = run_in(folder, "-q", f"--profile={profile}", f"--dtype={request.param}")
     assert code == 0, printed
-    lines = (folder / "results/planted/records.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines], {"float64": 1e-6, "float32": 1e-4}[request.param]
+    return recorded(folder / "results/planted"), {"float64": 1e-6, "float32": 1e-4}[request.param]
 
 
 def known(pair, heads):

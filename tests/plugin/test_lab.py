@@ -26,7 +26,7 @@ def test_results_go_where_they_are_asked_to(folder, tmp_path_factory):
     place = tmp_path_factory.mktemp("elsewhere")
     # With =: pytest looks for its ini file beside a path that stands alone.
     folder.pytest(f"--results-dir={place}")
-    assert (place / "small/records.jsonl").is_file()
+    assert (place / "small/records").is_dir()
     assert not folder.results().exists()
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from emolib.results.records import Store
+
 ROOT = Path(__file__).parents[2]
 MINE = """
 from emolib.interventions import scale
@@ -86,8 +88,8 @@ def test_the_wheel_runs_a_folder_with_one_experiment(installed, tmp_path):
     table = (tmp_path / "results/demo/tables/half.csv").read_text("utf-8")
     name, *_ = table.splitlines()[1].split(",")
     assert name == "exp_mine.py::exp_half[tiny-neox-gratitude-L1H2]"
-    (row,) = (tmp_path / "results/demo/records.jsonl").read_text("utf-8").splitlines()
-    effect = json.loads(row)["values"]["logit_diff"]
+    (row,) = Store(tmp_path / "results/demo").rows()
+    effect = row.values["logit_diff"]
     assert effect["n"] >= 64 and effect["ci"][1] < -1
 
 

@@ -55,14 +55,11 @@ def files(folder):
     """Return every results file without times, the order of the store and unit screening."""
     found = {}
     for path in sorted(folder.results().rglob("*")):
-        if not path.is_file() or path.stem == "unit_screening":
-            continue
-        text = re.sub(r'"time": "[^"]*"', '"time": ""', path.read_text("utf-8"))
-        if path.name == "records.jsonl":
-            lines = [line for line in text.splitlines() if "::exp_unit_screening[" not in line]
-            text = "\n".join(sorted(lines))
-        found[str(path.relative_to(folder.results()))] = text
-    return found
+        if path.is_file() and path.stem != "unit_screening" and path.parent.name != "records":
+            text = re.sub(r'"time": "[^"]*"', '"time": ""', path.read_text("utf-8"))
+            found[str(path.relative_to(folder.results()))] = text
+    rows = [row | {"time": ""} for row in folder.rows() if row["experiment"] != "unit_screening"]
+    return found | {"records": sorted(map(json.dumps, rows))}
 
 
 # Heads of both models and emotions, units of one.
@@ -88,7 +85,7 @@ def test_rows_and_files_are_those_of_a_serial_run(full):
         assert row["vectors"].keys() == expected["vectors"].keys() != set()
         for name, vector in expected["vectors"].items():
             assert row["vectors"][name] == pytest.approx(vector, abs=1e-4), name
-    kinds = {json.loads(line)["experiment"] for line in serial["records.jsonl"].splitlines()}
+    kinds = {json.loads(line)["experiment"] for line in serial["records"]}
     assert kinds == {"ablation", "screening", "units"}
 
 
@@ -120,4 +117,4 @@ def test_a_wrong_marker_fails_every_item_of_the_workers(light):
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert "exp_it: results marker: expected a relative path to a file" in done.stdout
     assert "INTERNALERROR" not in done.stdout
-    assert light.rows() == [] and light.files() == {"records.jsonl"}
+    assert light.rows() == [] and light.files() == {"records/lock"}

@@ -46,8 +46,7 @@ def ran(folder):
 def wait_for_rows(folder, count):
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        path = folder.results("records.jsonl")
-        if path.is_file() and path.read_bytes().count(b"\n") >= count:
+        if len(folder.rows()) >= count:
             return
         time.sleep(0.02)
     pytest.fail(f"no {count} rows within a minute")
@@ -116,13 +115,14 @@ def test_ctrl_c_writes_the_tables_of_what_is_there(slow, workers):
 
 def test_a_second_run_runs_nothing(slow):
     slow.pytest()
-    first = slow.results("records.jsonl").read_bytes()
+    (segment,) = slow.segments()
+    first, rows = segment.read_bytes(), slow.rows()
     count = len(ran(slow))
     slow.pytest("-v").stdout.fnmatch_lines(
         ["*RECORDED*", "*3 items from the store (--fresh recomputes)*", "*3 recorded*"]
     )
     assert len(ran(slow)) == count == 3
-    assert slow.results("records.jsonl").read_bytes() == first
+    assert segment.read_bytes() == first and slow.rows() == rows
 
 
 def test_fresh_recomputes(slow):
@@ -190,29 +190,31 @@ def test_a_change_of_nothing_that_matters_does_not(slow, args):
 
 def test_a_torn_last_line_is_repaired_with_a_message(slow):
     slow.pytest()
-    path = slow.results("records.jsonl")
-    data = path.read_bytes()
-    path.write_bytes(data[:-100])
-    torn = len(data) - 100 - data[:-100].rindex(b"\n") - 1
+    (path,) = slow.segments()
+    # Its last line tells when it ended.
+    data = path.read_bytes()[:-150]
+    path.write_bytes(data)
+    torn = len(data) - data.rindex(b"\n") - 1
     result = slow.pytest()
     result.stdout.fnmatch_lines(
-        [f"*records.jsonl: its last line was torn (the run was killed while writing); cut off "
+        [f"*{path.name}: its last line was torn (the run was killed while writing); left out "
          f"{torn} bytes, that item runs again", "*3 recorded*"]
     )  # fmt: skip
     assert_whole(slow, 3)
     assert len(ran(slow)) == 4
+    assert "torn" not in slow.pytest().stdout.str()
 
 
 def test_other_damage_names_the_line_and_leaves_the_file(slow):
     slow.pytest()
-    path = slow.results("records.jsonl")
+    (path,) = slow.segments()
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + lines[1][:50] + b"\n" + lines[2])
+    path.write_bytes(lines[0] + lines[1][:50] + b"\n" + b"".join(lines[2:]))
     damaged = path.read_bytes()
     result = slow.pytest()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["ERROR: *records.jsonl: line 2: not JSON; restore the file from a copy or move it away "
+        [f"ERROR: *{path.name}: line 2: not JSON; restore the file from a copy or move it away "
          "to start afresh"]
     )  # fmt: skip
     assert path.read_bytes() == damaged

@@ -15,8 +15,8 @@ from emolib.results.selection import kinds, studies
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    store = Store(make_results(tmp_path_factory.mktemp("results")) / "records.jsonl")
-    return store.whole_rows("head_ablation")
+    store = Store(make_results(tmp_path_factory.mktemp("results")))
+    return list(store.whole_rows("head_ablation"))
 
 
 def test_a_line_has_the_strongest_head_and_how_many_count(rows):

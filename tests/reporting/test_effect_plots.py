@@ -13,7 +13,7 @@ from emolib.results.records import Store
 
 
 def test_effects_are_drawn_alike_from_files_and_from_the_store(shaped, tmp_path):
-    store = Store(shaped / "records.jsonl")
+    store = Store(shaped)
     for experiment, plot in (
         ("head_ablation", effect_plots.ablation_sentiment_comparison),
         ("head_ablation", effect_plots.effect_by_layer),

@@ -104,7 +104,7 @@ def test_the_folder_is_beside_the_results(tmp_path):
 
 
 def test_nothing_of_it_is_one_line(results, tmp_path):
-    with pytest.raises(InputError, match=r"records\.jsonl: no rows; run"):
+    with pytest.raises(InputError, match=r"records: no rows; run"):
         write_export(tmp_path, "csv")
     with pytest.raises(InputError, match=r"^--experiment other: no rows in .*; expected one of "):
         write_export(results, "csv", experiment="other")

@@ -31,8 +31,8 @@ def test_a_constant_counts_under_zero_alone():
 
 
 def test_patching_has_both_directions_and_positions_side_by_side(tmp_path):
-    store = Store(make_results(tmp_path, models=("one",), emotions=("joy",)) / "records.jsonl")
-    rows = store.whole_rows("head_patching")
+    store = Store(make_results(tmp_path, models=("one",), emotions=("joy",)))
+    rows = list(store.whole_rows("head_patching"))
     for row in rows:
         sign = {"denoise": 1, "noise": -1}[row.labels["direction"]]
         row.values["recovery"] = sign * {"last": 0.5, "slot": 0.125}[row.labels["position"]]

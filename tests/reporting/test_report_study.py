@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from urllib.parse import unquote
@@ -13,6 +12,7 @@ from made import HOSTILE, around, changed, lines_of, make_results, rows_of, sect
 from emolib.reporting import report_study
 from emolib.reporting.plots import draw
 from emolib.reporting.report import write_report
+from emolib.results.records import Store
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +56,11 @@ def test_too_few_templates_for_any_discovery_is_said(tmp_path):
 
 def test_a_head_named_twice_is_tested_once(tmp_path):
     made = changed(tmp_path, lambda row: row)
-    lines = (made / "records.jsonl").read_text("utf-8").splitlines()
-    again = [json.loads(line) for line in lines if "exp_head_ablation[one-joy-L1H0-zero]" in line]
-    for row in again:
-        row |= {"item": row["item"].replace("L1H0", "top1"), "key": "top1"}
-        row["labels"] = {"spec": "top1"}
-    added = "".join(json.dumps(row) + "\n" for row in again)
-    (made / "records.jsonl").write_text("\n".join(lines) + "\n" + added, encoding="utf-8")
+    store = Store(made)
+    again = [row for row in store.whole_rows("head_ablation") if "[one-joy-L1H0-zero]" in row.item]
+    name = again[0].item.replace("L1H0", "top1")
+    store.append([replace(row, item=name, key="top1", labels={"spec": "top1"}) for row in again])
+    store.close()
     found = sections(write_report(made).read_text("utf-8"))
     assert re.search(
         r"head_ablation, one, joy, zero +\| 4 +\| 1 +\| L1H0 +\|", found["What is significant"]

@@ -15,7 +15,7 @@ from emolib.results.selection import kinds, studies
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     """Give the rows of zero ablation of one study."""
-    store = Store(make_results(tmp_path_factory.mktemp("results")) / "records.jsonl")
+    store = Store(make_results(tmp_path_factory.mktemp("results")))
     return kinds(studies(store.whole_rows("head_ablation"))["one", "joy"])["zero", "", ""]
 
 

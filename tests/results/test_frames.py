@@ -24,6 +24,7 @@ def folder(tmp_path_factory):
     make_results(folder / "demo", models=("one",), text=HOSTILE)
     make_results(folder / "mine", models=("two",), emotions=("joy",))
     (folder / "empty").mkdir()
+    (folder / "a file").touch()
     return folder
 
 
@@ -32,7 +33,7 @@ def test_a_line_a_record(folder):
     frame = results.rows()
     assert isinstance(frame, pd.DataFrame) and len(frame) == ONE * (1 + 3 + 4 + 1)
     assert list(frame.columns[:6]) == ["profile", "item", "experiment", "model", "emotion", "heads"]
-    row = Store(folder / "demo/records.jsonl").whole_rows("head_ablation")[0]
+    row = next(Store(folder / "demo").whole_rows("head_ablation"))
     line = frame[frame["item"] == row.item].iloc[0]
     value = row.values["logit_diff"]
     assert (line["profile"], line["ablation"]) == ("demo", row.dims["ablation"])
@@ -68,9 +69,7 @@ def test_prompts_are_what_export_writes(folder, tmp_path):
 def test_texts_are_read_when_they_are_asked_for(folder, monkeypatch):
     read = []
     whole_rows = Store.whole_rows
-    monkeypatch.setattr(
-        Store, "whole_rows", lambda store, name: read.append(name) or whole_rows(store, name)
-    )
+    monkeypatch.setattr(Store, "whole_rows", lambda *of: read.append(of[1]) or whole_rows(*of))
     results = load(folder / "demo")
     assert set(results.experiments) == set(results.rows()["experiment"]) and read == []
     results.prompts("head_screening")
@@ -86,14 +85,14 @@ def test_the_folder_one_is_in(folder, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "got"),
-    [("none", "nothing"), ("empty", "a folder without any"), ("demo/records.jsonl", "a file")],
+    [("none", "nothing"), ("empty", "a folder without any"), ("a file", "a file")],
 )
 def test_another_path_is_one_line(folder, name, got):
     with pytest.raises(InputError) as error:
         load(folder / name)
     assert str(error.value) == (
-        f"{folder / name}: expected a results folder with records.jsonl, or the folder above some, "
-        f"got {got}; run `pytest experiments` first, or name the folder of its --results-dir"
+        f"{folder / name}: expected a results folder with records/, or the folder above some, got "
+        f"{got}; run `pytest experiments` first, or name the folder of its --results-dir"
     )
 
 

@@ -114,10 +114,7 @@ def results(tmp_path_factory):
 @pytest.mark.parametrize("experiment", ["head_ablation", "head_patching"])
 def test_the_rows_in_files_are_those_that_were_stored(results, experiment):
     """All but what tells which rows can stand in one table and where their file is."""
-    stored = [
-        replace(row, context="", output={})
-        for row in Store(results / "records.jsonl").whole_rows(experiment)
-    ]
+    stored = [replace(row, context="", output={}) for row in Store(results).whole_rows(experiment)]
     read = read_effects(results / row.output["path"] for row in _firsts(results, experiment))
     assert read == stored
     effect = next(row for row in read if row.dims["heads"] == "L1H0")
@@ -127,7 +124,7 @@ def test_the_rows_in_files_are_those_that_were_stored(results, experiment):
 
 
 def _firsts(results, experiment):
-    rows = Store(results / "records.jsonl").rows()
+    rows = Store(results).rows()
     return [row for row in rows if row.experiment == experiment and row.row == 0]
 
 

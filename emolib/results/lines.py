@@ -1,0 +1,406 @@
+"""The lines of a segment: how rows and what is told of a run become lines of JSON, and back.
+
+Every line is a JSON object that begins with the version and ends with ``crc``, the CRC-32 of all
+bytes before it. A row has the fields of its outline first and says how long they are, so that who
+wants no more than the outline need not parse the rest. What rows have alike is written once, as a
+line of its own, and referred to by its hash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from emolib.errors import InputError
+from emolib.results.rows import RESTORE, Row, checked
+
+VERSION = 3
+OLD_VERSION = 2
+"""Of the rows of ``records.jsonl``, which have no checksum."""
+OUTLINE = (
+    "item", "experiment", "key", "row", "of", "dims", "context", "labels", "values", "output",
+    "provenance", "time",
+)  # fmt: skip
+"""Fields that a row begins with."""
+DETAIL = ("vectors", "texts", "lists", "pairs")
+"""Fields that follow them, nearly all of the bytes."""
+SHARED = "shared"
+# What differs from item to item, and stays beside the reference to all else.
+_OWN = ("heads", "units", "ablation", "under")
+# Shorter ones, in bytes of JSON, are written out.
+_WORTH_SHARING = 120
+_NOTHING: dict[str, Any] = {}
+_LEFT_OUT: dict[str, Any] = {name: _NOTHING for name in DETAIL}
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_CRC = b', "crc": "%08x"}\n'
+_CRC_LENGTH = len(_CRC % 0)
+Look = Callable[[str], Any]
+"""From a hash to what was written under it."""
+
+
+class Recorded(NamedTuple):
+    """The rows of one item where they stand: outlines, whose provenance may be a reference."""
+
+    offset: int
+    length: int
+    line: int
+    rows: list[Row]
+    outlines: list[bytes]
+
+
+class Shared(NamedTuple):
+    """What rows refer to: its hash, where it stands, and the value where it has no line."""
+
+    offset: int
+    length: int
+    line: int
+    hash: str
+    value: bytes | None = None
+
+
+class Replayed(NamedTuple):
+    """Keys of items whose rows a run took from the store."""
+
+    offset: int
+    length: int
+    line: int
+    keys: list[str]
+
+
+class Told(NamedTuple):
+    """What a segment says of its run: ``run`` in its first line, ``ended`` in its last."""
+
+    offset: int
+    length: int
+    line: int
+    about: dict[str, Any]
+
+
+Event = Recorded | Shared | Replayed | Told
+
+
+def seal(body: bytes) -> bytes:
+    """Return a line: an object of JSON, without its closing brace, and its checksum."""
+    return body + _CRC % crc32(body)
+
+
+def told(what: str, value: Any) -> bytes:
+    """Return a line that is no row: ``run``, ``replayed`` or ``ended``."""
+    return seal(_JSON.encode({"v": VERSION, what: value})[:-1].encode())
+
+
+def unseal(line: bytes, where: str) -> bytes:
+    """Return the bytes of a line that its checksum is of.
+
+    Raises:
+        InputError: When they are not those that were written.
+    """
+    body = line[:-_CRC_LENGTH]
+    if line[-_CRC_LENGTH:] != _CRC % crc32(body):
+        raise InputError(f"{where}: {_what_is_wrong(line)}; {RESTORE}")
+    return body
+
+
+def _what_is_wrong(line: bytes) -> str:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return "not JSON"
+    if not isinstance(data, dict) or data.get("v") != VERSION:
+        return f"expected a line of version {VERSION}"
+    if "crc" not in data:
+        return "no checksum"
+    return "wrong checksum: these are not the bytes that were written"
+
+
+class Encoder:
+    """Makes the lines of one segment, and knows what stands in it already."""
+
+    def __init__(self) -> None:
+        """Begin a segment."""
+        self._written: set[str] = set()
+        self._seen: set[str] = set()
+        self._last: tuple[dict[str, Any], dict[str, Any]] = _NOTHING, _NOTHING
+        self._new: list[tuple[str, bytes]] = []
+
+    def shared(self) -> list[tuple[str, bytes]]:
+        """Return what the lines made since the last call refer to for the first time."""
+        new, self._new = self._new, []
+        return new
+
+    def outline(self, row: Row) -> bytes:
+        """Return the outline of a row as an object of JSON."""
+        fields = {name: getattr(row, name) for name in OUTLINE}
+        fields["provenance"] = self._provenance(row.provenance)
+        return _JSON.encode({"v": VERSION} | fields).encode()
+
+    def line(self, row: Row, outline: bytes) -> bytes:
+        """Return the line of a row whose outline that is."""
+        head = outline[:-1]
+        texts = self._columns(row.texts)
+        detail = (
+            f', "vectors": {_JSON.encode(row.vectors)}, "texts": {texts}, '
+            f'"lists": {self._columns(row.lists)}, "pairs": {self._pairs(row.pairs)}, '
+            f'"outline": {len(head)}'
+        )
+        return seal(head + detail.encode())
+
+    def _provenance(self, provenance: dict[str, Any]) -> dict[str, Any]:
+        if provenance is not self._last[0]:
+            common = {name: None if name in _OWN else part for name, part in provenance.items()}
+            own = {name: provenance[name] for name in _OWN if name in provenance}
+            text = _JSON.encode(common)
+            must = SHARED in provenance
+            found = self._refer(text) if must or len(text) >= _WORTH_SHARING else None
+            self._last = provenance, {SHARED: found} | own if found else provenance
+        return self._last[1]
+
+    def _pairs(self, pairs: dict[str, list[str]]) -> str:
+        text = _JSON.encode(pairs)
+        if SHARED not in pairs and len(text) < _WORTH_SHARING:
+            return text
+        return _JSON.encode({SHARED: self._refer(text)})
+
+    def _columns(self, columns: dict[str, Any]) -> str:
+        parts = []
+        for name, column in columns.items():
+            text = _JSON.encode(column)
+            if len(text) >= _WORTH_SHARING:
+                # Most texts are of one row alone: what comes a second time gets a line.
+                found = _hash(text)
+                if found in self._seen or found in self._written:
+                    text = _JSON.encode({SHARED: self._refer(text)})
+                self._seen.add(found)
+            parts.append(f"{_JSON.encode(name)}: {text}")
+        return f"{{{', '.join(parts)}}}"
+
+    def _refer(self, text: str) -> str:
+        found = _hash(text)
+        if found not in self._written:
+            self._written.add(found)
+            self._new.append((found, text.encode()))
+        return found
+
+
+def _hash(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def shared_line(name: str, value: bytes) -> bytes:
+    """Return the line of what rows refer to, JSON, by its hash."""
+    return seal(b'{"v": %d, "shared": "%b", "value": %b' % (VERSION, name.encode(), value))
+
+
+def shared_value(line: bytes, where: str) -> Any:
+    """Return what rows refer to from its line.
+
+    Raises:
+        InputError: When the line is damaged.
+    """
+    return json.loads(unseal(line, where) + b"}")["value"]
+
+
+def slim(row: Row) -> Row:
+    """Return a row without vectors, texts, lists and pairs."""
+    return replace(row, **_LEFT_OUT)
+
+
+def outlined(outline: bytes, look: Look) -> Row:
+    """Return an outline as a row.
+
+    Args:
+        outline: What `Encoder.outline` gives.
+        look: Finds what it refers to.
+    """
+    data = json.loads(outline)
+    del data["v"]
+    row = Row(**data | _LEFT_OUT)
+    return replace(row, provenance=_whole(row.provenance, look))
+
+
+def whole(line: bytes, where: str, look: Look) -> Row:
+    """Return the row of a line, with all that it refers to.
+
+    Raises:
+        InputError: When the line is damaged.
+    """
+    data = _object(unseal(line, where) + b"}", where)
+    data.pop("outline", None)
+    row = checked(data, where)
+    texts, lists = _found(row.texts, look), _found(row.lists, look)
+    pairs = look(str(row.pairs[SHARED])) if SHARED in row.pairs else row.pairs
+    provenance = _whole(row.provenance, look)
+    return replace(row, texts=texts, lists=lists, pairs=pairs, provenance=provenance)
+
+
+def _whole(provenance: dict[str, Any], look: Look) -> dict[str, Any]:
+    if SHARED not in provenance:
+        return provenance
+    own = {name: part for name, part in provenance.items() if name != SHARED}
+    common: dict[str, Any] = look(provenance[SHARED])
+    return common | own
+
+
+def _found(columns: dict[str, Any], look: Look) -> dict[str, Any]:
+    return {
+        name: look(column[SHARED]) if isinstance(column, dict) else column
+        for name, column in columns.items()
+    }
+
+
+def old_row(line: bytes, where: str) -> Row:
+    """Return the row of a line of ``records.jsonl``.
+
+    Raises:
+        InputError: When it is none.
+    """
+    return checked(_object(line, where, OLD_VERSION), where)
+
+
+def _object(text: bytes, where: str, version: int = VERSION) -> dict[str, Any]:
+    """Return what an object of JSON holds beside its version.
+
+    Raises:
+        InputError: When it is none, or of another version.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError(f"{where}: not JSON; {RESTORE}") from None
+    if not isinstance(data, dict) or data.pop("v", None) != version:
+        raise InputError(f"{where}: expected a row of version {version}; {RESTORE}")
+    return data
+
+
+class Walk:
+    """Goes through the lines of a segment, from a place between two items on.
+
+    Attributes:
+        read: Where the last whole thing ends, in bytes from the segment's beginning.
+        line: How many lines end before that.
+        left: Bytes after it: the segment's writer was killed, or writes.
+        torn: Whether they end inside a line.
+    """
+
+    def __init__(self, name: str, *, read: int = 0, line: int = 0, old: bool = False) -> None:
+        """Begin at a place.
+
+        Args:
+            name: What the segment is called in messages.
+            read: The place, in bytes from the segment's beginning.
+            line: How many lines are before it.
+            old: Whether it is a ``records.jsonl`` of rows without checksums.
+        """
+        self._name, self.read, self.line, self._old = name, read, line, old
+        self.left, self.torn = 0, False
+        self._encoder = Encoder()
+        self._pending: list[Row] = []
+        self._outlines: list[bytes] = []
+
+    def through(self, lines: Iterable[bytes]) -> Iterator[Event]:
+        """Yield what stands in the lines, item by item.
+
+        Args:
+            lines: From the place on, each with its end of line.
+
+        Raises:
+            InputError: When a line is damaged, other than by being the torn last one.
+        """
+        for number, line in enumerate(lines, self.line + 1):
+            self.left += len(line)
+            if not line.endswith(b"\n"):
+                self.torn = True
+                return
+            where = f"{self._name}: line {number}"
+            yield from self._old_row(line, where) if self._old else self._any(line, where)
+
+    def _any(self, line: bytes, where: str) -> Iterator[Event]:
+        body = unseal(line, where)
+        if not body.startswith(b'{"v": %d, "item"' % VERSION):
+            if self._pending:
+                raise self._missing(where, f"a line {_kind(body)}")
+            yield self._other(body, where)
+        else:
+            length = body[body.rindex(b" ") + 1 :]
+            outline = body[: int(length)] + b"}" if length.isdigit() else b""
+            data = _object(outline, where)
+            yield from self._row(checked(data | _LEFT_OUT, where), outline, where)
+
+    def _old_row(self, line: bytes, where: str) -> Iterator[Event]:
+        row = slim(old_row(line, where))
+        outline = self._encoder.outline(row)
+        for name, value in self._encoder.shared():
+            yield Shared(self.read, 0, self.line, name, value)
+        yield from self._row(row, outline, where)
+
+    def _row(self, row: Row, outline: bytes, where: str) -> Iterator[Recorded]:
+        pending = self._pending
+        if row.row != len(pending) or (pending and pending[0].key != row.key):
+            raise self._missing(where, f"row {row.row} of {row.item}")
+        pending.append(row)
+        self._outlines.append(outline)
+        if len(pending) == row.of:
+            found = Recorded(self.read, self.left, self.line + 1, pending, self._outlines)
+            self._pending, self._outlines = [], []
+            self._advance(len(pending))
+            yield found
+
+    def _other(self, body: bytes, where: str) -> Event:
+        data = _object(body + b"}", where)
+        place = self.read, self.left, self.line + 1
+        self._advance(1)
+        match data:
+            case {"run": {"id": str()}} | {"ended": str()}:
+                return Told(*place, data)
+            case {"replayed": [*keys]} if all(isinstance(key, str) for key in keys):
+                return Replayed(*place, keys)
+            case {"shared": str(name), "value": _}:
+                return Shared(*place, name)
+        raise InputError(f"{where}: neither a row nor told of a run; {RESTORE}")
+
+    def _advance(self, lines: int) -> None:
+        self.read += self.left
+        self.line += lines
+        self.left = 0
+
+    def _missing(self, where: str, got: str) -> InputError:
+        item = self._pending[0].item if self._pending else "an item"
+        return InputError(
+            f"{where}: expected row {len(self._pending)} of {item}, got {got}: a line is "
+            f"missing; {RESTORE}"
+        )
+
+
+def _kind(body: bytes) -> str:
+    return f"of {next(name for name in json.loads(body + b'}') if name != 'v')!r}"
+
+
+def events_of(
+    rows: Sequence[Row], encoder: Encoder, offset: int, line: int
+) -> tuple[list[Event], bytes]:
+    """Return what the rows of one item are in a segment, and the bytes to write there.
+
+    Args:
+        rows: The rows.
+        encoder: The segment's.
+        offset: Where they will begin.
+        line: How many lines are before that.
+    """
+    events: list[Event] = []
+    data = bytearray()
+    outlines = [encoder.outline(row) for row in rows]
+    lines = [encoder.line(row, outline) for row, outline in zip(rows, outlines, strict=True)]
+    for name, value in encoder.shared():
+        added = shared_line(name, value)
+        events.append(Shared(offset + len(data), len(added), line + len(events) + 1, name))
+        data += added
+    written = b"".join(lines)
+    place = offset + len(data), len(written), line + len(events) + 1
+    # Texts and vectors would be kept until the index has them.
+    events.append(Recorded(*place, [slim(row) for row in rows], outlines))
+    data += written
+    return events, bytes(data)

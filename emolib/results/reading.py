@@ -1,0 +1,103 @@
+"""From what an index knows to rows: outlines from the index, whole rows from their segments."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from emolib.errors import InputError
+from emolib.results.catalogue import Place
+from emolib.results.index import Index
+from emolib.results.lines import Look, old_row, outlined, shared_value, whole
+from emolib.results.rows import RESTORE, Row
+
+# Items come in order of their names, which is nearly that of the file: a few members will do.
+_MEMBERS = 32
+_VALUES = 512
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class Reading:
+    """Reads the rows of a store.
+
+    Attributes:
+        index: Where they stand.
+    """
+
+    def __init__(self, index: Index) -> None:
+        """Hold the index; read nothing yet."""
+        self.index = index
+        self._members: dict[tuple[Path, int], bytes] = {}
+        self._values: dict[str, Any] = {}
+
+    def outlines(self, item: int) -> list[Row]:
+        """Return the rows of an item without their vectors, texts, lists and pairs."""
+        segment, outlines = self.index.ask.outlines(item)
+        look = self._look(segment)
+        return [outlined(outline, look) for outline in outlines]
+
+    def rows(self, item: int) -> list[Row]:
+        """Return the rows of an item.
+
+        Raises:
+            InputError: When a line is not what was written.
+        """
+        place = self.index.ask.place(item)
+        path, data = self._bytes(place)
+        look = self._look(place.segment)
+        rows = []
+        for number, line in enumerate(io.BytesIO(data), place.line):
+            where = f"{path}: line {number}"
+            if self.index.segments[place.segment].is_old:
+                rows.append(old_row(line, where))
+            else:
+                rows.append(whole(line, where, look))
+        return rows
+
+    def _look(self, segment: str) -> Look:
+        def look(name: str) -> Any:
+            if name not in self._values:
+                _keep(self._values, name, self._value(segment, name), _VALUES)
+            return self._values[name]
+
+        return look
+
+    def _value(self, segment: str, name: str) -> Any:
+        found = self.index.ask.shared(segment, name)
+        if found is None:
+            path = self.index.segments[segment].path
+            raise InputError(f"{path}: a row refers to {name}, which is not there; {RESTORE}")
+        place, value = found
+        if value is not None:
+            return json.loads(value)
+        path, line = self._bytes(place)
+        return shared_value(line, f"{path}: line {place.line}")
+
+    def _bytes(self, place: Place) -> tuple[Path, bytes]:
+        try:
+            return self._bytes_now(place)
+        except FileNotFoundError:
+            # Packed meanwhile.
+            self.index.refresh()
+            return self._bytes_now(place)
+
+    def _bytes_now(self, place: Place) -> tuple[Path, bytes]:
+        segment = self.index.segments[place.segment]
+        if not segment.is_packed:
+            return segment.path, segment.read(place.offset, place.length)
+        start, offset = self.index.ask.member(place)
+        key = segment.path, offset
+        if key not in self._members:
+            _keep(self._members, key, segment.member(offset), _MEMBERS)
+        begin = place.offset - start
+        return segment.path, self._members[key][begin : begin + place.length]
+
+
+def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value, count: int) -> None:
+    """Put a value among those kept, and the one that came first away where there are too many."""
+    if len(kept) >= count:
+        del kept[next(iter(kept))]
+    kept[key] = value
