@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         "compare", parents=[every, scores], help="put models side by side in a table"
     )
     compare.set_defaults(run=_compare)
-    export = commands.add_parser("export", parents=[every], help="write frames for other tools")
+    export = commands.add_parser(
+        "export", parents=[every], help="write frames for other tools, or a run's results files"
+    )
     export.add_argument("--format", choices=FORMATS, default="csv", help="default: csv")
     export.add_argument("--experiment", help="this one alone, as in head_ablation")
     export.set_defaults(run=_export)
@@ -96,11 +98,13 @@ def _compare(options: argparse.Namespace, results: Path) -> None:
     from emolib.reporting.comparison import compare, overlap, write_comparison
     from emolib.reporting.experiments import ABLATED, PATCHED
     from emolib.reporting.markdown import plain_table
+    from emolib.results.abridged import abridged
     from emolib.results.item_files import read_scores
     from emolib.results.records import Store
 
     store = Store(results)
-    lines = compare(list(store.whole_rows(ABLATED)), list(store.whole_rows(PATCHED)))
+    ablated = list(abridged(store.whole_rows(ABLATED), ("logit_diff",)))
+    lines = compare(ablated, list(abridged(store.rows(PATCHED))))
     files = options.head_scores or sorted((results / "alignment").glob("head_scores_*.json"))
     ranks = overlap([read_scores(path) for path in files])
     if not lines and not ranks:
@@ -116,7 +120,10 @@ def _export(options: argparse.Namespace, results: Path) -> None:
     from emolib.reporting.export import write_export
 
     made = write_export(results, options.format, options.output_dir, experiment=options.experiment)
-    print(*made, sep="\n")
+    if options.format == "files":
+        print(f"{len(made)} files in {options.output_dir or results}")
+    else:
+        print(*made, sep="\n")
 
 
 def _models(options: argparse.Namespace, _: Path) -> None:

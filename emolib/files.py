@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from emolib.errors import InputError
 
@@ -109,17 +109,30 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         InputError: When it cannot be written.
     """
+    with written(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write, which takes the place of the one at a path when the block ends.
+
+    Raises:
+        InputError: When it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            yield file
         temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); choose another --results-dir"
         ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def to_json(value: Any, indent: str = "\n", *, entries: bool = False) -> str:

@@ -74,7 +74,7 @@ def _made(
         if row.output.get("shape") == "scores":
             scores[row.output["path"]] = row
     for row in scores.values():
-        write_output(folder, [row], store.rows())
+        write_output(folder, [row], list(store.rows()))
     store.close()
     return folder
 

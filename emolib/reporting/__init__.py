@@ -7,7 +7,8 @@
   they share in ``report_parts``.
 - ``notes``: what readers of a run have to know beside its numbers.
 - ``comparison``: models side by side.
-- ``export``: frames for other tools.
+- ``export``: frames for other tools, written line by line: as text by ``spool``, as parquet by
+  ``row_groups``; and a run's results files.
 - ``regression_check``: a run against its baseline, and how that is told.
 - ``experiments``: names of the project's own experiments.
 

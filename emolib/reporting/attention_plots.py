@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emolib.reporting.plot_style import COLOURS, grid, save
 from emolib.results.item_files import read_attention
@@ -13,13 +14,41 @@ from emolib.results.item_files import read_attention
 _PAIRS = 3
 
 
+class Head(NamedTuple):
+    """A head whose attention was recorded.
+
+    Attributes:
+        model: The model.
+        emotion: The emotion.
+        size: How far its look at the slot differs between the sides, ``|delta_slot|``.
+        content: Gives the content of its file (`item_file`).
+    """
+
+    model: str
+    emotion: str
+    size: float
+    content: Callable[[], dict[str, Any]]
+
+
+def head_in(path: Path) -> Head:
+    """Return the head that a file of exp_attention_patterns is of.
+
+    Raises:
+        InputError: When it is no such file.
+    """
+    content = read_attention(path)
+    size = abs(content["summary"]["delta_slot"]["mean"])
+    # Read again when it is drawn: of many heads one is.
+    return Head(content["model"], content["emotion"], size, partial(read_attention, path))
+
+
 def attention_patterns(
-    files: Sequence[Path], folder: Path, *, emotion: str | None = None
+    heads: Iterable[Head], folder: Path, *, emotion: str | None = None
 ) -> list[Path]:
     """Draw, per model and emotion, the head whose look at the slot differs most between sides.
 
     Args:
-        files: Files of exp_attention_patterns, one a head.
+        heads: The heads.
         folder: Where to, ``attention_patterns_<model>_<emotion>_<head>.png``.
         emotion: Only this emotion.
 
@@ -29,17 +58,14 @@ def attention_patterns(
     Raises:
         InputError: When a file is none of exp_attention_patterns.
     """
-    chosen: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
-    for path in files:
-        content = read_attention(path)
-        if emotion not in (None, content["emotion"]):
-            continue
-        size = abs(content["summary"]["delta_slot"]["mean"])
-        key = content["model"], content["emotion"]
-        if key not in chosen or size > chosen[key][0]:
-            chosen[key] = size, content
+    chosen: dict[tuple[str, str], Head] = {}
+    for head in heads:
+        key = head.model, head.emotion
+        if emotion in (None, head.emotion) and (key not in chosen or head.size > chosen[key].size):
+            chosen[key] = head
     made = []
-    for (model, name), (_, content) in chosen.items():
+    for (model, name), head in chosen.items():
+        content = head.content()
         out = folder / f"attention_patterns_{model}_{name}_{content['heads']}.png"
         made.append(attention_pattern(content, out))
     return made

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from emolib.errors import InputError
-from emolib.files import write_bytes, write_text
+from emolib.files import written
 from emolib.reporting.markdown import visible
-from emolib.reporting.tables import to_columns
-from emolib.results.frames import Lines, by_prompt, flat, needed
+from emolib.reporting.row_groups import write_parquet
+from emolib.reporting.spool import Form, write_table
+from emolib.results.blocks import Block, by_prompt, by_record
+from emolib.results.frames import to_frame
+from emolib.results.item_files import write_output, writers
 from emolib.results.records import Store
+from emolib.results.rows import Row
 
-FORMATS = {"csv": ".csv", "parquet": ".parquet", "pickle": ".pkl", "latex": ".tex"}
-_NEEDS = {"parquet": ("pandas", "pyarrow"), "pickle": ("pandas",)}
+SUFFIXES = {"csv": ".csv", "parquet": ".parquet", "pickle": ".pkl", "latex": ".tex"}
+FORMATS = (*SUFFIXES, "files")
+Blocks = Callable[[], Iterator[Block]]
+"""Gives the lines of a frame, from their first, as often as it is called."""
 # A bracket after the end of a row would be read as its option.
 _LATEX = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\textasciitilde{}", "[": "{[}", "]": "{]}"}
     | {"<": r"\ensuremath{<}", ">": r"\ensuremath{>}", "|": r"\ensuremath{|}"}
 )
+_QUOTED = re.compile('[",\r\n]')
 
 
 def write_export(
@@ -32,16 +41,18 @@ def write_export(
     experiment: str | None = None,
     run: str | None = None,
 ) -> list[Path]:
-    """Write two frames per experiment and return the files.
+    """Write two frames per experiment, or all results files, and return the files.
 
     ``<experiment>`` has a line a record: what it ran on and every metric, a vector as its mean,
     95 % CI, n and d_z. ``<experiment>_prompts`` has a line a record and prompt: vectors, texts and
-    lists, a list as JSON.
+    lists, a list as JSON. All but pickle are written as rows are read, none kept. ``files`` are the
+    results files that a run writes, byte for byte.
 
     Args:
         results: The results folder of a profile.
-        fmt: One of `FORMATS`. Pickle is for older notebooks: it is written here and read nowhere.
-        out: Where to; ``export`` in `results` by default.
+        fmt: One of `FORMATS`. Pickle is for older notebooks: it is written here and read nowhere;
+            a frame of it is held in memory.
+        out: Where to; ``export`` in `results` by default, and `results` itself for ``files``.
         experiment: Only this one.
         run: Of this run of `emolib.results.records.Store.runs`; of the last state by default.
 
@@ -57,49 +68,83 @@ def write_export(
             f"--experiment {experiment}: no rows in {store.path}; expected one of "
             f"{', '.join(known)}"
         )
+    chosen = [experiment] if experiment else known
+    if fmt == "files":
+        return list(_write_files(store, out or results, chosen, run))
     write = _writer(fmt)
     folder = out or results / "export"
     made = []
-    for name in [experiment] if experiment else known:
-        rows = list(store.whole_rows(name, run=run))
-        frames = {name: [flat(row) for row in rows], f"{name}_prompts": by_prompt(rows)}
-        for stem, lines in frames.items():
-            if lines:
-                path = folder / f"{stem}{FORMATS[fmt]}"
-                write(lines, path)
+    for name in chosen:
+        frames: dict[str, Blocks] = {
+            name: partial(_blocks, by_record, partial(store.rows, name, run=run)),
+            f"{name}_prompts": partial(
+                _blocks, by_prompt, partial(store.whole_rows, name, run=run)
+            ),
+        }
+        for stem, blocks in frames.items():
+            path = folder / f"{stem}{SUFFIXES[fmt]}"
+            if write(blocks, path):
                 made.append(path)
     return made
 
 
-def _writer(fmt: str) -> Callable[[Lines, Path], None]:
-    if fmt == "csv":
-        return lambda lines, path: write_text(path, to_columns(lines))
-    if fmt == "latex":
-        return lambda lines, path: write_text(path, _latex(lines))
-    pd, *_ = (needed(package, f"--format {fmt}") for package in _NEEDS[fmt])
-
-    def write(lines: Lines, path: Path) -> None:
-        content = io.BytesIO()
-        match fmt:
-            case "parquet":
-                pd.DataFrame(_uniform(lines)).to_parquet(content, index=False)
-            case "pickle":
-                pd.DataFrame(lines).to_pickle(content)
-            case _:
-                raise ValueError(f"--format: expected one of {', '.join(FORMATS)}, got {fmt!r}")
-        write_bytes(path, content.getvalue())
-
-    return write
+def _blocks(
+    of: Callable[[Iterable[Row]], Iterator[Block]], rows: Callable[[], Iterator[Row]]
+) -> Iterator[Block]:
+    return of(rows())
 
 
-def _latex(lines: Lines) -> str:
-    """Return lines as a longtable, written here: pandas takes gigabytes for it."""
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    rows: list[list[Any]] = [names, *([line.get(name) for name in names] for line in lines)]
-    head, *body = [" & ".join(map(_cell, row)) + r" \\" for row in rows]
+def _writer(fmt: str) -> Callable[[Blocks, Path], bool]:
+    """Return what writes a frame and tells whether it had lines; without any nothing is written."""
+    match fmt:
+        case "csv":
+            return lambda blocks, path: write_table(blocks(), path, CSV)
+        case "latex":
+            return lambda blocks, path: write_table(blocks(), path, LATEX)
+        case "parquet":
+            return write_parquet
+        case "pickle":
+            return _write_pickle
+    raise ValueError(f"--format: expected one of {', '.join(FORMATS)}, got {fmt!r}")
+
+
+def _write_pickle(blocks: Blocks, path: Path) -> bool:
+    frame = to_frame(blocks(), "--format pickle")
+    if not len(frame):
+        return False
+    with written(path) as file:
+        frame.to_pickle(file)
+    return True
+
+
+def _write_files(
+    store: Store, folder: Path, experiments: Sequence[str], run: str | None
+) -> Iterator[Path]:
+    """Write the results files of experiments, those of items and those that many items share."""
+    outlines = [row for row in store.rows(run=run) if row.output]
+    wrote = writers(outlines)
+    shared = {row.output["path"]: row for row in outlines if row.output["shape"] != "item"}
+    for name in experiments:
+        for key, rows in groupby(store.whole_rows(name, run=run), lambda row: row.key):
+            item = list(rows)
+            if wrote.get(item[0].output.get("path", "")) == key:
+                yield from filter(None, [write_output(folder, item, ())])
+    for row in shared.values():
+        if row.experiment in experiments:
+            yield from filter(None, [write_output(folder, [row], outlines)])
+
+
+def _quoted(value: Any) -> str:
+    """Return a cell of CSV, quoted where it has to be."""
+    text = "" if value is None else str(value)
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def _longtable(names: Sequence[str]) -> str:
+    """Return the opening of a longtable, written here: pandas takes gigabytes for it."""
+    head = " & ".join(map(_cell, names)) + r" \\"
     opening = rf"\begin{{longtable}}{{{'l' * len(names)}}}"
-    parts = [opening, r"\hline", head, r"\hline", r"\endhead", *body, r"\hline"]
-    return "\n".join([*parts, r"\end{longtable}"]) + "\n"
+    return "\n".join([opening, r"\hline", head, r"\hline", r"\endhead", ""])
 
 
 def _cell(value: Any) -> str:
@@ -110,15 +155,5 @@ def _cell(value: Any) -> str:
     return text.translate(_LATEX)
 
 
-def _uniform(lines: Lines) -> Lines:
-    """Return lines in which a column that has both texts and numbers has texts alone."""
-    kinds: dict[str, set[bool]] = {}
-    for line in lines:
-        for name, value in line.items():
-            if value is not None:
-                kinds.setdefault(name, set()).add(isinstance(value, str))
-    mixed = {name for name, found in kinds.items() if len(found) > 1}
-    return [
-        {k: str(v) if k in mixed and v is not None else v for k, v in line.items()}
-        for line in lines
-    ]
+CSV = Form(_quoted, str, ",", "\n", lambda names: ",".join(map(_quoted, names)) + "\n")
+LATEX = Form(_cell, _cell, " & ", " \\\\\n", _longtable, "\\hline\n\\end{longtable}\n")

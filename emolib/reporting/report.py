@@ -1,10 +1,13 @@
 """The report of a study: what was run, what heads do, what is more than chance, and samples.
 
-Made from the store alone, so that the same records give the same bytes.
+Made from the store alone, so that the same records give the same bytes. What a row gives to each
+section is taken as the row is read: of the whole store no more than one row is in memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from emolib.errors import InputError
@@ -19,10 +22,18 @@ from emolib.reporting.experiments import (
     UNITS,
 )
 from emolib.reporting.markdown import escape
+from emolib.reporting.notes import clusters_of
 from emolib.reporting.report_parts import strongest_rows
+from emolib.results.abridged import abridged
 from emolib.results.records import Store
+from emolib.results.rows import Row
+from emolib.results.selection import StudyKey, study_of
 
-_OF_HEADS = (SCREENED, ABLATED, PATCHED, ATTENTION, CONTROLLED)
+# Whose rows stand beside each other in one section; those of others are let go of one by one.
+_TOGETHER = (SCREENED, ABLATED, PATCHED)
+_ALONE = {CONTROLLED: report_heads.controls, ATTENTION: report_heads.attention}
+# The metrics that sections test against chance, beside the first of each study.
+_TESTED = ("logit_diff", "atp_ig", "difference")
 
 
 def write_report(
@@ -46,35 +57,80 @@ def write_report(
         InputError: When there are no records, or none on `emotion`.
     """
     store = Store(results)
-    outlines = [row for row in store.rows(run=run) if emotion in (None, row.dims.get("emotion"))]
-    if not outlines:
+    read = _Read(store, emotion, run)
+    if not read.experiments:
         about = f" on {emotion!r}" if emotion else ""
         raise InputError(f"{store.path}: no rows{about}; run `pytest experiments` first")
-    keys = {row.key for row in outlines}
-    rows = {
-        name: [row for row in store.whole_rows(name, run=run) if row.key in keys]
-        for name in sorted({row.experiment for row in outlines})
-    }
-    screened, ablated, patched, attended, controlled = (rows.get(name, []) for name in _OF_HEADS)
-    of_units = {name: rows[name] for name in rows if name.startswith(UNITS)}
-    others = {name: rows[name] for name in rows if name not in (*_OF_HEADS, *of_units)}
+    setup, samples = report_study.Setup(), report_study.Samples("ablated_text")
+    kept: dict[str, list[Row]] = {}
+    alone: dict[str, list[str]] = {}
+    for name in read.experiments:
+        seen = [setup.see, samples.see] if name == ABLATED else [setup.see]
+        rows = read.rows(name, seen)
+        if name in _ALONE:
+            alone[name] = list(_ALONE[name](rows, top_n))
+        elif name in _TOGETHER or name.startswith(UNITS):
+            kept[name] = rows
+        else:
+            alone[name] = list(strongest_rows({name: rows}, top_n))
+    screened, ablated, patched = (kept.pop(name, []) for name in _TOGETHER)
+    of_heads = {n: alone.pop(n, []) or list(of([], top_n)) for n, of in _ALONE.items()}
     folder = out or results / "report"
     sections = [
         f"# Head analysis: {escape(results.name)}",
         *report_study.in_short(ablated, patched),
-        *report_study.setup([row for members in rows.values() for row in members]),
+        *setup.section(),
         *report_heads.screening(screened, top_n),
         *report_heads.ablation(ablated, top_n),
         *report_heads.patching(patched, top_n),
-        *report_heads.controls(controlled, top_n),
-        *report_units.units(of_units, top_n),
-        *report_heads.attention(attended, top_n),
+        *of_heads[CONTROLLED],
+        *report_units.units(kept, top_n),
+        *of_heads[ATTENTION],
         *report_study.models(ablated, patched, screened),
-        *report_study.significance(ablated, patched, *of_units.values()),
-        *report_study.samples(ablated, "ablated_text"),
-        *(("## Other experiments", *strongest_rows(others, top_n)) if others else ()),
+        *report_study.significance(ablated, patched, *kept.values(), clusters=read.clusters),
+        *samples.section(),
+        *(("## Other experiments", *chain(*alone.values())) if alone else ()),
         *report_study.figures(results, folder),
     ]
     path = folder / "head_analysis_report.md"
     write_text(path, "\n\n".join(sections) + "\n")
     return path
+
+
+class _Read:
+    """The rows of a store that a report is on, abridged to what its sections take.
+
+    Attributes:
+        experiments: Names of those that have such rows, in order.
+    """
+
+    def __init__(self, store: Store, emotion: str | None, run: str | None) -> None:
+        self._store, self._emotion, self._run = store, emotion, run
+        self._tested: dict[str, set[str]] = {}
+        known: set[tuple[str, StudyKey]] = set()
+        for row in filter(self._is_on, store.rows(run=run)):
+            tested = self._tested.setdefault(row.experiment, set(_TESTED))
+            table = row.experiment, study_of(row)
+            if row.values and table not in known:
+                known.add(table)
+                # The first metric of a study is what its rows are ranked and tested by.
+                tested.add(next(iter(row.values)))
+        self.experiments = sorted(self._tested)
+
+    def rows(self, experiment: str, seen: Sequence[Callable[[Row], None]]) -> list[Row]:
+        """Return the rows of an experiment, each of which is shown whole before."""
+
+        def whole() -> Iterator[Row]:
+            for row in filter(self._is_on, self._store.whole_rows(experiment, run=self._run)):
+                for see in seen:
+                    see(row)
+                yield row
+
+        return list(abridged(whole(), self._tested[experiment]))
+
+    def clusters(self, row: Row) -> tuple[int, str]:
+        """Return what `clusters_of` tells of the whole row."""
+        return clusters_of(self._store[row.key][row.row])
+
+    def _is_on(self, row: Row) -> bool:
+        return self._emotion in (None, row.dims.get("emotion"))

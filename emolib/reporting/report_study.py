@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -72,18 +73,27 @@ def in_short(ablated: Sequence[Row], patched: Sequence[Row]) -> Iterator[str]:
     yield table(lines)
 
 
-def setup(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield what was run on what: models, prompts, settings and what was left out."""
-    yield "## Setup"
-    models: dict[str, dict[str, Any]] = {}
-    sizes: dict[StudyKey, dict[str, Any]] = {}
-    settings: dict[str, set[str]] = {}
-    for row in rows:
-        told = row.provenance
+class Setup:
+    """What was run on what: models, prompts, settings and what was left out.
+
+    Rows are seen one by one and none is kept.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing seen."""
+        self._models: dict[str, dict[str, Any]] = {}
+        self._sizes: dict[StudyKey, dict[str, Any]] = {}
+        self._settings: dict[str, set[str]] = {}
+        self._left_out: dict[StudyKey, dict[str, Any]] = {}
+        self._noted: list[Row] = []
+
+    def see(self, row: Row) -> None:
+        """Take note of a whole row."""
+        told, model = row.provenance, row.dims.get("model", "")
         if "model" in told:
             shape = told.get("shape", {})
-            models[row.dims.get("model", "")] = {
-                "model": row.dims.get("model", ""),
+            self._models[model] = {
+                "model": model,
                 "id": told["model"].get("id"),
                 "type": told["model"].get("type"),
                 "layers × heads": f"{shape.get('layers')} × {shape.get('heads')}",
@@ -91,29 +101,40 @@ def setup(rows: Sequence[Row]) -> Iterator[str]:
                 "tokenizer": told["model"].get("tokenizer"),
             }
         if "prompts" in told:
-            study = study_of(row)
-            sizes[study] = named(study) | {
-                "prompts": max((len(v) for v in (row.vectors | row.texts).values()), default=None)
-                or sizes.get(study, {}).get("prompts"),
-                "templates": len(set(row.pairs.get("templates", ())))
-                or sizes.get(study, {}).get("templates"),
-                "left out": len(told.get("left_out", ())),
-                "hash": told["prompts"],
-            }
+            self._sizes[study_of(row)] = self._size(row)
         for name, value in [*told.items(), *told.get("versions", {}).items()]:
             if name not in _NO_SETTINGS:
-                settings.setdefault(name, set()).add(str(value))
-    if models:
-        yield table(list(models.values()))
-    if sizes:
-        yield table([sizes[study] for study in sorted(sizes)])
-    if settings:
-        yield table([
-            {"setting": name, "value": ", ".join(sorted(values))}
-            for name, values in sorted(settings.items())
-        ])  # fmt: skip
-    if told_of := sorted(notes(rows)):
-        yield "\n".join(f"- {escape(note)}" for note in told_of)
+                self._settings.setdefault(name, set()).add(str(value))
+        left_out = {name: told[name] for name in ("left_out", "in_pieces") if told.get(name)}
+        if left_out and self._left_out.get(study_of(row)) != left_out:
+            self._left_out[study_of(row)] = left_out
+            self._noted.append(replace(row, provenance=left_out, vectors={}, texts={}, lists={}))
+
+    def _size(self, row: Row) -> dict[str, Any]:
+        study, told = study_of(row), row.provenance
+        last = self._sizes.get(study, {})
+        lengths = [len(values) for values in [*row.vectors.values(), *row.texts.values()]]
+        return named(study) | {
+            "prompts": max(lengths, default=None) or last.get("prompts"),
+            "templates": len(set(row.pairs.get("templates", ()))) or last.get("templates"),
+            "left out": len(told.get("left_out", ())),
+            "hash": told["prompts"],
+        }
+
+    def section(self) -> Iterator[str]:
+        """Yield the section on what was seen."""
+        yield "## Setup"
+        if self._models:
+            yield table(list(self._models.values()))
+        if self._sizes:
+            yield table([self._sizes[study] for study in sorted(self._sizes)])
+        if self._settings:
+            yield table([
+                {"setting": name, "value": ", ".join(sorted(values))}
+                for name, values in sorted(self._settings.items())
+            ])  # fmt: skip
+        if told_of := sorted(notes(self._noted)):
+            yield "\n".join(f"- {escape(note)}" for note in told_of)
 
 
 def models(
@@ -136,8 +157,15 @@ def models(
         yield table(ranks)
 
 
-def significance(*experiments: Sequence[Row]) -> Iterator[str]:
-    """Yield, a line a table, how many rows are more than chance and which."""
+def significance(
+    *experiments: Sequence[Row], clusters: Callable[[Row], tuple[int, str]] = clusters_of
+) -> Iterator[str]:
+    """Yield, a line a table, how many rows are more than chance and which.
+
+    Args:
+        experiments: Rows with their vectors of ``logit_diff``.
+        clusters: What `out_of_reach` asks, where rows are not whole.
+    """
     yield "## What is significant"
     lines: Lines = []
     for rows in experiments:
@@ -167,7 +195,7 @@ def significance(*experiments: Sequence[Row]) -> Iterator[str]:
     if lines:
         yield table(lines)
         every = [row for rows in experiments for row in rows]
-        if limits := list(out_of_reach(every, clusters_of)):
+        if limits := list(out_of_reach(every, clusters)):
             yield "\n".join(f"- {escape(limit)}" for limit in limits)
 
 
@@ -189,35 +217,50 @@ def _found(alike: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def samples(rows: Sequence[Row], after: str) -> Iterator[str]:
-    """Yield texts before and after the strongest intervention of each study.
+class Samples:
+    """Texts before and after the strongest intervention of each study; only its row is kept."""
 
-    Args:
-        rows: Rows of ablation.
-        after: Name of the texts under the intervention.
-    """
-    yield "## Texts"
-    told = [row for row in rows if after in row.texts and "clean_text" in row.texts]
-    if not told:
-        yield missing(ABLATED)
-        return
-    yield "Of the strongest row of each study, the texts whose emotion words changed the most."
-    for study, members in studies(told).items():
-        row = strongest(members, "logit_diff", 1)[0]
-        texts = list(zip(row.texts["clean_text"], row.texts[after], strict=False))
-        size = row.vectors.get("keyword_rate", [])
-        size = [abs(value) for value in size] if len(size) == len(texts) else [0.0] * len(texts)
+    def __init__(self, after: str) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            after: Name of the texts under the intervention.
+        """
+        self._after = after
+        self._strongest: dict[StudyKey, Row] = {}
+
+    def see(self, row: Row) -> None:
+        """Take note of a whole row of ablation."""
+        if self._after in row.texts and "clean_text" in row.texts:
+            study = study_of(row)
+            rivals = [row, *filter(None, [self._strongest.get(study)])]
+            self._strongest[study] = strongest(rivals, "logit_diff", 1)[0]
+
+    def section(self) -> Iterator[str]:
+        """Yield the section on the texts that changed."""
+        yield "## Texts"
+        if not self._strongest:
+            yield missing(ABLATED)
+            return
+        yield "Of the strongest row of each study, the texts whose emotion words changed the most."
+        for study, row in sorted(self._strongest.items()):
+            yield heading(study, f"{row.dims.get('ablation', 'ablation')} of {subject(row)}")
+            yield from self._changed(row)
+
+    def _changed(self, row: Row) -> Iterator[str]:
+        texts = list(zip(row.texts["clean_text"], row.texts[self._after], strict=False))
+        rates = row.vectors.get("keyword_rate", [])
+        size = [abs(value) for value in rates] if len(rates) == len(texts) else [0.0] * len(texts)
         changed = [i for i, (clean, other) in enumerate(texts) if clean != other]
-        yield heading(study, f"{row.dims.get('ablation', 'ablation')} of {subject(row)}")
         if not changed:
             yield "No text changed."
+            return
         prompts = row.texts.get("prompt", [])
-        samples = []
+        lines = []
         for i in sorted(changed, key=lambda i: (-size[i], i))[:_SAMPLES]:
-            samples.append(f"- {escape(prompts[i]) if i < len(prompts) else f'prompt {i}'}")
-            samples += [f"  - clean: {escape(texts[i][0])}", f"  - ablated: {escape(texts[i][1])}"]
-        if samples:
-            yield "\n".join(samples)
+            lines.append(f"- {escape(prompts[i]) if i < len(prompts) else f'prompt {i}'}")
+            lines += [f"  - clean: {escape(texts[i][0])}", f"  - ablated: {escape(texts[i][1])}"]
+        yield "\n".join(lines)
 
 
 def figures(results: Path, folder: Path) -> Iterator[str]:

@@ -13,7 +13,7 @@ from tabulate import tabulate, tabulate_formats
 from emolib.errors import InputError
 from emolib.files import write_text
 from emolib.reporting.cells import cell
-from emolib.results.frames import flat
+from emolib.results.blocks import flat
 from emolib.results.rows import Row, group
 
 SHOWN = 24

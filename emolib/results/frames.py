@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import json
+import itertools
+import math
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emolib.errors import InputError
-from emolib.results.item_files import per_prompt
+from emolib.results.blocks import Block, by_prompt, flat
 from emolib.results.records import Store
 from emolib.results.rows import Row
 from emolib.results.segments import RECORDS, segments
@@ -19,42 +21,8 @@ if TYPE_CHECKING:
 
 Lines = list[dict[str, Any]]
 """Lines of a table, each a value by the name of its column."""
-
-
-def flat(row: Row) -> dict[str, Any]:
-    """Return what a row ran on and its metrics as columns, vectors as mean, CI, n and d_z."""
-    line: dict[str, Any] = {"item": row.item} | row.dims | row.labels
-    for name, value in row.values.items():
-        if isinstance(value, dict):
-            low, high = row.interval(name) or (None, None)
-            line |= {name: value["mean"], f"{name}_ci_low": low, f"{name}_ci_high": high}
-            line |= {f"{name}_n": value["n"], f"{name}_d_z": value["d_z"]}
-        else:
-            line[name] = value
-    return line
-
-
-def by_prompt(rows: Iterable[Row]) -> Lines:
-    """Return a line per row and prompt: what the row ran on, and its vectors, texts and lists.
-
-    A list is written as JSON, which every format holds and every tool reads.
-
-    Args:
-        rows: Whole rows, with vectors and texts.
-    """
-    return [
-        {"item": row.item}
-        | row.dims
-        | row.labels
-        | {"record": row.row, "prompt_index": i}
-        | {name: _plain(value) for name, value in values.items()}
-        for row in rows
-        for i, values in enumerate(per_prompt(row))
-    ]
-
-
-def _plain(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+# What a line has in a column that it does not name, as pandas has it.
+_GAP = math.nan
 
 
 def needed(package: str, what: str) -> Any:
@@ -73,6 +41,40 @@ def needed(package: str, what: str) -> Any:
         raise InputError(
             f"{what} needs {error.name}; install emolib's extra: pip install 'emolib[export]'"
         ) from None
+
+
+def to_frame(blocks: Iterable[Block], what: str) -> pd.DataFrame:
+    """Return blocks of lines as a pandas frame, a column for every name in any of them.
+
+    Args:
+        blocks: The lines.
+        what: What needs pandas, for the message.
+
+    Raises:
+        InputError: When pandas is not installed.
+    """
+    pd, np = needed("pandas", what), needed("numpy", what)
+    columns: dict[str, array[float] | list[Any]] = {}
+    count = 0
+    for block in blocks:
+        for name in block.names:
+            if name not in columns:
+                columns[name] = array("d", [_GAP]) * count
+            values = block.column(name)
+            # Eight bytes a number; in a list every number is an object.
+            if isinstance(columns[name], array) and set(map(type, values)) != {float}:
+                columns[name] = list(columns[name])
+            columns[name].extend(values)
+        count += block.length
+        for column in columns.values():
+            if len(column) < count:
+                column.extend([_GAP] * (count - len(column)))
+    return pd.DataFrame(
+        {
+            name: np.frombuffer(column) if isinstance(column, array) else column
+            for name, column in columns.items()
+        }
+    )
 
 
 class Frames:
@@ -96,13 +98,14 @@ class Frames:
 
     def __repr__(self) -> str:
         """Return what was loaded, on one line."""
-        rows = sum(1 for store in self._stores.values() for _ in store.rows())
+        rows = sum(1 for _ in self._outlines())
         return f"<{', '.join(self.profiles)}: {rows} rows of {', '.join(self.experiments)}>"
 
     @property
     def experiments(self) -> list[str]:
         """Names of the experiments that have rows, as in ``head_ablation``."""
-        return list(dict.fromkeys(row.experiment for _, row in self._outlines()))
+        names = (store.experiments() for store in self._stores.values())
+        return list(dict.fromkeys(itertools.chain.from_iterable(names)))
 
     def rows(self, experiment: str | None = None) -> pd.DataFrame:
         """Return a frame with a line per record, those that can stand in one table.
@@ -122,13 +125,11 @@ class Frames:
         """
         if experiment is not None:
             self._check(experiment)
-        return needed("pandas", "emolib.load").DataFrame(
-            [
-                {"profile": profile, "item": row.item, "experiment": row.experiment} | flat(row)
-                for profile, row in self._outlines()
-                if experiment in (None, row.experiment)
-            ]
+        blocks = (
+            Block(1, {"profile": profile, "item": "", "experiment": row.experiment} | flat(row), {})
+            for profile, row in self._outlines(experiment)
         )
+        return to_frame(blocks, "emolib.load")
 
     def prompts(self, experiment: str) -> pd.DataFrame:
         """Return a frame with a line per record and prompt of one experiment.
@@ -146,17 +147,16 @@ class Frames:
             InputError: When there is no such experiment.
         """
         self._check(experiment)
-        return needed("pandas", "emolib.load").DataFrame(
-            [
-                {"profile": profile} | line
-                for profile, store in self._stores.items()
-                for line in by_prompt(store.whole_rows(experiment))
-            ]
+        blocks = (
+            block
+            for profile, store in self._stores.items()
+            for block in by_prompt(store.whole_rows(experiment), profile=profile)
         )
+        return to_frame(blocks, "emolib.load")
 
-    def _outlines(self) -> Iterator[tuple[str, Row]]:
+    def _outlines(self, experiment: str | None = None) -> Iterator[tuple[str, Row]]:
         for profile, store in self._stores.items():
-            for row in store.rows():
+            for row in store.rows(experiment):
                 yield profile, row
 
     def _check(self, experiment: str) -> None:

@@ -50,6 +50,23 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
     return path
 
 
+def writers(rows: Iterable[Row]) -> dict[str, str]:
+    """Return by results file the key of the item whose rows it holds, the last that wrote it.
+
+    Two items may have one file: a head that was named, and that a rank stood for in another run.
+
+    Args:
+        rows: Rows of any items; those of scores files and of none are left out.
+    """
+    last: dict[str, Row] = {}
+    for row in rows:
+        path = row.output.get("path", "")
+        is_last = path not in last or row.time >= last[path].time
+        if row.output.get("shape") == "item" and is_last:
+            last[path] = row
+    return {path: row.key for path, row in last.items()}
+
+
 def is_of(path: Path, key: str) -> bool:
     """Tell whether an item's file is there and was made from the rows of that key."""
     try:
@@ -75,6 +92,16 @@ def item_file(rows: Sequence[Row]) -> dict[str, Any]:
 
 def per_prompt(row: Row) -> list[dict[str, Any]]:
     """Return a row's texts and vectors prompt by prompt."""
+    columns = prompt_columns(row)
+    lines = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, values, strict=True)) for values in lines]
+
+
+def prompt_columns(row: Row) -> dict[str, Sequence[Any]]:
+    """Return what a row has per prompt by name: ids, templates, texts, vectors and lists.
+
+    What is of another length than the longest belongs to no prompt and is left out.
+    """
     columns: dict[str, Sequence[Any]] = {
         **{name.removesuffix("s"): values for name, values in row.pairs.items()},
         **row.texts,
@@ -82,10 +109,7 @@ def per_prompt(row: Row) -> list[dict[str, Any]]:
         **row.lists,
     }
     count = max(map(len, columns.values()), default=0)
-    return [
-        {name: column[i] for name, column in columns.items() if len(column) == count}
-        for i in range(count)
-    ]
+    return {name: column for name, column in columns.items() if len(column) == count}
 
 
 def scores_file(rows: Sequence[Row]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Row:
     context: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
-    vectors: dict[str, list[float]] = field(default_factory=dict)
+    vectors: Mapping[str, Sequence[float]] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
     lists: dict[str, list[list[str | float]]] = field(default_factory=dict)
     pairs: dict[str, list[str]] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import pytest
 from made import HOSTILE
 
 from emolib.errors import InputError
-from emolib.reporting.attention_plots import attention_pattern, attention_patterns
+from emolib.reporting.attention_plots import attention_pattern, attention_patterns, head_in
 
 
 def prompt(
@@ -47,14 +47,14 @@ def test_of_each_model_and_emotion_the_head_that_differs_most_is_drawn(files, tm
         content(prompt("t"), heads="L1H1", delta=0.1, model="two"),
     ]
     named = files(*contents)
-    made = attention_patterns(named, tmp_path / "plots")
+    made = attention_patterns(map(head_in, named), tmp_path / "plots")
     assert [path.name for path in made] == [
         "attention_patterns_one_joy_L0H1.png",
         "attention_patterns_one_fear_L1H0.png",
         "attention_patterns_two_joy_L1H1.png",
     ]
     assert all(path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for path in made)
-    only = attention_patterns(named, tmp_path / "more", emotion="fear")
+    only = attention_patterns(map(head_in, named), tmp_path / "more", emotion="fear")
     assert only == [tmp_path / "more/attention_patterns_one_fear_L1H0.png"]
     assert attention_patterns([], tmp_path) == []
 
@@ -98,10 +98,10 @@ def test_a_damaged_file_of_an_item_is_named(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="not a file of exp_attention_patterns"):
-        attention_patterns([path], tmp_path)
+        attention_patterns(map(head_in, [path]), tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.json: no such file; run it first"):
-        attention_patterns([tmp_path / "nowhere.json"], tmp_path)
+        head_in(tmp_path / "nowhere.json")

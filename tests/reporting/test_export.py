@@ -13,7 +13,9 @@ from made import HOSTILE, PAIRS, make_results
 
 import emolib
 from emolib.errors import InputError
-from emolib.reporting.export import FORMATS, _latex, _writer, write_export
+from emolib.reporting.export import LATEX, SUFFIXES, write_export
+from emolib.reporting.spool import write_table
+from emolib.results.blocks import Block
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_csv_has_a_line_a_record_and_a_line_a_prompt(results, tmp_path):
 )
 def test_frames_hold_what_csv_holds(results, tmp_path, fmt, read):
     (path, long) = write_export(results, fmt, tmp_path, experiment="head_ablation")
-    assert (path.name, long.suffix) == (f"head_ablation{FORMATS[fmt]}", FORMATS[fmt])
+    assert (path.name, long.suffix) == (f"head_ablation{SUFFIXES[fmt]}", SUFFIXES[fmt])
     plain, _ = write_export(results, "csv", tmp_path, experiment="head_ablation")
     expected = pd.read_csv(plain)
     frame = read(path)
@@ -68,8 +70,10 @@ def test_latex_escapes_texts_and_lists(results, tmp_path, experiment):
     assert (shown if experiment == "head_ablation" else r"\$x\_1\$") in body[0]
 
 
-def test_latex_keeps_numbers_and_leaves_gaps():
-    assert _latex([{"a[": 0.12345678, "b": None}, {"b": "x\n\ny\x1b"}]).splitlines()[2:-2] == [
+def test_latex_keeps_numbers_and_leaves_gaps(tmp_path):
+    lines = [{"a[": 0.12345678, "b": None}, {"b": "x\n\ny\x1b"}]
+    assert write_table((Block(1, line, {}) for line in lines), tmp_path / "x.tex", LATEX)
+    assert (tmp_path / "x.tex").read_text("utf-8").splitlines()[2:-2] == [
         r"a{[} & b \\", r"\hline", r"\endhead", r"0.123457 &  \\", " & x y\ufffd \\\\"
     ]  # fmt: skip
 
@@ -82,15 +86,7 @@ def test_lists_are_json_in_every_format(results, tmp_path):
         assert json.loads(frame["slot"][0]) == [1, 3]
 
 
-def test_parquet_takes_a_column_of_texts_and_numbers(tmp_path):
-    path = tmp_path / "x.parquet"
-    _writer("parquet")([{"a": "none", "b": 1}, {"a": 1.5, "b": None}, {"a": None}], path)
-    frame = pd.read_parquet(path)
-    assert frame["a"].tolist()[:2] == ["none", "1.5"] and pd.isna(frame["a"][2])
-    assert frame["b"][0] == 1
-
-
-@pytest.mark.parametrize("fmt", list(FORMATS))
+@pytest.mark.parametrize("fmt", list(SUFFIXES))
 def test_an_unwritable_folder_is_one_line_and_leaves_nothing(results, tmp_path, fmt):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/x/attention_patterns\..*: cannot be written"):
@@ -110,9 +106,7 @@ def test_nothing_of_it_is_one_line(results, tmp_path):
         write_export(results, "csv", experiment="other")
 
 
-@pytest.mark.parametrize(
-    ("fmt", "package"), [("parquet", "pyarrow"), ("parquet", "pandas"), ("pickle", "pandas")]
-)
+@pytest.mark.parametrize(("fmt", "package"), [("parquet", "pyarrow"), ("pickle", "pandas")])
 def test_a_missing_package_names_the_extra(results, tmp_path, monkeypatch, fmt, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError) as error:
@@ -120,6 +114,20 @@ def test_a_missing_package_names_the_extra(results, tmp_path, monkeypatch, fmt, 
     assert str(error.value) == (
         f"--format {fmt} needs {package}; install emolib's extra: pip install 'emolib[export]'"
     )
+
+
+def test_files_are_those_that_the_run_wrote(results, tmp_path):
+    """Those of items and the one of all heads; of one experiment alone its own."""
+    written = {path.relative_to(results): path.read_bytes()
+               for path in results.rglob("*.json")}  # fmt: skip
+    made = write_export(results, "files", tmp_path / "all")
+    assert {path.relative_to(tmp_path / "all"): path.read_bytes() for path in made} == written
+    some = write_export(results, "files", tmp_path / "some", experiment="head_screening")
+    assert [path.name for path in some] == ["head_scores_one.json"]
+    (path,) = [path for path in written if path.name == "one_joy_L0H0-zero.json"]
+    (results / path).unlink()
+    assert results / path in write_export(results, "files", experiment="head_ablation")
+    assert (results / path).read_bytes() == written[path]
 
 
 def test_csv_and_latex_need_no_extra(results, tmp_path, monkeypatch):

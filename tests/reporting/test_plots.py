@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
-from made import make_results
+from made import changed, make_results
 
 from emolib.errors import InputError
 from emolib.reporting import plots
@@ -40,14 +42,76 @@ def test_one_emotion_alone(shaped, tmp_path):
         plots.draw(tmp_path / "mine", emotion="envy")
 
 
+def drawn(folder, out=None, **options):
+    """Draw, and give the bytes of each plot by its name."""
+    return {path.name: path.read_bytes() for path in plots.draw(folder, out, **options)}
+
+
+def test_plots_are_drawn_from_the_store_and_from_files_where_there_is_none(tmp_path):
+    made = make_results(tmp_path / "made")
+    for i, kind in enumerate(("head_ablation", "head_patching")):
+        for path in sorted((made / "patching" / kind).iterdir())[i::3]:
+            # Files that tell something else than the store does.
+            path.write_text(path.read_text("utf-8").replace("joy", "fear"), "utf-8")
+    stored = drawn(made)
+    for folder in ("patching", "attention"):
+        shutil.rmtree(made / folder)
+    assert drawn(made) == stored
+    files = make_results(tmp_path / "files")
+    (files / "records.jsonl").unlink()
+    assert drawn(files) == stored
+
+
+def test_files_that_are_named_are_read_in_place_of_the_store(tmp_path):
+    made = make_results(tmp_path / "made")
+    stored = drawn(made, tmp_path / "stored")
+    for kind, plot in (
+        ("ablation", "model_comparison.png"), ("patching", "patching_keyword_comparison.png")
+    ):  # fmt: skip
+        files = sorted((made / f"patching/head_{kind}").iterdir())
+        found = drawn(made, tmp_path / kind, **{f"{kind}_files": files})
+        assert found == stored
+        found = drawn(made, tmp_path / kind, **{f"{kind}_files": files[: len(files) // 2]})
+        assert {name for name in found if found[name] != stored[name]} >= {plot}
+
+
 def test_a_part_of_the_results_is_drawn_as_far_as_it_goes(tmp_path):
-    made = make_results(tmp_path, models=("one",), emotions=("joy",))
-    for path in (made / "patching/head_patching").iterdir():
-        path.unlink()
-    for path in (made / "patching/head_ablation").glob("*-mean.json"):
-        path.unlink()
-    names = [path.name for path in plots.draw(made)]
+    def part(row):
+        kept = row["experiment"] == "head_ablation" and row["dims"]["ablation"] != "mean"
+        return row if kept else None
+
+    names = [path.name for path in plots.draw(changed(tmp_path, part))]
     assert "patching_keyword_comparison.png" not in names and "effect_by_layer.png" in names
+
+
+def test_of_two_items_with_one_file_the_last_is_drawn(tmp_path):
+    """A head that was named, and that a rank stood for in a later run."""
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    for folder in (once, twice):
+        folder.mkdir()
+    made = changed(once, lambda row: row)
+    stored = drawn(made)
+    again = changed(twice, lambda row: row)
+    lines = (again / "records.jsonl").read_text("utf-8").splitlines()
+    ranked = [json.loads(line) for line in lines if "exp_head_ablation[one-joy-L1H0-zero]" in line]
+    for row in ranked:
+        row |= {"item": row["item"].replace("L1H0", "top1"), "key": "top1", "time": "2027"}
+        row["values"]["sentiment"]["mean"] = 0.5
+    more = "".join(json.dumps(row) + "\n" for row in ranked)
+    (again / "records.jsonl").write_text("\n".join(lines) + "\n" + more, encoding="utf-8")
+    found = drawn(again)
+    differ = {name for name in stored if stored[name] != found[name]}
+    assert differ == {"ablation_sentiment_comparison.png"}
+
+
+def test_a_row_that_is_no_effect_on_heads_is_named(tmp_path):
+    def without(row):
+        if row["experiment"] == "head_ablation":
+            del row["dims"]["ablation"]
+        return row
+
+    with pytest.raises(InputError, match=r"^exp_x\.py::exp_head_ablation\[.* has no ablation or"):
+        plots.draw(changed(tmp_path, without))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"provenance": {}, "prompts": []}'])

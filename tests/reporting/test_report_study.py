@@ -103,13 +103,20 @@ def test_in_short_without_ablation_of_single_heads():
     assert list(report_study.in_short(ablated("L0H0+L0H1", -9.0), [])) == said
 
 
+def setup(rows):
+    seen = report_study.Setup()
+    for row in rows:
+        seen.see(row)
+    return list(seen.section())
+
+
 def test_setup_tells_each_model_study_and_setting_once():
     told = {"model": {"id": "org/one", "type": "gpt2", "weights": "w1", "tokenizer": "t1"},
             "shape": {"layers": 4, "heads": 2}, "prompts": "h1", "seed": 0, "position": "last",
             "versions": {"torch": "2.9"}, "left_out": [["p|9", "<b>"]]}  # fmt: skip
     first, second = rows_of("x", {"a": around(0.0)}, {"a": 1.0})
     rows = [replace(first, provenance=told), replace(second, provenance=told | {"seed": 3})]
-    title, models, sizes, settings, notes = report_study.setup(rows)
+    title, models, sizes, settings, notes = setup(rows)
     assert title == "## Setup"
     assert lines_of(models) == [
         {"model": "one", "id": "org/one", "type": "gpt2", "layers × heads": "4 × 2",
@@ -123,7 +130,7 @@ def test_setup_tells_each_model_study_and_setting_once():
     values = {line["setting"]: line["value"] for line in lines_of(settings)}
     assert values == {"position": "last", "seed": "0, 3", "torch": "2.9"}
     assert notes == r"- one, joy: 1 pairs left out (p\|9: &lt;b&gt;)"
-    assert list(report_study.setup([])) == ["## Setup"]
+    assert setup([]) == ["## Setup"]
 
 
 def test_models_are_compared_and_ranks_between_models_of_one_shape():
@@ -178,15 +185,22 @@ def texts(heads, effect, rates, after, **more):
                    **more)  # fmt: skip
 
 
+def samples(rows):
+    seen = report_study.Samples("ablated_text")
+    for row in rows:
+        seen.see(row)
+    return list(seen.section())
+
+
 def test_samples_are_those_whose_words_changed_the_most():
     after = [f"new {i}" for i in range(7)] + ["same"]
     rates = [0.0, 1.0, -5.0, 0.5, 0.25, 3.0, 0.125, 9.0]
     prompts = [f"say {i}" for i in range(8)]
     rows = texts("L0H1", -3.0, rates, after, prompt=prompts)
     rows += texts("L0H0", 0.1, rates, ["weaker"] * 8, prompt=prompts)
-    title, _, heading, samples = report_study.samples(rows, "ablated_text")
+    title, _, heading, shown = samples(rows)
     assert title == "## Texts" and heading == "### one, joy: zero of L0H1"
-    assert samples.splitlines() == [
+    assert shown.splitlines() == [
         line
         for i in (2, 5, 1)
         for line in (f"- say {i}", "  - clean: same", f"  - ablated: new {i}")
@@ -195,12 +209,12 @@ def test_samples_are_those_whose_words_changed_the_most():
 
 def test_samples_without_prompts_changes_or_texts():
     rates = [0.0] * 8
-    *_, samples = report_study.samples(texts("L0H1", -3.0, rates, [HOSTILE] * 8), "ablated_text")
-    assert samples.splitlines()[::3] == ["- prompt 0", "- prompt 1", "- prompt 2"]
-    assert "<script>" not in samples and not re.search(r"(?<!\\)[`$*]", samples)
-    *_, said = report_study.samples(texts("L0H1", -3.0, rates, ["same"] * 8), "ablated_text")
+    *_, shown = samples(texts("L0H1", -3.0, rates, [HOSTILE] * 8))
+    assert shown.splitlines()[::3] == ["- prompt 0", "- prompt 1", "- prompt 2"]
+    assert "<script>" not in shown and not re.search(r"(?<!\\)[`$*]", shown)
+    *_, said = samples(texts("L0H1", -3.0, rates, ["same"] * 8))
     assert said == "No text changed."
-    *_, said = report_study.samples(ablated("L0H1", -3.0), "ablated_text")
+    *_, said = samples(ablated("L0H1", -3.0))
     assert said == "Not run: `pytest experiments/exp_head_ablation.py`."
 
 

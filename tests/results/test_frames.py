@@ -11,7 +11,8 @@ from made import HOSTILE, PAIRS, make_results
 import emolib
 from emolib.errors import InputError
 from emolib.reporting.export import write_export
-from emolib.results.frames import load
+from emolib.results.blocks import Block
+from emolib.results.frames import load, to_frame
 from emolib.results.records import Store
 
 ONE = 2 * 4  # Emotions × heads of a model.
@@ -64,6 +65,25 @@ def test_prompts_are_what_export_writes(folder, tmp_path):
         _, path = write_export(folder / "demo", "pickle", tmp_path, experiment=name)
         pd.testing.assert_frame_equal(frame.drop(columns="profile"), pd.read_pickle(path))
     assert results.prompts("head_ablation")["ablated_text"][0] == f"{HOSTILE} 0"
+
+
+LINES = [
+    {"item": "a", "n": 1, "x": 0.5, "ci": 1.5, "text": "p", "both": 2},
+    {"item": "b", "n": 2, "x": 1.5, "ci": None, "none": None, "text": "q"},
+    {"item": "c", "late": 2, "x": 2.5, "text": None, "both": "t", "n": 3},
+]
+
+
+@pytest.mark.parametrize("lines", [LINES, LINES[::-1], LINES[:1], LINES[1:]])
+def test_a_frame_is_what_pandas_makes_of_all_lines_at_once(lines):
+    frame = to_frame((Block(1, line, {}) for line in lines), "here")
+    pd.testing.assert_frame_equal(frame, pd.DataFrame(lines))
+    blocks = [
+        Block(2, {"item": "x"}, {"at": range(2), "x": [0.5, 1.5]}),
+        Block(2, {"item": "y"}, {"at": range(2), "t": ["p", "q"], "x": [2.5, 3.5]}),
+    ]
+    flat = [{n: block.column(n)[i] for n in block.names} for block in blocks for i in range(2)]
+    pd.testing.assert_frame_equal(to_frame(blocks, "here"), pd.DataFrame(flat))
 
 
 def test_texts_are_read_when_they_are_asked_for(folder, monkeypatch):

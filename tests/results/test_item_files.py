@@ -124,8 +124,8 @@ def test_the_rows_in_files_are_those_that_were_stored(results, experiment):
 
 
 def _firsts(results, experiment):
-    rows = Store(results).rows()
-    return [row for row in rows if row.experiment == experiment and row.row == 0]
+    rows = Store(results).rows(experiment)
+    return [row for row in rows if row.row == 0]
 
 
 def test_patching_has_a_row_a_direction_and_position(results):
