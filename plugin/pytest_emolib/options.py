@@ -168,6 +168,13 @@ OPTIONS = (
         is_value=False,
     ),
     Option("--seed", "seed of every draw", "N", key="seed", type=int),
+    Option(
+        "--item-files",
+        "write a results file per item: auto (default), which is of up to 500 items a run, always, "
+        "which the option alone says too, or never; those that are there are kept up to date",
+        "WHEN",
+        alone="always",
+    ),
     Option("--fresh", "recompute what the store already holds"),
     Option("--plan", "print what would run and what it costs, and run nothing"),
     Option(

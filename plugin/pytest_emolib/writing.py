@@ -12,10 +12,11 @@ import pytest
 from emolib.inputs.profiles import Profile
 from emolib.reporting.notes import clusters_of, notes, out_of_reach
 from emolib.reporting.tables import summary_table, write_tables
-from emolib.results.item_files import is_of, write_output
+from emolib.results.item_files import write_output
 from emolib.results.records import Store
 from emolib.results.rows import Row, group
 from pytest_emolib.intact import may_replay
+from pytest_emolib.item_files import ItemFiles, is_own
 from pytest_emolib.options import get
 from pytest_emolib.rows import about_run
 
@@ -32,6 +33,7 @@ class Writing:
         self._config, self._profile, self.folder = config, profile, folder
         self._shown: list[Row] = []
         self._replayed = 0
+        self._item_files = ItemFiles(config, folder)
 
     def open(self) -> None:
         """Become the one writer of the store.
@@ -72,7 +74,7 @@ class Writing:
         """Write the rows of an item to the store, and its results file."""
         made = [Row(**row) for row in rows]
         self.store.append(made)
-        if _has_file(made[0]):
+        if self._item_files.wants(made[0]):
             write_output(self.folder, made, ())
         self._shown += self.store.outline(made[0].key)
 
@@ -81,7 +83,7 @@ class Writing:
         self._replayed += 1
         self.store.touch(key)
         rows = self.store.outline(key)
-        if _has_file(rows[0]) and not is_of(self.folder / rows[0].output["path"], key):
+        if self._item_files.lacks(rows[0]):
             write_output(self.folder, self.store[key], ())
         self._shown += rows
 
@@ -94,7 +96,7 @@ class Writing:
                 experiments = {row.experiment for row in self._shown}
                 current = [row for row in self.store.rows() if row.experiment in experiments]
                 # A file that many items share is written once.
-                shared = [row for row in self._shown if row.output and not _has_file(row)]
+                shared = [row for row in self._shown if row.output and not is_own(row)]
                 for row in {row.output["path"]: row for row in shared}.values():
                     write_output(self.folder, [row], current)
                 write_tables(self.folder / "tables", current)
@@ -125,17 +127,14 @@ class Writing:
         for limit in out_of_reach(self._shown, self._clusters):
             reporter.write_line(limit, yellow=True)
         effects(reporter, fmt)
+        if left_out := self._item_files.note(self.where):
+            reporter.write_line(left_out, yellow=True)
         stored = f", {self._replayed} items from the store (--fresh recomputes)"
         reporter.write_line(f"written to {self.where}{stored if self._replayed else ''}")
 
     def _clusters(self, row: Row) -> tuple[int, str]:
         """Return how many templates a row stands on; its outline does not say."""
         return clusters_of(self.store[row.key][row.row])
-
-
-def _has_file(row: Row) -> bool:
-    """Tell whether an item has a results file that is its own."""
-    return row.output.get("shape") == "item"
 
 
 def print_tables(

@@ -14,8 +14,9 @@ from emolib.results.rows import Row
 
 def config(fresh=None, stored=None):
     """Give what a writer asks a config."""
-    given = {"emolib_fresh": fresh, "emolib_table_format": None}
-    made = SimpleNamespace(getoption=given.__getitem__)
+    given = {"emolib_fresh": fresh, "emolib_table_format": None, "emolib_item_files": None}
+    plugins = SimpleNamespace(get_plugin={"session": SimpleNamespace(testscollected=1)}.get)
+    made = SimpleNamespace(getoption=given.__getitem__, pluginmanager=plugins)
     if stored is not None:
         made.workerinput = {"emolib_stored": stored}
     return made
