@@ -82,6 +82,8 @@ class _Body:
         self._changes: list[tuple[int, int]] = []
         # Of each block its bytes and how many lines it has, of each line its characters.
         self._sizes, self._counts, self._lengths = array("Q"), array("L"), array("L")
+        # Of each column the last values and their cells.
+        self._last: dict[str, tuple[Sequence[Any], list[str]]] = {}
 
     def add(self, block: Block) -> None:
         """Write the lines of a block."""
@@ -89,12 +91,40 @@ class _Body:
             self.names[name] = None
         if not self._changes or self._changes[-1][1] != len(self.names):
             self._changes.append((len(self._sizes), len(self.names)))
-        lines = _lines(block, self.names, self._form)
+        lines = self._lines(block)
         data = "".join(lines).encode()
         self._file.write(data)
         self._sizes.append(len(data))
         self._counts.append(len(lines))
         self._lengths.extend(map(len, lines))
+
+    def _lines(self, block: Block) -> list[str]:
+        """Return a block as lines; cells that all of them share are put together once."""
+        form = self._form
+        pieces: list[Iterable[str]] = []
+        same: list[str] = []
+        for name in self.names:
+            if name not in block.columns:
+                same.append(form.cell(block.constants.get(name)))
+                continue
+            if same:
+                pieces.append(repeat(form.between.join(same), block.length))
+                same = []
+            pieces.append(self._column(name, block))
+        if same:
+            pieces.append(repeat(form.between.join(same), block.length))
+        return [form.between.join(cells) + form.end for cells in zip(*pieces, strict=True)]
+
+    def _column(self, name: str, block: Block) -> list[str]:
+        column = block.columns[name]
+        last = self._last.get(name)
+        # What many rows have alike is one object.
+        if last is not None and last[0] is column:
+            return last[1]
+        cell = self._form.number if name in block.numbers else self._form.cell
+        cells = list(map(cell, column))
+        self._last[name] = column, cells
+        return cells
 
     def parts(self) -> Iterator[bytes]:
         """Yield all lines, each filled up to all columns."""
@@ -115,21 +145,3 @@ def _filled(text: str, lengths: Iterable[int], end: str, gap: str) -> str:
     """Return lines, which may have breaks in their cells, with a gap before the end of each."""
     places = pairwise(accumulate(lengths, initial=0))
     return "".join(text[start : stop - len(end)] + gap for start, stop in places)
-
-
-def _lines(block: Block, names: Iterable[str], form: Form) -> list[str]:
-    """Return a block as lines; cells that all of them share are put together once."""
-    pieces: list[Iterable[str]] = []
-    same: list[str] = []
-    for name in names:
-        if name not in block.columns:
-            same.append(form.cell(block.constants.get(name)))
-            continue
-        if same:
-            pieces.append(repeat(form.between.join(same), block.length))
-            same = []
-        cell = form.number if name in block.numbers else form.cell
-        pieces.append(map(cell, block.columns[name]))
-    if same:
-        pieces.append(repeat(form.between.join(same), block.length))
-    return [form.between.join(cells) + form.end for cells in zip(*pieces, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from emolib.results.item_files import prompt_columns
@@ -75,9 +76,14 @@ def by_prompt(rows: Iterable[Row], **constants: str) -> Iterator[Block]:
         yield Block(
             count,
             constants | named,
-            {"prompt_index": range(count)} | columns,
+            {"prompt_index": _numbered(count)} | columns,
             frozenset(numbers | {"prompt_index"} - columns.keys()),
         )
+
+
+@cache
+def _numbered(count: int) -> Sequence[int]:
+    return range(count)
 
 
 def _json(value: Any) -> str:
