@@ -189,8 +189,8 @@ def test_a_worker_is_told_what_is_stored_and_whether_it_has_whole_studies(
     monkeypatch.setattr(pytestconfig, "invocation_params", params)
     session, opened = ExperimentSession(pytestconfig), []
     session.is_worker = False
-    store = SimpleNamespace(open=lambda: opened.append(True))
-    writing = SimpleNamespace(store=store, stored=lambda: ["key"])
+    opening = {"open": lambda: opened.append(True)}
+    writing = SimpleNamespace(**opening, stored=lambda: ["key"])
     session.lab = SimpleNamespace(writing=writing, profile=SimpleNamespace(device="cpu"))
     node = SimpleNamespace(workerinput={}, gateway=SimpleNamespace(id="gw0"))
     session.brief(node)

@@ -202,7 +202,7 @@ def test_a_torn_last_line_is_repaired_with_a_message(slow):
     )  # fmt: skip
     assert_whole(slow, 3)
     assert len(ran(slow)) == 4
-    assert "torn" not in slow.pytest().stdout.str()
+    assert "its last line was torn" not in slow.pytest().stdout.str()
 
 
 def test_other_damage_names_the_line_and_leaves_the_file(slow):
