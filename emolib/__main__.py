@@ -38,25 +38,41 @@ def _parser() -> argparse.ArgumentParser:
     chosen.add_argument("--emotion", help="this emotion alone")
     chosen.add_argument("--top-n", type=_positive, default=10, help="heads shown (default: 10)")
 
-    plots = commands.add_parser("plots", parents=[every, scores, chosen], help="draw the results")
+    history = argparse.ArgumentParser(add_help=False)
+    history.add_argument(
+        "--run", dest="of_run", metavar="ID", help="what this run recorded or took from the store, "
+        "by how its id begins; default: all that ran under the last settings",
+    )  # fmt: skip
+
+    plots = commands.add_parser(
+        "plots", parents=[every, scores, chosen, history], help="draw the results"
+    )
     for name in ("--ablation-file", "--patching-file"):
         plots.add_argument(
             name, type=Path, action="append", default=[], help="a results file; repeatable"
         )
     plots.add_argument("--score", default="atp_ig", help="which score (default: atp_ig)")
     plots.set_defaults(run=_plots)
-    report = commands.add_parser("report", parents=[every, chosen], help="write the report")
+    report = commands.add_parser(
+        "report", parents=[every, chosen, history], help="write the report"
+    )
     report.set_defaults(run=_report)
     compare = commands.add_parser(
         "compare", parents=[every, scores], help="put models side by side in a table"
     )
     compare.set_defaults(run=_compare)
     export = commands.add_parser(
-        "export", parents=[every], help="write frames for other tools, or a run's results files"
+        "export",
+        parents=[every, history],
+        help="write frames for other tools, or a run's results files",
     )
     export.add_argument("--format", choices=FORMATS, default="csv", help="default: csv")
     export.add_argument("--experiment", help="this one alone, as in head_ablation")
     export.set_defaults(run=_export)
+    runs = commands.add_parser("runs", parents=[every], help="list what was run, and when")
+    runs.set_defaults(run=_runs)
+    pack = commands.add_parser("pack", parents=[every], help="make the records smaller, with gzip")
+    pack.set_defaults(run=_pack)
     models = commands.add_parser(
         "models", parents=[every], help="verify every architecture, or one model"
     )
@@ -84,6 +100,7 @@ def _plots(options: argparse.Namespace, results: Path) -> None:
         emotion=options.emotion,
         top_n=options.top_n,
         score=options.score,
+        run=options.of_run,
     )
     print(*made, sep="\n")
 
@@ -91,7 +108,8 @@ def _plots(options: argparse.Namespace, results: Path) -> None:
 def _report(options: argparse.Namespace, results: Path) -> None:
     from emolib.reporting.report import write_report
 
-    print(write_report(results, options.output_dir, emotion=options.emotion, top_n=options.top_n))
+    asked = {"emotion": options.emotion, "top_n": options.top_n, "run": options.of_run}
+    print(write_report(results, options.output_dir, **asked))
 
 
 def _compare(options: argparse.Namespace, results: Path) -> None:
@@ -119,11 +137,35 @@ def _compare(options: argparse.Namespace, results: Path) -> None:
 def _export(options: argparse.Namespace, results: Path) -> None:
     from emolib.reporting.export import write_export
 
-    made = write_export(results, options.format, options.output_dir, experiment=options.experiment)
+    asked = {"experiment": options.experiment, "run": options.of_run}
+    made = write_export(results, options.format, options.output_dir, **asked)
     if options.format == "files":
         print(f"{len(made)} files in {options.output_dir or results}")
     else:
         print(*made, sep="\n")
+
+
+def _runs(_: argparse.Namespace, results: Path) -> None:
+    from emolib.reporting.markdown import plain_table
+    from emolib.reporting.runs import runs
+
+    print(plain_table(runs(results)))
+
+
+def _pack(_: argparse.Namespace, results: Path) -> None:
+    from emolib.reporting.markdown import plain_table
+    from emolib.results.packing import pack
+
+    found = list(pack(results))
+    lines = [
+        {"segment": one.name, "MB": one.before / 1e6, "packed": one.why_not or one.after / 1e6}
+        for one in found
+    ]
+    if lines:
+        print(plain_table(lines), end="\n\n")
+    packed = [one for one in found if not one.why_not]
+    before, after = sum(one.before for one in packed), sum(one.after for one in packed)
+    print(f"{len(packed)} segments packed: {before / 1e6:.1f} MB are {after / 1e6:.1f} MB now")
 
 
 def _models(options: argparse.Namespace, _: Path) -> None:

@@ -3,7 +3,8 @@
 - ``rows``: a `Row`, one record of one item, and how what is recorded is sorted into it.
 - ``records``: the `Store` of every row ever recorded; ``segments``, ``lines``: its files, append-
   only, one a run, and what stands in them; ``index``, ``intake``, ``catalogue``: what of them is
-  kept in SQLite, how it gets there and what it is asked; ``reading``: from there to rows.
+  kept in SQLite, how it gets there and what it is asked; ``reading``: from there to rows;
+  ``packing``: segments as gzip.
 - ``provenance``: versions, commit and code that numbers come from.
 - ``selection``: rows by what they are about; the order of kinds, the strongest.
 - ``chances``: whether rows are more than chance.

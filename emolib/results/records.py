@@ -67,7 +67,7 @@ class Store:
 
     Attributes:
         folder: The results folder.
-        run: The id of the run that this store writes as; None before it writes.
+        run: The id of the run that this store is opened by for writing; None before.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -268,17 +268,19 @@ class Store:
         if self._is_open:
             return
         self._gate.enter(shared=shard is not None)
-        self._is_open = True
         self._shard, self._about = shard, about or dict
         try:
+            found = segments(self.folder)
             if self._reading is not None:
                 # Somebody may have written since.
                 self._reading.index.refresh()
-            elif segments(self.folder):
+            elif found:
                 self._read()
         except InputError:
-            self.close()
+            self._gate.leave()
             raise
+        self.run = new_name(max(found, default=None))
+        self._is_open = True
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write the rows of one item and flush them, so that they outlive this process."""
@@ -319,8 +321,9 @@ class Store:
         """Return the writer of this run's segment, which begins with what is told of the run."""
         self.open()
         if self._writer is None:
-            index = (self._reading or self._read()).index
-            self.run = new_name(max(index.segments, default=None))
+            assert self.run is not None
+            if self._reading is None:
+                self._read()
             first = {
                 "id": self.run,
                 "started": _now(),

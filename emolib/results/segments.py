@@ -113,7 +113,7 @@ class Segment:
     def is_being_written(self) -> bool:
         """Whether a process on this machine has it open for writing."""
         with self.path.open("rb") as file:
-            return not _lock(file, exclusive=False)
+            return not lock(file, exclusive=False)
 
 
 def segments(folder: Path) -> dict[str, Segment]:
@@ -183,7 +183,7 @@ class Writer:
         with _writable(hidden):
             # Nobody sees it before it is locked and has its first line.
             self._file = hidden.open("xb")
-            _lock(self._file, exclusive=True)
+            lock(self._file, exclusive=True)
             self.write(first, 1)
             hidden.rename(self.segment.path)
 
@@ -241,7 +241,7 @@ class Gate:
         self._file = file
 
     def _enter(self, file: IO[bytes], shared: bool) -> None:
-        if not _lock(file, exclusive=not shared):
+        if not lock(file, exclusive=not shared):
             raise InputError(
                 f"{self._folder / RECORDS}: another run is writing to it; wait for it, or choose "
                 "another folder with --results-dir"
@@ -254,7 +254,7 @@ class Gate:
             self._file = None
 
 
-def _lock(file: IO[Any], *, exclusive: bool) -> bool:
+def lock(file: IO[Any], *, exclusive: bool) -> bool:
     """Lock a file until it is closed and tell whether that is allowed: nobody else holds it."""
     try:
         import fcntl

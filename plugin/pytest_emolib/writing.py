@@ -34,6 +34,7 @@ class Writing:
         self._shown: list[Row] = []
         self._replayed = 0
         self._item_files = ItemFiles(config, folder)
+        self._provenance: tuple[dict[str, Any], dict[str, Any]] = {}, {}
 
     def open(self) -> None:
         """Become the one writer of the store.
@@ -72,11 +73,19 @@ class Writing:
 
     def receive(self, rows: list[dict[str, Any]]) -> None:
         """Write the rows of an item to the store, and its results file."""
-        made = [Row(**row) for row in rows]
+        self.store.open()
+        made = [Row(**row | {"provenance": self._of_this_run(row["provenance"])}) for row in rows]
         self.store.append(made)
         if self._item_files.wants(made[0]):
             write_output(self.folder, made, ())
         self._shown += self.store.outline(made[0].key)
+
+    def _of_this_run(self, provenance: dict[str, Any]) -> dict[str, Any]:
+        """Return the provenance of a row with the id of the run in it."""
+        # Many items share one, which the store writes once.
+        if provenance is not self._provenance[0]:
+            self._provenance = provenance, provenance | {"run": self.store.run}
+        return self._provenance[1]
 
     def replay(self, key: str) -> None:
         """Take note of an item that the store held; write its results file if it is another's."""
