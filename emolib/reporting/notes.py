@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-from emolib.results.rows import Row, group
-from emolib.results.selection import chosen_by_rank, kinds, studies, study_of
+from emolib.results.rows import Row
+from emolib.results.selection import (
+    ABLATIONS,
+    KindKey,
+    StudyKey,
+    chosen_by_rank,
+    kind_of,
+    study_of,
+    subject,
+)
 
 _NAMED = 2
 # Whose rows the report tests against chance.
 _TESTED = ("logit_diff", "atp_ig")
 
 
-def notes(rows: Sequence[Row]) -> Iterator[str]:
+def notes(rows: Iterable[Row]) -> Iterator[str]:
     """Yield a line on the pairs left out of each study and one on the words left out of logits."""
     pairs: dict[str, str] = {}
     words: dict[str, dict[str, None]] = {}
@@ -29,30 +38,62 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{line} and stay out of the logit metrics of {', '.join(models)}"
 
 
-def out_of_reach(rows: Sequence[Row], clusters: Callable[[Row], tuple[int, str]]) -> Iterator[str]:
+def out_of_reach(rows: Iterable[Row], clusters: Callable[[Row], tuple[int, str]]) -> Iterator[str]:
     """Yield a line for each design that can tell too little from chance, whatever the effects are.
 
     Args:
-        rows: Rows of any tables, outlines or whole. Of a table with effects on ``logit_diff`` or
-            ``atp_ig`` the tests are its rows, less those that a rank chose.
-        clusters: Of a row, how many templates or prompts it stands on and which of the two:
-            `clusters_of` where rows are whole.
+        rows: Rows of any tables, outlines or whole.
+        clusters: As in `Designs.out_of_reach`.
     """
-    tested = [row for row in rows if any(isinstance(row.values.get(n), dict) for n in _TESTED)]
-    if not tested:
-        return
-    # Imported here: it loads numpy, which runs that test nothing do without.
-    from emolib.stats.significance import reach
+    designs = Designs()
+    for row in rows:
+        designs.add(row)
+    yield from designs.out_of_reach(clusters)
 
-    found: dict[str, dict[str, None]] = {}
-    tested = [row for row in tested if not chosen_by_rank(row)]
-    for experiment, members in group(tested, lambda row: row.experiment).items():
-        for study in studies(members).values():
-            for alike in kinds(study).values():
-                count, of = clusters(alike[0])
-                if why := reach(count, len(alike), of=of).why:
-                    found.setdefault(why, {})[experiment] = None
-    yield from (f"{', '.join(names)}: {why}" for why, names in found.items())
+
+class Designs:
+    """How many tests each table has, of rows seen one by one: what `out_of_reach` goes by.
+
+    Of a table with effects on ``logit_diff`` or ``atp_ig`` the tests are its rows, less those that
+    a rank chose.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        # By experiment, study and kind: its first row, and what its rows are about.
+        self._tables: dict[tuple[str, StudyKey, KindKey], tuple[Row, set[tuple[str, int]]]] = {}
+
+    def add(self, row: Row) -> None:
+        """See a row, an outline or whole."""
+        tested = any(isinstance(row.values.get(name), dict) for name in _TESTED)
+        if tested and not chosen_by_rank(row):
+            table = row.experiment, study_of(row), kind_of(row)
+            self._tables.setdefault(table, (row, set()))[1].add((subject(row), row.row))
+
+    def out_of_reach(self, clusters: Callable[[Row], tuple[int, str]]) -> Iterator[str]:
+        """Yield a line for each design that can tell too little from chance, whatever the effects.
+
+        Args:
+            clusters: Of a row, how many templates or prompts it stands on and which of the two:
+                `clusters_of` where rows are whole.
+        """
+        if not self._tables:
+            return
+        # Imported here: it loads numpy, which runs that test nothing do without.
+        from emolib.stats.significance import reach
+
+        found: dict[str, dict[str, None]] = {}
+        for (experiment, *_), (first, tests) in sorted(self._tables.items(), key=self._place):
+            count, of = clusters(first)
+            if why := reach(count, len(tests), of=of).why:
+                found.setdefault(why, {})[experiment] = None
+        yield from (f"{', '.join(names)}: {why}" for why, names in found.items())
+
+    def _place(self, table: tuple[tuple[str, StudyKey, KindKey], Any]) -> tuple[int, StudyKey, int]:
+        experiment, study, kind = table[0]
+        experiments = list(dict.fromkeys(name for name, *_ in self._tables))
+        kinds = [*ABLATIONS, kind.ablation]
+        return experiments.index(experiment), study, kinds.index(kind.ablation)
 
 
 def clusters_of(row: Row) -> tuple[int, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def check_format(name: str) -> None:
         )
 
 
-def write_tables(folder: Path, rows: Sequence[Row]) -> None:
+def write_tables(folder: Path, rows: Iterable[Row]) -> None:
     """Write ``<experiment>.csv`` and ``.md`` for every experiment among the rows."""
     for experiment, members in group(rows, lambda row: row.experiment).items():
         write_text(folder / f"{experiment}.csv", to_csv(members))
@@ -81,8 +82,46 @@ def to_columns(lines: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
+class Strongest:
+    """Of rows of one experiment, seen one by one, those that `summary_table` can show.
+
+    Attributes:
+        count: How many were seen.
+    """
+
+    def __init__(self, shown: int = SHOWN) -> None:
+        """Begin with none.
+
+        Args:
+            shown: What `summary_table` is given.
+        """
+        self.count, self._shown = 0, shown
+        # By combination a heap of its strongest rows; of equal ones those stay that came first.
+        self._kept: dict[str, list[tuple[float, int, Row]]] = {}
+
+    def add(self, row: Row) -> None:
+        """See a row."""
+        kept = self._kept.setdefault(_combination(row), [])
+        entry = _strength(row), -self.count, row
+        self.count += 1
+        if len(kept) < self._shown:
+            heapq.heappush(kept, entry)
+        else:
+            heapq.heappushpop(kept, entry)
+
+    def rows(self) -> list[Row]:
+        """Return the rows that may be shown, in the order in which they came."""
+        found = [entry for kept in self._kept.values() for entry in kept]
+        return [row for *_, row in sorted(found, key=lambda entry: -entry[1])]
+
+
 def summary_table(
-    rows: Sequence[Row], *, fmt: str = "simple", width: int = 100, shown: int = SHOWN
+    rows: Sequence[Row],
+    *,
+    fmt: str = "simple",
+    width: int = 100,
+    shown: int = SHOWN,
+    count: int | None = None,
 ) -> str:
     """Return the table of one experiment for a terminal, with a line on what it leaves out.
 
@@ -95,8 +134,10 @@ def summary_table(
         fmt: A format of tabulate.
         width: Characters in a line.
         shown: About how many rows to show.
+        count: Of how many rows these are the strongest; all by default.
     """
-    chosen = _strongest(rows, shown)
+    count = len(rows) if count is None else count
+    chosen = _strongest(rows, shown) if count > shown else list(rows)
     columns = _columns(chosen)
     detailed = [name for name in columns if any(_is_summary(row, name) for row in chosen)][:1]
     while True:
@@ -105,8 +146,8 @@ def summary_table(
             break
         columns = columns[:-1]
     notes = []
-    if len(chosen) < len(rows):
-        notes.append(f"the strongest {len(chosen)} of {len(rows)} rows")
+    if len(chosen) < count:
+        notes.append(f"the strongest {len(chosen)} of {count} rows")
     if hidden := len(_columns(chosen)) - len(columns):
         notes.append(f"{hidden} more columns")
     if any(_is_summary(row, name) for row in chosen for name in columns if name not in detailed):
@@ -116,16 +157,18 @@ def summary_table(
 
 
 def _strongest(rows: Sequence[Row], shown: int) -> list[Row]:
-    if len(rows) <= shown:
-        return list(rows)
-    sets = ("heads", "units")
-    groups = group(rows, lambda row: repr([v for k, v in row.dims.items() if k not in sets]))
+    groups = group(rows, _combination)
     each = max(1, shown // len(groups))
     return [
         row
         for members in groups.values()
         for row in sorted(members, key=_strength, reverse=True)[:each]
     ]
+
+
+def _combination(row: Row) -> str:
+    """Return what a row is of beside its heads or units."""
+    return repr([value for name, value in row.dims.items() if name not in ("heads", "units")])
 
 
 def _strength(row: Row) -> float:

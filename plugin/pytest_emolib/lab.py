@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from pytest_emolib.intact import Intact
 from pytest_emolib.loaded import Loaded
 from pytest_emolib.options import get
 from pytest_emolib.plan import Plan
-from pytest_emolib.rows import Rows
+from pytest_emolib.rows import Rows, about_run
 from pytest_emolib.settings import check_writable, resolve
 from pytest_emolib.writing import Writing
 
@@ -101,7 +101,8 @@ class Lab:
         """The store, and what is written and shown."""
         folder = get(self._config, "--results-dir")
         base = Path(folder) if folder else self._config.rootpath / "results"
-        return Writing(self._config, self.profile, results_folder(base, self.profile.name))
+        about = partial(about_run, self._config, self.profile)
+        return Writing(self._config, results_folder(base, self.profile.name), about)
 
     @cached_property
     def effects(self) -> Effects:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from emolib.inputs.profiles import Profile
-from emolib.reporting.notes import clusters_of, notes, out_of_reach
-from emolib.reporting.tables import summary_table, write_tables
+from emolib.reporting.notes import clusters_of
+from emolib.reporting.tables import write_tables
 from emolib.results.item_files import write_output
+from emolib.results.lines import slim
 from emolib.results.records import Store
-from emolib.results.rows import Row, group
+from emolib.results.rows import Row
 from pytest_emolib.intact import may_replay
-from pytest_emolib.item_files import ItemFiles, is_own
+from pytest_emolib.item_files import ItemFiles
 from pytest_emolib.options import get
-from pytest_emolib.rows import about_run
+from pytest_emolib.shown import Shown
 
 
 class Writing:
@@ -28,10 +28,18 @@ class Writing:
         folder: Where the results of the profile go.
     """
 
-    def __init__(self, config: pytest.Config, profile: Profile, folder: Path) -> None:
-        """Hold where results go; read nothing yet."""
-        self._config, self._profile, self.folder = config, profile, folder
-        self._shown: list[Row] = []
+    def __init__(
+        self, config: pytest.Config, folder: Path, about: Callable[[], Mapping[str, Any]] = dict
+    ) -> None:
+        """Hold where results go; read nothing yet.
+
+        Args:
+            config: Of the run.
+            folder: Where results go.
+            about: Gives what the store is told of the run.
+        """
+        self._config, self._about, self.folder = config, about, folder
+        self._shown = Shown()
         self._replayed = 0
         self._item_files = ItemFiles(config, folder)
         self._provenance: tuple[dict[str, Any], dict[str, Any]] = {}, {}
@@ -42,7 +50,7 @@ class Writing:
         Raises:
             InputError: When it cannot be written or another run is writing.
         """
-        self.store.open(about=lambda: about_run(self._config, self._profile))
+        self.store.open(about=self._about)
 
     @cached_property
     def store(self) -> Store:
@@ -73,12 +81,13 @@ class Writing:
 
     def receive(self, rows: list[dict[str, Any]]) -> None:
         """Write the rows of an item to the store, and its results file."""
-        self.store.open()
+        self.open()
         made = [Row(**row | {"provenance": self._of_this_run(row["provenance"])}) for row in rows]
         self.store.append(made)
         if self._item_files.wants(made[0]):
             write_output(self.folder, made, ())
-        self._shown += self.store.outline(made[0].key)
+        for row in made:
+            self._shown.add(slim(row))
 
     def _of_this_run(self, provenance: dict[str, Any]) -> dict[str, Any]:
         """Return the provenance of a row with the id of the run in it."""
@@ -94,21 +103,18 @@ class Writing:
         rows = self.store.outline(key)
         if self._item_files.lacks(rows[0]):
             write_output(self.folder, self.store[key], ())
-        self._shown += rows
+        for row in rows:
+            self._shown.add(row)
 
     def finish(self) -> None:
         """Write the files that many items share, from the store, and close it."""
         if "store" not in self.__dict__:
             return
         try:
-            if self._shown:
-                experiments = {row.experiment for row in self._shown}
-                current = [row for row in self.store.rows() if row.experiment in experiments]
-                # A file that many items share is written once.
-                shared = [row for row in self._shown if row.output and not is_own(row)]
-                for row in {row.output["path"]: row for row in shared}.values():
-                    write_output(self.folder, [row], current)
-                write_tables(self.folder / "tables", current)
+            for experiment in self._shown.experiments:
+                for row in self._shown.shared(experiment):
+                    write_output(self.folder, [row], self.store.rows(experiment))
+                write_tables(self.folder / "tables", self.store.rows(experiment))
         finally:
             self.store.close()
 
@@ -127,13 +133,13 @@ class Writing:
         """
         if "store" in self.__dict__ and self.store.repaired:
             reporter.write_line(self.store.repaired, yellow=True)
-        for note in notes(self._shown):
+        for note in self._shown.notes():
             reporter.write_line(note, yellow=True)
-        if not self._shown:
+        if not self._shown.experiments:
             return
         fmt = get(self._config, "--table-format") or "simple"
-        print_tables(reporter, self._shown, list(names()), fmt)
-        for limit in out_of_reach(self._shown, self._clusters):
+        self._shown.print_tables(reporter, list(names()), fmt)
+        for limit in self._shown.out_of_reach(self._clusters):
             reporter.write_line(limit, yellow=True)
         effects(reporter, fmt)
         if left_out := self._item_files.note(self.where):
@@ -144,26 +150,3 @@ class Writing:
     def _clusters(self, row: Row) -> tuple[int, str]:
         """Return how many templates a row stands on; its outline does not say."""
         return clusters_of(self.store[row.key][row.row])
-
-
-def print_tables(
-    reporter: pytest.TerminalReporter, rows: Sequence[Row], names: Sequence[str], fmt: str
-) -> None:
-    """Print a table per experiment.
-
-    Args:
-        reporter: Where to.
-        rows: In any order; those of several workers come as they come.
-        names: Models, emotions and kinds of ablation in the order in which to show them.
-        fmt: A format of tabulate.
-    """
-    order = {name: i for i, name in enumerate(names)}
-
-    def place(row: Row) -> list[int]:
-        return [order.get(name, len(order)) for name in row.dims.values()]
-
-    for experiment, members in sorted(
-        group(sorted(rows, key=place), lambda row: row.experiment).items()
-    ):
-        reporter.write_sep("-", experiment)
-        reporter.write_line(summary_table(members, fmt=fmt, width=reporter._tw.fullwidth))

@@ -1,0 +1,80 @@
+"""What the terminal shows of a run, taken from rows as they come; few of them are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+
+from emolib.reporting.notes import Designs, notes
+from emolib.reporting.tables import Strongest, summary_table
+from emolib.results.rows import Row
+from emolib.results.selection import StudyKey, study_of
+from pytest_emolib.item_files import is_own
+
+_NOTED = ("left_out", "in_pieces")
+
+
+class Shown:
+    """The rows of a run, as far as the terminal shows them and files of many items need them."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._strongest: dict[str, Strongest] = {}
+        self._designs = Designs()
+        self._noted: dict[StudyKey, Row] = {}
+        self._shared: dict[str, dict[str, Row]] = {}
+
+    def add(self, row: Row) -> None:
+        """See a row, an outline or whole."""
+        self._strongest.setdefault(row.experiment, Strongest()).add(row)
+        self._designs.add(row)
+        if row.output and not is_own(row):
+            self._shared.setdefault(row.experiment, {})[row.output["path"]] = row
+        left_out = {name: row.provenance[name] for name in _NOTED if row.provenance.get(name)}
+        if left_out and self._noted.get(study_of(row), row).provenance != left_out:
+            self._noted[study_of(row)] = replace(row, provenance=left_out)
+
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments that rows are of."""
+        return list(self._strongest)
+
+    def shared(self, experiment: str) -> list[Row]:
+        """Return of each results file that items of an experiment share one row that goes there."""
+        return list(self._shared.get(experiment, {}).values())
+
+    def notes(self) -> Iterator[str]:
+        """Yield what was left out of studies."""
+        return notes(self._noted.values())
+
+    def out_of_reach(self, clusters: Callable[[Row], tuple[int, str]]) -> Iterator[str]:
+        """Yield a line for each design that can tell too little from chance.
+
+        Args:
+            clusters: As `emolib.reporting.notes.Designs.out_of_reach` has it.
+        """
+        return self._designs.out_of_reach(clusters)
+
+    def print_tables(
+        self, reporter: pytest.TerminalReporter, names: Sequence[str], fmt: str
+    ) -> None:
+        """Print a table per experiment.
+
+        Args:
+            reporter: Where to.
+            names: Models, emotions and kinds of ablation in the order in which to show them.
+            fmt: A format of tabulate.
+        """
+        order = {name: i for i, name in enumerate(names)}
+
+        def place(row: Row) -> list[int]:
+            # Those of several workers come as they come.
+            return [order.get(name, len(order)) for name in row.dims.values()]
+
+        for experiment, found in sorted(self._strongest.items()):
+            reporter.write_sep("-", experiment)
+            rows = sorted(found.rows(), key=place)
+            width = reporter._tw.fullwidth
+            reporter.write_line(summary_table(rows, fmt=fmt, width=width, count=found.count))
