@@ -88,15 +88,18 @@ class Index:
         try:
             self._refresh()
         except sqlite3.Error as error:
-            # All of it can be read again.
-            self._db.close()
-            if isinstance(error, sqlite3.OperationalError) and len(self._places) > 1:
-                # It cannot be written, or somebody has held it for a minute.
-                del self._places[0]
-            else:
-                _remove(self._places[0])
-            self._open()
-            self._refresh()
+            self._make_anew(error)
+
+    def _make_anew(self, error: sqlite3.Error) -> None:
+        """Read all segments again, into an index elsewhere where this one is not at fault."""
+        self._db.close()
+        if isinstance(error, sqlite3.OperationalError) and len(self._places) > 1:
+            # It cannot be written, or somebody has held it for a minute.
+            del self._places[0]
+        else:
+            _remove(self._places[0])
+        self._open()
+        self._refresh()
 
     def _refresh(self) -> None:
         self.segments = segments(self._folder)
@@ -167,6 +170,12 @@ class Index:
             start: Where it begins, in bytes.
             end: Where it ends.
         """
+        try:
+            self._take(segment, events, start, end)
+        except sqlite3.Error as error:
+            self._make_anew(error)
+
+    def _take(self, segment: Segment, events: Sequence[Event], start: int, end: int) -> None:
         self.segments[segment.name] = segment
         with self._changing():
             query = "SELECT read, line FROM segments WHERE name = ?"

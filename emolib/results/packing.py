@@ -89,6 +89,7 @@ def _pack(index: Index, segment: Segment) -> int:
                 raise InputError(f"{target}: another process is packing it; wait for it")
             # What a killed process has left.
             file.truncate(0)
+            file.seek(0)
             starts, check = _write(file, segment)
             if check != _check(Segment(segment.name, temporary)):
                 raise InputError(f"{target}: it does not read back as written; see to the disk")
