@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from made import changed, make_results
 
 from emolib.errors import InputError
 from emolib.reporting import plots
+from emolib.results.records import Store
 
 
 def test_draw_makes_every_plot(shaped):
@@ -58,7 +59,7 @@ def test_plots_are_drawn_from_the_store_and_from_files_where_there_is_none(tmp_p
         shutil.rmtree(made / folder)
     assert drawn(made) == stored
     files = make_results(tmp_path / "files")
-    (files / "records.jsonl").unlink()
+    shutil.rmtree(files / "records")
     assert drawn(files) == stored
 
 
@@ -86,20 +87,15 @@ def test_a_part_of_the_results_is_drawn_as_far_as_it_goes(tmp_path):
 
 def test_of_two_items_with_one_file_the_last_is_drawn(tmp_path):
     """A head that was named, and that a rank stood for in a later run."""
-    once, twice = tmp_path / "once", tmp_path / "twice"
-    for folder in (once, twice):
-        folder.mkdir()
-    made = changed(once, lambda row: row)
+    made = make_results(tmp_path, ("one",), ("joy",))
     stored = drawn(made)
-    again = changed(twice, lambda row: row)
-    lines = (again / "records.jsonl").read_text("utf-8").splitlines()
-    ranked = [json.loads(line) for line in lines if "exp_head_ablation[one-joy-L1H0-zero]" in line]
-    for row in ranked:
-        row |= {"item": row["item"].replace("L1H0", "top1"), "key": "top1", "time": "2027"}
-        row["values"]["sentiment"]["mean"] = 0.5
-    more = "".join(json.dumps(row) + "\n" for row in ranked)
-    (again / "records.jsonl").write_text("\n".join(lines) + "\n" + more, encoding="utf-8")
-    found = drawn(again)
+    store = Store(made)
+    (row,) = store["exp_x.py::exp_head_ablation[one-joy-L1H0-zero]"]
+    values = row.values | {"sentiment": row.values["sentiment"] | {"mean": 0.5}}
+    item = row.item.replace("L1H0", "top1")
+    store.append([replace(row, item=item, key="top1", time="2027", values=values)])
+    store.close()
+    found = drawn(made)
     differ = {name for name in stored if stored[name] != found[name]}
     assert differ == {"ablation_sentiment_comparison.png"}
 

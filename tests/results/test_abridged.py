@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from array import array
+from dataclasses import asdict
 
 from made import rows_of
 
 from emolib.results.abridged import abridged
 from emolib.results.chances import chances
-from emolib.results.rows import parse
+from emolib.results.rows import Row
 
 RECORD = {"logit_diff": [0.5] * 4 + [0.25] * 4, "kl": [1.0] * 8, "changed": 0.5,
           "text": ["a"] * 8, "tokens": [["x", 1.5]] * 8}  # fmt: skip
@@ -19,8 +20,8 @@ def read(count):
     """Give rows of a store, each parsed by itself."""
     made = [row for i in range(count) for row in rows_of("it", RECORD, heads=f"L0H{i}")]
     told = {"seed": 0, "versions": {"torch": "2"}}
-    lines = [json.dumps(json.loads(row.to_json()) | {"provenance": told}) for row in made]
-    return [parse(line.encode(), "here") for line in lines]
+    lines = [json.dumps(asdict(row) | {"provenance": told}) for row in made]
+    return [Row(**json.loads(line)) for line in lines]
 
 
 def test_all_is_kept_but_texts_lists_and_other_vectors():
