@@ -1,8 +1,8 @@
 """What people look at, made from rows and results files. Loads no torch and no engine.
 
 - ``tables``, ``markdown``, ``cells``: tables for files and terminals; text that nothing can break.
-- ``plots``: which plots there are; ``score_plots``, ``effect_plots``, ``attention_plots`` draw
-  them in the look of ``plot_style``.
+- ``plots``: which plots there are, of what ``drawable`` finds in the store or in files;
+  ``score_plots``, ``effect_plots``, ``attention_plots`` draw them in the look of ``plot_style``.
 - ``report``: the report; its sections in ``report_study``, ``report_heads``, ``report_units``, what
   they share in ``report_parts``.
 - ``notes``: what readers of a run have to know beside its numbers.

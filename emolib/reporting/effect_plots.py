@@ -28,6 +28,8 @@ from emolib.results.selection import (
 _KIND_COLOURS = dict(zip(ABLATIONS, COLOURS, strict=False))
 _HATCHES = dict(zip(DIRECTIONS, ("", "////"), strict=True))
 _SHOWN = 5
+COMPARED = "zero"
+"""The kind of ablation by which models are compared."""
 _KEYWORDS = "keyword_rate_"
 
 
@@ -73,7 +75,7 @@ def patching_keyword_comparison(rows: Sequence[Row], out: Path, *, shown: int = 
             if name.startswith(_KEYWORDS)
         )
     )
-    told = [row for row in rows if any(name.startswith(_KEYWORDS) for name in row.values)]
+    told = [row for row in rows if is_drawn(row)]
     styles: dict[str, dict[str, Any]] = {}
     for direction, hatch in _HATCHES.items():
         for lexicon, colour in zip(lexicons, COLOURS, strict=False):
@@ -129,7 +131,13 @@ def effect_by_layer(rows: Sequence[Row], out: Path) -> Path:
     return save(figure, out)
 
 
-def model_comparison(rows: Sequence[Row], out: Path, *, kind: str = "zero") -> Path:
+def is_drawn(row: Row) -> bool:
+    """Tell whether a row of ablation or patching is in any of these plots."""
+    patched = kind_of(row).name in DIRECTIONS
+    return not patched or any(name.startswith(_KEYWORDS) for name in row.values)
+
+
+def model_comparison(rows: Sequence[Row], out: Path, *, kind: str = COMPARED) -> Path:
     """Draw models side by side: where their heads' effects lie in depth, and how many there are.
 
     On the left every head, its relative depth (0 the first layer, 1 the last) against its

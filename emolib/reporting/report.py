@@ -29,7 +29,8 @@ from emolib.results.records import Store
 from emolib.results.rows import Row
 from emolib.results.selection import StudyKey, study_of
 
-# Whose rows stand beside each other in one section; those of others are let go of one by one.
+# Whose rows stand beside each other in one section, with intervals of what is tested alone; those
+# of others are let go of one by one.
 _TOGETHER = (SCREENED, ABLATED, PATCHED)
 _ALONE = {CONTROLLED: report_heads.controls, ATTENTION: report_heads.attention}
 # The metrics that sections test against chance, beside the first of each study.
@@ -126,7 +127,8 @@ class _Read:
                     see(row)
                 yield row
 
-        return list(abridged(whole(), self._tested[experiment]))
+        tested = self._tested[experiment]
+        return list(abridged(whole(), tested, tested if experiment in _TOGETHER else None))
 
     def clusters(self, row: Row) -> tuple[int, str]:
         """Return what `clusters_of` tells of the whole row."""

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from emolib.errors import InputError
 from emolib.reporting.plot_style import COLOURS, canvas, grid, save
-from emolib.results.item_files import read_scores
 from emolib.stats.summary import unreliable
 
 SCORES = {
@@ -54,21 +53,22 @@ def head_table(scores: dict[str, Any], emotion: str, score: str = "atp_ig") -> N
     return table
 
 
-def head_reaction_heatmap(files: Sequence[Path], out: Path, *, score: str = "atp_ig") -> Path:
+def head_reaction_heatmap(
+    models: Sequence[dict[str, Any]], out: Path, *, score: str = "atp_ig"
+) -> Path:
     """Draw a score of every head, a panel per emotion and model, and return the file.
 
     Colours diverge from 0 and mean the same in all panels of a model.
 
     Args:
-        files: Scores files, one a model.
+        models: Contents of scores files, one a model.
         out: The PNG to write.
         score: Which score, one of `SCORES`.
 
     Raises:
-        InputError: When a file is missing or damaged, or the score is unknown.
+        InputError: When the score is unknown.
     """
     check_score(score)
-    models = [read_scores(path) for path in files]
     emotions = _emotions(models)
     widths = [max(1.9, _CELL * model["heads_per_layer"] + 0.9) for model in models]
     height = max(1.8, _CELL * max(model["layers"] for model in models) + 0.8)
@@ -96,23 +96,24 @@ def head_reaction_heatmap(files: Sequence[Path], out: Path, *, score: str = "atp
     return save(figure, out)
 
 
-def top_heads(files: Sequence[Path], out: Path, *, score: str = "atp_ig", top_n: int = 10) -> Path:
+def top_heads(
+    models: Sequence[dict[str, Any]], out: Path, *, score: str = "atp_ig", top_n: int = 10
+) -> Path:
     """Draw the heads with the largest scores, a panel per emotion and model, and return the file.
 
     Error bars are 95 % CIs. A ranking whose split-half reliability is below 0.8, or unknown, is
     marked as none.
 
     Args:
-        files: Scores files, one a model.
+        models: Contents of scores files, one a model.
         out: The PNG to write.
         score: Which score, one of `SCORES`.
         top_n: Heads a panel.
 
     Raises:
-        InputError: When a file is missing or damaged, or the score is unknown.
+        InputError: When the score is unknown.
     """
     check_score(score)
-    models = [read_scores(path) for path in files]
     emotions = _emotions(models)
     shown = min(top_n, max(model["layers"] * model["heads_per_layer"] for model in models))
     figure, axes = grid(len(emotions), len(models), (2.5, 0.16 * shown + 0.7))

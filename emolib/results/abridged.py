@@ -8,10 +8,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from emolib.results.rows import Row
+from emolib.results.rows import Row, mean_of
 
 
-def abridged(rows: Iterable[Row], vectors: Collection[str] = ()) -> Iterator[Row]:
+def abridged(
+    rows: Iterable[Row],
+    vectors: Collection[str] = (),
+    summaries: Collection[str] | None = None,
+) -> Iterator[Row]:
     """Yield rows without their texts and lists, and with no more than some of their vectors.
 
     What rows that follow each other have alike in provenance and pairs is kept once.
@@ -19,6 +23,7 @@ def abridged(rows: Iterable[Row], vectors: Collection[str] = ()) -> Iterator[Row
     Args:
         rows: Whole rows.
         vectors: Metrics whose values per prompt are kept, in the metric's unit.
+        summaries: Metrics whose summary is kept; of all others the mean alone. None keeps all.
     """
     provenance: dict[str, Any] = {}
     pairs: dict[str, list[str]] = {}
@@ -30,7 +35,12 @@ def abridged(rows: Iterable[Row], vectors: Collection[str] = ()) -> Iterator[Row
             row,
             provenance=provenance,
             pairs=pairs,
-            values={sys.intern(name): _summary(value) for name, value in row.values.items()},
+            values={
+                sys.intern(name): _summary(value)
+                if summaries is None or name in summaries
+                else mean_of(value)
+                for name, value in row.values.items()
+            },
             # Eight bytes a number; of a list every number is an object.
             vectors={
                 name: array("d", row.vectors[name]) for name in vectors if name in row.vectors

@@ -1,0 +1,130 @@
+"""What there is to draw in a results folder: rows of its store, and files in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from emolib.errors import InputError
+from emolib.reporting.attention_plots import Head, head_in
+from emolib.reporting.effect_plots import COMPARED, is_drawn
+from emolib.results.abridged import abridged
+from emolib.results.item_files import item_file, read_effects, read_scores, scores_file, writers
+from emolib.results.records import Store
+from emolib.results.rows import Row, group
+from emolib.results.selection import kind_of, layer_of
+
+ABLATION, PATCHING = "patching/head_ablation/*.json", "patching/head_patching/*.json"
+"""Results files that hold effects on heads."""
+_SCORES, _ATTENTION = "alignment/head_scores_*.json", "attention/*.json"
+
+
+class Drawable:
+    """Rows by the results files that they go to, as outlines; few are read whole.
+
+    Files are read where they are named, or where the store has nothing of their kind.
+    """
+
+    def __init__(self, results: Path, *, emotion: str | None = None, run: str | None = None):
+        """Read the outlines of the store.
+
+        Args:
+            results: The results folder of a profile.
+            emotion: Effects on this emotion alone.
+            run: What this run recorded or took from the store, and no files of others.
+        """
+        self._results, self._emotion, self._run = results, emotion, run
+        self._store = Store(results)
+        self._found: dict[str, list[Row]] = {
+            pattern: [] for pattern in (ABLATION, PATCHING, _SCORES, _ATTENTION)
+        }
+        for row in abridged(self._store.rows(run=run)):
+            path = row.output.get("path", "")
+            pattern = next((p for p in self._found if fnmatchcase(path, p)), None)
+            if pattern in (ABLATION, PATCHING):
+                _check_effect(row, pattern)
+            if pattern == _SCORES and row.output["shape"] != "scores":
+                continue
+            if pattern in (_SCORES, _ATTENTION) or (pattern and is_drawn(row)):
+                self._found[pattern].append(row)
+
+    def _files(self, pattern: str) -> list[Path]:
+        return sorted(self._results.glob(pattern)) if self._run is None else []
+
+    def scores(self, named: Sequence[Path]) -> list[dict[str, Any]]:
+        """Return contents of scores files, in order of the files.
+
+        Args:
+            named: Files to read in place of the store.
+
+        Raises:
+            InputError: When a file is missing or damaged.
+        """
+        rows = [] if named else self._found[_SCORES]
+        of_files = group(rows, lambda row: row.output["path"])
+        if rows:
+            return [scores_file(of_files[path]) for path in sorted(of_files, key=Path)]
+        return [read_scores(path) for path in named or self._files(_SCORES)]
+
+    def effects(self, pattern: str, named: Sequence[Path]) -> list[Row]:
+        """Return the rows of head ablation or patching, in order of their files.
+
+        Args:
+            pattern: `ABLATION` or `PATCHING`.
+            named: Files to read in place of the store.
+
+        Raises:
+            InputError: When a file is missing or is none of them.
+        """
+        rows: Iterable[Row] = [] if named else _in_order(self._found[pattern])
+        if not rows:
+            whole = (row for path in named or self._files(pattern) for row in read_effects([path]))
+            rows = abridged(whole, ("logit_diff",))
+        return [row for row in rows if self._emotion in (None, row.dims["emotion"])]
+
+    def compared(self, rows: Iterable[Row]) -> list[Row]:
+        """Return those of rows by which models are compared, with their values per prompt."""
+        return list(abridged(map(self._whole, filter(_is_compared, rows)), ("logit_diff",)))
+
+    def _whole(self, row: Row) -> Row:
+        return row if row.vectors else self._store[row.key][row.row]
+
+    def heads(self) -> Iterator[Head]:
+        """Yield the heads whose attention was recorded, in order of their files.
+
+        Raises:
+            InputError: When a file is none of exp_attention_patterns.
+        """
+        rows = [row for row in self._found[_ATTENTION] if row.mean("delta_slot") is not None]
+        if not rows:
+            yield from map(head_in, self._files(_ATTENTION))
+        for row in _in_order(rows):
+            size = abs(row.mean("delta_slot") or 0.0)
+            content = partial(self._content, row.key)
+            yield Head(row.dims["model"], row.dims["emotion"], size, content)
+
+    def _content(self, key: str) -> dict[str, Any]:
+        return item_file(self._store[key])
+
+
+def _is_compared(row: Row) -> bool:
+    return kind_of(row).name == COMPARED and layer_of(row) is not None
+
+
+def _check_effect(row: Row, pattern: str) -> None:
+    named = row.dims | {"ablation or direction": kind_of(row).name}
+    if missing := [n for n in ("model", "emotion", "heads", *named) if not named.get(n)]:
+        raise InputError(
+            f"{row.item}: what goes to {pattern} is drawn as an effect on heads, and this has no "
+            f"{missing[0]}; give it another path in its results marker"
+        )
+
+
+def _in_order(rows: Iterable[Row]) -> list[Row]:
+    """Return rows in order of their files, of each file those of the item that wrote it last."""
+    wrote = writers(rows)
+    found = [row for row in rows if wrote.get(row.output["path"]) == row.key]
+    return sorted(found, key=lambda row: Path(row.output["path"]))
