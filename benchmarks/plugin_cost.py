@@ -21,6 +21,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from emolib.results.records import Store
+
 EMBEDDED = Path(__file__).parents[1] / "data" / "models" / "tiny-gpt2"
 OFF = ["-p", "no:pytest_emolib"]
 TESTS = """
@@ -154,9 +156,9 @@ def workers(folder: Path, env: dict[str, str], size: Size) -> str:
                                "exp_working.py", "--fresh")  # fmt: skip
         alone = alone or each
         threads = {
-            row["values"]["threads"]
-            for line in (folder / "results/shaped/records.jsonl").read_text().splitlines()
-            if (row := json.loads(line))["dims"]["model"] == "shaped"
+            row.values["threads"]
+            for row in Store(folder / "results/shaped").rows()
+            if row.dims["model"] == "shaped"
         }
         rows.append([count, each, together, together / alone, "/".join(map(str, threads))])
     weights = (folder / "shaped/model.safetensors").stat().st_size / 2**20

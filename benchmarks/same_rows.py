@@ -8,7 +8,6 @@ above the tolerance, or where an item is in one store alone.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +15,20 @@ from typing import Any
 
 from tabulate import tabulate
 
+from emolib.results.records import Store
+
 TOLERANCE = 1e-6
 """Largest difference that is float rounding, relative to the larger value where that is above 1."""
 
+_READ = ("values", "vectors", "texts", "lists")
 Rows = dict[tuple[str, int], dict[str, Any]]
 
 
 def read(folder: Path) -> Rows:
     """Return the last row of each item and number in a store."""
-    with (folder / "records.jsonl").open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    return {(row["item"], row["row"]): row for row in rows}
+    store = Store(folder)
+    rows = (row for key in store for row in store[key])
+    return {(row.item, row.row): {name: getattr(row, name) for name in _READ} for row in rows}
 
 
 def numbers(row: dict[str, Any]) -> Iterator[tuple[str, float | None]]:

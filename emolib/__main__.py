@@ -155,14 +155,17 @@ def _runs(_: argparse.Namespace, results: Path) -> None:
 def _pack(_: argparse.Namespace, results: Path) -> None:
     from emolib.reporting.markdown import plain_table
     from emolib.results.packing import pack
+    from emolib.results.segments import segments
 
     found = list(pack(results))
+    if not found:
+        print(f"nothing to pack: {len(segments(results))} segments are packed already")
+        return
     lines = [
         {"segment": one.name, "MB": one.before / 1e6, "packed": one.why_not or one.after / 1e6}
         for one in found
     ]
-    if lines:
-        print(plain_table(lines), end="\n\n")
+    print(plain_table(lines), end="\n\n")
     packed = [one for one in found if not one.why_not]
     before, after = sum(one.before for one in packed), sum(one.after for one in packed)
     print(f"{len(packed)} segments packed: {before / 1e6:.1f} MB are {after / 1e6:.1f} MB now")

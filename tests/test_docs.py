@@ -12,6 +12,8 @@ from made import make_results
 # Runs inside this process forget what they import, and what has compiled parts is loaded once.
 import emolib.methods.screening
 import emolib.results.frames  # noqa: F401
+from emolib.results.records import Store
+from emolib.results.rows import Row
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -82,3 +84,21 @@ def _anchors(path):
     heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     plain = (re.sub(r"[^\w\- ]", "", head.lower()) for head in heads)
     return {head.strip().replace(" ", "-") for head in plain}
+
+
+def test_the_store_is_read_as_its_page_has_it(tmp_path, monkeypatch, capsys):
+    """By the few lines of the page alone, and by those that use the library."""
+    by_hand, by_library = blocks(ROOT / "docs/store.md")
+    store = Store(make_results(tmp_path / "results/demo", models=("one",)))
+    (path,) = (store.folder / "records").glob("*.jsonl")
+    named = re.search(r'Path\("(.*?)"\)', by_hand)[1]
+    found: dict[str, list] = {}
+    exec(by_hand.replace(named, str(path)), found)
+    rows = [
+        Row(**{name: part for name, part in row.items() if name not in ("v", "outline", "crc")})
+        for row in found["rows"]
+    ]
+    assert rows == [row for key in store for row in store[key]]
+    monkeypatch.chdir(tmp_path)
+    exec(by_library, {})
+    assert "exp_head_ablation[one-joy-L1H0-zero]" in capsys.readouterr().out

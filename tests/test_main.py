@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from made import make_results
 
 from emolib import __main__ as command
+from emolib.results.records import Store
 
 _HEAVY = ["torch", "scipy", "matplotlib", "pandas", "pyarrow"]
 
@@ -55,6 +58,34 @@ def test_report_compare_and_export(results, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "results/demo/export/head_screening.csv"
 
 
+def test_runs_pack_and_what_one_run_has(results, capsys):
+    first = Store(Path("results/demo")).runs()[0].id
+    again = Store(Path("results/demo"))
+    again.touch(next(iter(again)))
+    again.close()
+    assert command.main(["runs"]) == 0
+    header, _, *lines = capsys.readouterr().out.splitlines()
+    assert header.split()[:4] == ["run", "started", "ended", "command"]
+    assert [line.split()[0] for line in lines] == [first, again.run]
+    assert command.main(["export", "--run", again.run, "--output-dir", "one"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "one/head_screening.csv",
+        "one/head_screening_prompts.csv",
+    ]
+    assert len(Path("one/head_screening.csv").read_text("utf-8").splitlines()) == 2
+    assert command.main(["report", "--run", first]) == 0
+    assert command.main(["plots", "--run", first, "--output-dir", "drawn"]) == 0
+    capsys.readouterr()
+    assert command.main(["pack"]) == 0
+    out = capsys.readouterr().out
+    assert first in out and re.search(
+        r"^2 segments packed: [\d.]+ MB are [\d.]+ MB now$", out, re.M
+    )
+    assert command.main(["pack"]) == 0
+    assert capsys.readouterr().out == "nothing to pack: 2 segments are packed already\n"
+    assert [run.id for run in Store(Path("results/demo")).runs()] == [first, again.run]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -67,6 +98,12 @@ def test_report_compare_and_export(results, capsys):
         (["compare", "--profile", "other"], "ERROR: results/other: nothing to compare; run "),
         (["export", "--experiment", "x"], "ERROR: --experiment x: no rows in results/demo/"),
         (["compare", "--head-scores", "x.json"], "ERROR: x.json: no such file; run "),
+        (["runs", "--profile", "other"], "ERROR: results/other/records: no runs; run "),
+        (["pack", "--profile", "other"], "ERROR: results/other: no records to pack; run "),
+        *(
+            ([name, "--run", "x"], "ERROR: --run x: expected the id of a run in results/demo/rec")
+            for name in ("plots", "report", "export")
+        ),
         *(
             ([name, "--output-dir", "results/demo/records/lock/x"], "ERROR: results/demo/records/")
             for name in ("plots", "report", "compare", "export")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from folders import DATA
 from pytest_emolib import rows
 
 from emolib.results import provenance
+from emolib.results.records import Store
 
 SLOW = """
 import os, time
@@ -123,6 +125,29 @@ def test_a_second_run_runs_nothing(slow):
     )
     assert len(ran(slow)) == count == 3
     assert segment.read_bytes() == first and slow.rows() == rows
+
+
+def test_rows_and_files_tell_which_run_they_are_of(slow):
+    slow.write(
+        "exp_effect.py",
+        "import pytest\n\n@pytest.mark.results('own/{heads}.json')\n"
+        "def exp_it(heads, record): record(n=len(heads))\n",
+    )
+    slow.pytest("-k", "L2H0", "--seed=1")
+    slow.pytest("--seed=1")
+    first, second = Store(slow.results()).runs()
+    assert (first.items, second.items, second.replayed) == (1, 2, 1)
+    assert second.command == "pytest --profile small --seed=1" and second.settings["seed"] == 1
+    assert [row["provenance"]["run"] for row in slow.rows()] == [first.id] + [second.id] * 2
+    for name, run in (("L2H0", first), ("L3H1", second)):
+        content = json.loads(slow.results(f"own/{name}.json").read_text("utf-8"))
+        assert content["provenance"]["run"] == run.id
+    report = slow.python("-m", "emolib", "report", "--profile", "small", "--run", first.id)
+    assert report.returncode == 0, report.stderr
+    text = slow.results("report/head_analysis_report.md").read_text("utf-8")
+    assert first.id in text and second.id not in text
+    listed = slow.python("-m", "emolib", "runs", "--profile", "small").stdout
+    assert first.id in listed and second.id in listed
 
 
 def test_fresh_recomputes(slow):
