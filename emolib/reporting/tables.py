@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import heapq
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate, tabulate_formats
 
 from emolib.errors import InputError
-from emolib.files import write_text
+from emolib.files import written
 from emolib.reporting.cells import cell
-from emolib.results.blocks import flat
+from emolib.reporting.export import CSV
+from emolib.reporting.spool import write_table
+from emolib.results.blocks import by_record, flat
 from emolib.results.rows import Row, group
 
 SHOWN = 24
@@ -37,13 +39,38 @@ def check_format(name: str) -> None:
         )
 
 
-def write_tables(folder: Path, rows: Iterable[Row]) -> None:
+def write_tables(folder: Path, rows: Sequence[Row]) -> None:
     """Write ``<experiment>.csv`` and ``.md`` for every experiment among the rows."""
     for experiment, members in group(rows, lambda row: row.experiment).items():
-        write_text(folder / f"{experiment}.csv", to_csv(members))
-        columns = _columns(members)
-        cells = _cells(members, columns, columns)
-        write_text(folder / f"{experiment}.md", _render(*cells, "github") + "\n")
+        write_table_of(folder, experiment, members.__iter__)
+
+
+def write_table_of(folder: Path, experiment: str, rows: Callable[[], Iterator[Row]]) -> None:
+    """Write ``<experiment>.csv`` and ``.md`` of rows that are read twice and never all held.
+
+    Args:
+        folder: Where to.
+        experiment: The experiment.
+        rows: Gives its rows, the same each time.
+    """
+    layout = _Layout()
+
+    def seen() -> Iterator[Row]:
+        for row in rows():
+            layout.see(row)
+            yield row
+
+    if write_table(by_record(seen()), folder / f"{experiment}.csv", CSV):
+        lines = ("\n".join(layout.cells(row)) for row in rows())
+        headers = layout.headers()
+        # A line is one text until it is written: a list of its cells takes ten times as much.
+        widths, kept = [len(header) + 2 for header in headers], []
+        for line in lines:
+            kept.append(line)
+            widths = list(map(max, widths, map(len, line.split("\n"))))
+        with written(folder / f"{experiment}.md") as file:
+            for text in _rendered(headers, (line.split("\n") for line in kept), widths, "github"):
+                file.write(f"{text}\n".encode())
 
 
 def _render(lines: Sequence[Sequence[str]], headers: Sequence[str], fmt: str) -> str:
@@ -53,13 +80,20 @@ def _render(lines: Sequence[Sequence[str]], headers: Sequence[str], fmt: str) ->
     """
     if fmt not in _EDGES:
         return tabulate(lines, headers, tablefmt=fmt, disable_numparse=True)
-    edges, of_rule = _EDGES[fmt]
     columns = zip(headers, *lines, strict=True)
     # A header gets two more than it takes, as tabulate has it.
     widths = [max(len(column[0]) + 2, *map(len, column)) for column in columns]
+    return "\n".join(_rendered(headers, lines, widths, fmt))
+
+
+def _rendered(
+    headers: Sequence[str], lines: Iterable[Sequence[str]], widths: Sequence[int], fmt: str
+) -> Iterator[str]:
+    edges, of_rule = _EDGES[fmt]
     row = _line([f"{{:<{width}}}" for width in widths], edges)
-    header, *body = (row.format(*cells).rstrip() for cells in (headers, *lines))
-    return "\n".join([header, _line(["-" * width for width in widths], of_rule), *body])
+    yield row.format(*headers).rstrip()
+    yield _line(["-" * width for width in widths], of_rule)
+    yield from (row.format(*cells).rstrip() for cells in lines)
 
 
 def _line(cells: Sequence[str], edges: tuple[str, str, str]) -> str:
@@ -138,19 +172,22 @@ def summary_table(
     """
     count = len(rows) if count is None else count
     chosen = _strongest(rows, shown) if count > shown else list(rows)
-    columns = _columns(chosen)
-    detailed = [name for name in columns if any(_is_summary(row, name) for row in chosen)][:1]
+    layout = _Layout()
+    for row in chosen:
+        layout.see(row)
+    every, detailed = layout.metrics, layout.summaries[:1]
     while True:
-        text = _render(*_cells(chosen, columns, detailed), fmt)
-        if len(columns) <= 1 or max(map(len, text.splitlines())) <= width:
+        layout.narrow(layout.metrics, detailed)
+        text = _render([layout.cells(row) for row in chosen], layout.headers(), fmt)
+        if len(layout.metrics) <= 1 or max(map(len, text.splitlines())) <= width:
             break
-        columns = columns[:-1]
+        layout.narrow(layout.metrics[:-1], detailed)
     notes = []
     if len(chosen) < count:
         notes.append(f"the strongest {len(chosen)} of {count} rows")
-    if hidden := len(_columns(chosen)) - len(columns):
+    if hidden := len(every) - len(layout.metrics):
         notes.append(f"{hidden} more columns")
-    if any(_is_summary(row, name) for row in chosen for name in columns if name not in detailed):
+    if set(layout.summaries) - set(detailed):
         notes.append("means, 95 % CI of the first")
     name = rows[0].experiment
     return text + (f"\n({'; '.join(notes)}; all in tables/{name}.csv)" if notes else "")
@@ -176,48 +213,70 @@ def _strength(row: Row) -> float:
     return next((abs(mean) for mean in means if mean is not None), 0.0)
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.values))
-
-
 def _is_summary(row: Row, name: str) -> bool:
     return isinstance(row.values.get(name), dict)
 
 
-def _cells(
-    rows: Sequence[Row], columns: Sequence[str], detailed: Sequence[str]
-) -> tuple[list[list[str]], list[str]]:
-    """Return the cells and the headers of a table.
+class _Layout:
+    """Which columns a table of rows has, and the cells of a row in it."""
 
-    Args:
-        rows: Its rows.
-        columns: Its metrics.
-        detailed: Those of them that come with CI and d_z.
-    """
-    dims = list(dict.fromkeys(name for row in rows for name in row.dims | row.labels))
-    if not any(row.dims or row.labels for row in rows):
-        dims = ["item"]
-    counted = any(_is_summary(row, name) for row in rows for name in columns)
-    # Once for the table: asked of every cell, 10,000 rows would be gone through 50,000 times.
-    wide = {name for name in detailed if any(_is_summary(row, name) for row in rows)}
-    headers = [*dims, *(["n"] if counted else [])]
-    for name in columns:
-        headers += [name, "d_z"] if name in wide else [name]
-    lines = []
-    for row in rows:
+    def __init__(self) -> None:
+        """Begin with no rows."""
+        self._dims: dict[str, None] = {}
+        # Metrics, and whether any row has a value per prompt of it.
+        self._metrics: dict[str, bool] = {}
+        self._detailed: set[str] | None = None
+
+    def see(self, row: Row) -> None:
+        """Make room for a row."""
+        self._dims |= dict.fromkeys([*row.dims, *row.labels])
+        for name in row.values:
+            self._metrics[name] = self._metrics.get(name, False) or _is_summary(row, name)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics in order, those that were narrowed to."""
+        return list(self._metrics)
+
+    @property
+    def summaries(self) -> list[str]:
+        """Those of them that have values per prompt."""
+        return [name for name, is_summary in self._metrics.items() if is_summary]
+
+    def narrow(self, metrics: Sequence[str], detailed: Sequence[str]) -> None:
+        """Leave metrics out.
+
+        Args:
+            metrics: Those that stay.
+            detailed: Those of them that come with CI and d_z, all by default.
+        """
+        self._metrics = {name: self._metrics[name] for name in metrics}
+        self._detailed = set(detailed)
+
+    def _is_wide(self, name: str) -> bool:
+        return self._metrics[name] and (self._detailed is None or name in self._detailed)
+
+    def headers(self) -> list[str]:
+        """Return the names of the columns."""
+        headers = [*(self._dims or ["item"]), *(["n"] if any(self._metrics.values()) else [])]
+        for name in self._metrics:
+            headers += [name, "d_z"] if self._is_wide(name) else [name]
+        return headers
+
+    def cells(self, row: Row) -> list[str]:
+        """Return the cells of a row."""
         named = {"item": row.item} | row.dims | row.labels
-        line = [_escaped(named.get(dim, "")) for dim in dims]
-        if counted:
+        line = [_escaped(named.get(dim, "")) for dim in self._dims or ["item"]]
+        if any(self._metrics.values()):
             sizes = {value["n"] for value in row.values.values() if isinstance(value, dict)}
             line.append("/".join(map(str, sorted(sizes))))
-        for name in columns:
+        for name in self._metrics:
             value = row.values.get(name)
-            if name not in wide:
-                line.append(cell(row.mean(name)))
-            else:
+            if self._is_wide(name):
                 line += [cell(value), cell(value["d_z"] if isinstance(value, dict) else None)]
-        lines.append(line)
-    return lines, headers
+            else:
+                line.append(cell(row.mean(name)))
+        return line
 
 
 def _escaped(text: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from emolib.reporting.notes import clusters_of
-from emolib.reporting.tables import write_tables
+from emolib.reporting.tables import write_table_of
 from emolib.results.item_files import write_output
 from emolib.results.lines import slim
 from emolib.results.records import Store
@@ -114,7 +114,9 @@ class Writing:
             for experiment in self._shown.experiments:
                 for row in self._shown.shared(experiment):
                     write_output(self.folder, [row], self.store.rows(experiment))
-                write_tables(self.folder / "tables", self.store.rows(experiment))
+                write_table_of(
+                    self.folder / "tables", experiment, partial(self.store.rows, experiment)
+                )
         finally:
             self.store.close()
 
