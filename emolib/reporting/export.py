@@ -74,12 +74,12 @@ def write_export(
     write = _writer(fmt)
     folder = out or results / "export"
     made = []
+    # Numbers go into CSV as they stand in the store.
+    whole = partial(store.whole_rows, run=run, as_written=fmt == "csv")
     for name in chosen:
         frames: dict[str, Blocks] = {
             name: partial(_blocks, by_record, partial(store.rows, name, run=run)),
-            f"{name}_prompts": partial(
-                _blocks, by_prompt, partial(store.whole_rows, name, run=run)
-            ),
+            f"{name}_prompts": partial(_blocks, by_prompt, partial(whole, name)),
         }
         for stem, blocks in frames.items():
             path = folder / f"{stem}{SUFFIXES[fmt]}"

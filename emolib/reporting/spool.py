@@ -121,8 +121,7 @@ class _Body:
         # What many rows have alike is one object.
         if last is not None and last[0] is column:
             return last[1]
-        cell = self._form.number if name in block.numbers else self._form.cell
-        cells = list(map(cell, column))
+        cells = list(map(self._form.number if name in block.numbers else self._form.cell, column))
         self._last[name] = column, cells
         return cells
 

@@ -36,6 +36,8 @@ _WORTH_SHARING = 120
 _NOTHING: dict[str, Any] = {}
 _LEFT_OUT: dict[str, Any] = {name: _NOTHING for name in DETAIL}
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_AS_WRITTEN = json.JSONDecoder(parse_float=str)
+_NO_LISTS = b'"lists": {}'
 _CRC = b', "crc": "%08x"}\n'
 _CRC_LENGTH = len(_CRC % 0)
 Look = Callable[[str], Any]
@@ -222,13 +224,19 @@ def outlined(outline: bytes, look: Look) -> Row:
     return replace(row, provenance=_whole(row.provenance, look))
 
 
-def whole(line: bytes, where: str, look: Look) -> Row:
+def whole(line: bytes, where: str, look: Look, *, as_written: bool = False) -> Row:
     """Return the row of a line, with all that it refers to.
+
+    Args:
+        line: The line.
+        where: What it is called in messages.
+        look: Finds what it refers to.
+        as_written: Leave numbers the texts that they are in the line, where the row has no lists.
 
     Raises:
         InputError: When the line is damaged.
     """
-    data = _object(unseal(line, where) + b"}", where)
+    data = _object(unseal(line, where) + b"}", where, as_written=as_written)
     data.pop("outline", None)
     row = checked(data, where)
     texts, lists = _found(row.texts, look), _found(row.lists, look)
@@ -252,23 +260,32 @@ def _found(columns: dict[str, Any], look: Look) -> dict[str, Any]:
     }
 
 
-def old_row(line: bytes, where: str) -> Row:
+def old_row(line: bytes, where: str, *, as_written: bool = False) -> Row:
     """Return the row of a line of ``records.jsonl``.
+
+    Args:
+        line: The line.
+        where: What it is called in messages.
+        as_written: As in `whole`.
 
     Raises:
         InputError: When it is none.
     """
-    return checked(_object(line, where, OLD_VERSION), where)
+    return checked(_object(line, where, OLD_VERSION, as_written=as_written), where)
 
 
-def _object(text: bytes, where: str, version: int = VERSION) -> dict[str, Any]:
+def _object(
+    text: bytes, where: str, version: int = VERSION, *, as_written: bool = False
+) -> dict[str, Any]:
     """Return what an object of JSON holds beside its version.
 
     Raises:
         InputError: When it is none, or of another version.
     """
     try:
-        data = json.loads(text)
+        # In lists, a text could not be told from a number that stays one.
+        as_written = as_written and _NO_LISTS in text
+        data = _AS_WRITTEN.decode(text.decode()) if as_written else json.loads(text)
     except (ValueError, RecursionError):
         raise InputError(f"{where}: not JSON; {RESTORE}") from None
     if not isinstance(data, dict) or data.pop("v", None) != version:

@@ -39,8 +39,12 @@ class Reading:
         look = self._look(segment)
         return [outlined(outline, look) for outline in outlines]
 
-    def rows(self, item: int) -> list[Row]:
+    def rows(self, item: int, *, as_written: bool = False) -> list[Row]:
         """Return the rows of an item.
+
+        Args:
+            item: Its number in the index.
+            as_written: As in `emolib.results.lines.whole`.
 
         Raises:
             InputError: When a line is not what was written.
@@ -52,9 +56,9 @@ class Reading:
         for number, line in enumerate(io.BytesIO(data), place.line):
             where = f"{path}: line {number}"
             if self.index.segments[place.segment].is_old:
-                rows.append(old_row(line, where))
+                rows.append(old_row(line, where, as_written=as_written))
             else:
-                rows.append(whole(line, where, look))
+                rows.append(whole(line, where, look, as_written=as_written))
         return rows
 
     def _look(self, segment: str) -> Look:

@@ -170,10 +170,20 @@ class Store:
         for known, item in self._items(experiment, run):
             yield from known.outlines(item)
 
-    def whole_rows(self, experiment: str, *, run: str | None = None) -> Iterator[Row]:
-        """Yield the rows of `rows` of one experiment, with their vectors and texts."""
+    def whole_rows(
+        self, experiment: str, *, run: str | None = None, as_written: bool = False
+    ) -> Iterator[Row]:
+        """Yield the rows of `rows` of one experiment, with their vectors and texts.
+
+        Args:
+            experiment: The experiment.
+            run: As in `rows`.
+            as_written: Leave the numbers of rows without lists the texts that they are on the
+                disk, for who writes them on as texts: to read and to write a float takes longer
+                than all else.
+        """
         for known, item in self._items(experiment, run):
-            yield from known.rows(item)
+            yield from known.rows(item, as_written=as_written)
 
     def _items(self, experiment: str | None, run: str | None) -> Iterator[tuple[Reading, int]]:
         known = self._known()

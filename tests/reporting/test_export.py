@@ -5,6 +5,7 @@ import csv
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,10 @@ import emolib
 from emolib.errors import InputError
 from emolib.reporting.export import LATEX, SUFFIXES, write_export
 from emolib.reporting.spool import write_table
-from emolib.results.blocks import Block
+from emolib.reporting.tables import to_columns
+from emolib.results.blocks import Block, flat
+from emolib.results.item_files import per_prompt
+from emolib.results.records import Store
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,37 @@ def test_csv_has_a_line_a_record_and_a_line_a_prompt(results, tmp_path):
     assert {line["patched_text"] for line in prompts} == {HOSTILE, ""}
     second = prompts[1]
     assert (second["record"], second["prompt_index"], second["id"]) == ("0", "1", "p1")
+
+
+def test_csv_is_what_all_lines_make_at_once(results, tmp_path):
+    """Written as rows are read, columns that come late and numbers as they are stored."""
+    store = Store(results)
+    for name in store.experiments():
+        plain, long = write_export(results, "csv", tmp_path, experiment=name)
+        rows = list(store.whole_rows(name))
+        assert plain.read_bytes().decode() == to_columns([flat(row) for row in rows])
+        lines = [
+            {"item": row.item, **row.dims, **row.labels, "record": row.row, "prompt_index": i}
+            | {n: json.dumps(v) if isinstance(v, list) else v for n, v in values.items()}
+            for row in rows
+            for i, values in enumerate(per_prompt(row))
+        ]
+        assert long.read_bytes().decode() == to_columns(lines)
+
+
+def test_a_run_that_is_named_is_exported(tmp_path):
+    made = make_results(tmp_path, ("one",), ("joy",))
+    store = Store(made)
+    (before,) = [run.id for run in store.runs()]
+    (row,) = store["exp_x.py::exp_head_ablation[one-joy-L1H0-zero]"]
+    store.append([replace(row, key="new", context="new", values=row.values | {"kl": 0.5})])
+    store.close()
+    for run, lines in ((None, 1), (before, 12), (store.run, 1)):
+        plain, long = write_export(made, "csv", experiment="head_ablation", run=run)
+        with plain.open(encoding="utf-8", newline="") as file:
+            assert len(list(csv.DictReader(file))) == lines
+        with long.open(encoding="utf-8", newline="") as file:
+            assert len(list(csv.DictReader(file))) == lines * PAIRS
 
 
 @pytest.mark.parametrize(

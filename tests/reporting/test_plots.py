@@ -100,6 +100,24 @@ def test_of_two_items_with_one_file_the_last_is_drawn(tmp_path):
     assert differ == {"ablation_sentiment_comparison.png"}
 
 
+def test_a_run_that_is_named_is_drawn_and_no_file_of_another(tmp_path):
+    made = make_results(tmp_path, ("one",), ("joy",))
+    stored = drawn(made)
+    store = Store(made)
+    (before,) = [run.id for run in store.runs()]
+    rows = list(store.whole_rows("head_ablation")) + list(store.whole_rows("head_screening"))
+    for row in rows:
+        values = {n: v | {"mean": 0.5} if isinstance(v, dict) else v for n, v in row.values.items()}
+        store.append([replace(row, key=f"{row.key} again", context="new", values=values)])
+    store.close()
+    assert drawn(made, run=before) == stored
+    found = drawn(made, run=store.run)
+    assert found.keys() == stored.keys() - {"patching_keyword_comparison.png"} - {
+        name for name in stored if name.startswith("attention")
+    }
+    assert all(found[name] != stored[name] for name in found)
+
+
 def test_a_row_that_is_no_effect_on_heads_is_named(tmp_path):
     def without(row):
         if row["experiment"] == "head_ablation":
