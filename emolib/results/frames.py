@@ -69,12 +69,12 @@ def to_frame(blocks: Iterable[Block], what: str) -> pd.DataFrame:
         for column in columns.values():
             if len(column) < count:
                 column.extend([_GAP] * (count - len(column)))
-    return pd.DataFrame(
-        {
-            name: np.frombuffer(column) if isinstance(column, array) else column
-            for name, column in columns.items()
-        }
-    )
+    found = {}
+    for name in list(columns):
+        # One by one, so that no more than one column is there twice.
+        column = columns.pop(name)
+        found[name] = pd.Series(np.frombuffer(column) if isinstance(column, array) else column)
+    return pd.DataFrame(found)
 
 
 class Frames:
