@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from emolib.errors import InputError
-from emolib.results.records import Run, Store
+from emolib.results.records import Store
+from emolib.results.runs import Run
 
 
 def runs(results: Path) -> list[dict[str, Any]]:

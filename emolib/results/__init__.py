@@ -4,7 +4,7 @@
 - ``records``: the `Store` of every row ever recorded; ``segments``, ``lines``: its files, append-
   only, one a run, and what stands in them; ``index``, ``intake``, ``catalogue``: what of them is
   kept in SQLite, how it gets there and what it is asked; ``reading``: from there to rows;
-  ``packing``: segments as gzip.
+  ``packing``: segments as gzip; ``runs``: the runs that wrote them.
 - ``provenance``: versions, commit and code that numbers come from.
 - ``selection``: rows by what they are about; the order of kinds, the strongest.
 - ``chances``: whether rows are more than chance.

@@ -117,6 +117,12 @@ class Catalogue:
         found = self._of_run(run) if run is not None else self._of_all(experiment)
         return array("q", [i for i, name in found if experiment in (None, name)])
 
+    def made(self, experiment: str) -> str | None:
+        """Return what `Index.note_made` was told last."""
+        query = "SELECT state FROM made WHERE experiment = ?"
+        found = self._db.execute(query, (experiment,)).fetchone()
+        return str(found[0]) if found else None
+
     def experiments(self, run: str | None) -> list[str]:
         """Return the experiments of `items`, in order of their items."""
         found = self._of_run(run) if run is not None else self._of_all(None)

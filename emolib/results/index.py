@@ -197,6 +197,11 @@ class Index:
             [(start, offset, name) for start, offset in starts.items()],
         )
 
+    def note_made(self, experiment: str, state: str) -> None:
+        """Take note of what files were made of an experiment's rows."""
+        with self._changing():
+            self._db.execute("INSERT OR REPLACE INTO made VALUES(?, ?)", (experiment, state))
+
     def packed(self, before: Segment, after: Segment, starts: dict[int, int]) -> None:
         """Take note that a segment is packed: what stands where in its bytes is as it was.
 

@@ -39,6 +39,7 @@ CREATE TABLE replays(
 CREATE TABLE shared(
   segment INTEGER, hash TEXT, offset INTEGER, length INTEGER, line INTEGER, value TEXT,
   PRIMARY KEY(segment, hash)) WITHOUT ROWID;
+CREATE TABLE made(experiment TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
 """
 _OF_A_SEGMENT = """
 DELETE FROM metrics WHERE item IN (SELECT id FROM items WHERE segment = :s);
@@ -48,6 +49,7 @@ DELETE FROM members WHERE segment = :s;
 DELETE FROM replays WHERE segment = :s;
 DELETE FROM shared WHERE segment = :s;
 DELETE FROM segments WHERE id = :s;
+DELETE FROM made;
 """
 
 
@@ -77,7 +79,7 @@ def drop(db: sqlite3.Connection, name: str) -> None:
     """Take out of the tables all that stands in a segment."""
     (number,) = db.execute("SELECT MAX(id) FROM segments WHERE name = ?", (name,)).fetchone()
     for statement in _OF_A_SEGMENT.strip().splitlines():
-        db.execute(statement, {"s": number})
+        db.execute(statement, {"s": number} if ":s" in statement else {})
     recount(db)
 
 

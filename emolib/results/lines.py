@@ -220,8 +220,8 @@ def outlined(outline: bytes, look: Look) -> Row:
     """
     data = json.loads(outline)
     del data["v"]
-    row = Row(**data | _LEFT_OUT)
-    return replace(row, provenance=_whole(row.provenance, look))
+    data["provenance"] = _whole(data["provenance"], look)
+    return Row(**data, **_LEFT_OUT)
 
 
 def whole(line: bytes, where: str, look: Look, *, as_written: bool = False) -> Row:
@@ -239,10 +239,13 @@ def whole(line: bytes, where: str, look: Look, *, as_written: bool = False) -> R
     data = _object(unseal(line, where) + b"}", where, as_written=as_written)
     data.pop("outline", None)
     row = checked(data, where)
-    texts, lists = _found(row.texts, look), _found(row.lists, look)
-    pairs = look(str(row.pairs[SHARED])) if SHARED in row.pairs else row.pairs
-    provenance = _whole(row.provenance, look)
-    return replace(row, texts=texts, lists=lists, pairs=pairs, provenance=provenance)
+    return replace(
+        row,
+        texts=_found(row.texts, look),
+        lists=_found(row.lists, look),
+        pairs=look(str(row.pairs[SHARED])) if SHARED in row.pairs else row.pairs,
+        provenance=_whole(row.provenance, look),
+    )
 
 
 def _whole(provenance: dict[str, Any], look: Look) -> dict[str, Any]:

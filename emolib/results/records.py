@@ -5,14 +5,16 @@ Rows are in segments, one file a run; see `emolib.results.segments` and docs/sto
 
 from __future__ import annotations
 
+import json
 import shlex
 import socket
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,41 +22,14 @@ from emolib.errors import InputError
 from emolib.results.catalogue import SegmentState
 from emolib.results.index import Index
 from emolib.results.lines import Encoder, Event, Replayed, Told, events_of, told
+from emolib.results.provenance import package_hash
 from emolib.results.reading import Reading
 from emolib.results.rows import Row
+from emolib.results.runs import Run, chosen, run_of
 from emolib.results.segments import RECORDS, Gate, Segment, Writer, new_name, segments
 
 # Replayed items and lines whose index is written together.
 _TOGETHER = 1000
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that wrote into a store.
-
-    Attributes:
-        id: Its segment's name; runs sort by it in order of their beginning.
-        started: When it began, ISO 8601 in UTC; empty for a store older than runs.
-        ended: When it ended; empty where it was killed or goes on.
-        command: Its command line.
-        host: The machine.
-        commit: The commit of the user's folder.
-        shard: Which part of a larger run, ``3/8``; empty for a whole one.
-        settings: By name what decided its numbers, and what it ran on.
-        items: How many items it recorded.
-        replayed: How many it took from the store.
-    """
-
-    id: str
-    started: str
-    ended: str
-    command: str
-    host: str
-    commit: str
-    shard: str
-    settings: dict[str, Any]
-    items: int
-    replayed: int
 
 
 class Store:
@@ -198,10 +173,41 @@ class Store:
         chosen = self.find(run).id if run is not None else None
         return known.index.ask.experiments(chosen) if known else []
 
+    def is_made(self, experiment: str, files: Iterable[Path]) -> bool:
+        """Tell whether files were made of what `rows` has of an experiment, and are as they were.
+
+        Args:
+            experiment: The experiment.
+            files: Files that `note_made` was told of, all or some of them.
+        """
+        known = self._known()
+        told = known.index.ask.made(experiment) if known else None
+        if known is None or told is None:
+            return False
+        state = json.loads(told)
+        now = {str(path): _stat(path) for path in files}
+        return bool(
+            state["of"] == self._state(known, experiment)
+            and None not in now.values()
+            and now.items() <= {name: tuple(stat) for name, stat in state["files"].items()}.items()
+        )
+
+    def note_made(self, experiment: str, files: Iterable[Path]) -> None:
+        """Take note of files that were made of what `rows` has of an experiment."""
+        if known := self._known():
+            made = {str(path): _stat(path) for path in files}
+            state = {"of": self._state(known, experiment), "files": made}
+            known.index.note_made(experiment, json.dumps(state))
+
+    def _state(self, known: Reading, experiment: str) -> str:
+        # What makes files of the same rows may be other code by now.
+        items = known.index.ask.items(experiment, None)
+        return sha256(items.tobytes()).hexdigest() + package_hash()
+
     def runs(self) -> list[Run]:
         """Return the runs that wrote into the store, in order of their beginning."""
         known = self._known()
-        return [_run_of(state) for state in known.index.ask.states()] if known else []
+        return [run_of(state) for state in known.index.ask.states()] if known else []
 
     def find(self, run: str) -> Run:
         """Return a run by its id, or by how that begins.
@@ -209,15 +215,7 @@ class Store:
         Raises:
             InputError: When there is none, or several.
         """
-        ids = [found for found in self.runs() if found.id.startswith(run)]
-        exact = [found for found in ids if found.id == run]
-        if len(found := exact or ids) == 1:
-            return found[0]
-        got = f"{len(ids)} runs begin with it" if ids else "there is no such run"
-        raise InputError(
-            f"--run {run}: expected the id of a run in {self.path}, or how it begins, but {got}; "
-            "`python -m emolib runs` lists them"
-        )
+        return chosen(self.runs(), run, self.path)
 
     @property
     def repaired(self) -> str | None:
@@ -369,20 +367,12 @@ class Store:
             self._events, self._indexed = [], self._writer.size
 
 
-def _run_of(state: SegmentState) -> Run:
-    about = state.run
-    return Run(
-        id=state.name,
-        started=about.get("started", ""),
-        ended=state.ended,
-        command=about.get("command", ""),
-        host=about.get("host", ""),
-        commit=about.get("commit") or "",
-        shard=about.get("shard") or "",
-        settings=about.get("settings") or {},
-        items=state.items,
-        replayed=state.replayed,
-    )
+def _stat(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _now() -> str:

@@ -112,13 +112,21 @@ class Writing:
             return
         try:
             for experiment in self._shown.experiments:
-                for row in self._shown.shared(experiment):
-                    write_output(self.folder, [row], self.store.rows(experiment))
-                write_table_of(
-                    self.folder / "tables", experiment, partial(self.store.rows, experiment)
-                )
+                self._make(experiment)
         finally:
             self.store.close()
+
+    def _make(self, experiment: str) -> None:
+        """Write the files that are made of an experiment's rows, unless they would be the same."""
+        shared, tables = self._shown.shared(experiment), self.folder / "tables"
+        files = [self.folder / row.output["path"] for row in shared]
+        files += [tables / f"{experiment}{ending}" for ending in (".csv", ".md")]
+        if self.store.is_made(experiment, files):
+            return
+        for row in shared:
+            write_output(self.folder, [row], self.store.rows(experiment))
+        write_table_of(tables, experiment, partial(self.store.rows, experiment))
+        self.store.note_made(experiment, files)
 
     def summarize(
         self,

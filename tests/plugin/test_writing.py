@@ -72,6 +72,33 @@ def test_a_stored_item_s_file_is_written_where_it_is_not_its_own(writing):
     assert file.stat().st_mtime_ns == stamp
 
 
+def test_tables_of_the_same_rows_are_written_once(tmp_path):
+    def run(*names):
+        made = Writing(config(), tmp_path / "demo")
+        for name in names:
+            if made.holds(f"key-m-{name}"):
+                made.store.open()
+                made.replay(f"key-m-{name}")
+            else:
+                made.receive([row(name, shape="")])
+        made.finish()
+        return [path.stat().st_mtime_ns for path in files]
+
+    files = [tmp_path / "demo/tables/it.csv", tmp_path / "demo/tables/it.md"]
+    first = run("L0H0")
+    assert run("L0H0") == first
+    second = run("L0H1")
+    assert all(a != b for a, b in zip(first, second, strict=True))
+    assert run("L0H0") == run("L0H0", "L0H1") == second
+    # A file that is another by now, or gone, is made again.
+    text = files[0].read_text("utf-8")
+    files[0].write_text("mine", "utf-8")
+    assert run("L0H0")[1] != second[1] and files[0].read_text("utf-8") == text
+    files[1].unlink()
+    run("L0H0")
+    assert files[1].is_file()
+
+
 def test_tables_are_written_at_the_end_and_the_store_is_let_go(writing):
     writing.receive([row()])
     writing.receive([row("L0H1", shape="")])
