@@ -1,10 +1,10 @@
 """What was recorded and where it came from. Loads no torch.
 
 - ``rows``: a `Row`, one record of one item, and how what is recorded is sorted into it.
-- ``records``: the `Store` of every row ever recorded; ``segments``, ``lines``: its files, append-
-  only, one a run, and what stands in them; ``index``, ``intake``, ``catalogue``: what of them is
-  kept in SQLite, how it gets there and what it is asked; ``reading``: from there to rows;
-  ``packing``: segments as gzip; ``runs``: the runs that wrote them.
+- ``records``: the `Store` of every row ever recorded. Its files, append-only, one a run:
+  ``segments``; what stands in them: ``lines``, ``events``. What of them is kept in SQLite:
+  ``index``; how it gets there: ``intake``; what it is asked: ``catalogue``; from there to rows:
+  ``reading``. ``runs``: the runs that wrote them. ``packing``: segments as gzip.
 - ``provenance``: versions, commit and code that numbers come from.
 - ``selection``: rows by what they are about; the order of kinds, the strongest.
 - ``chances``: whether rows are more than chance.

@@ -19,7 +19,7 @@ class Place(NamedTuple):
 
 
 class SegmentState(NamedTuple):
-    """What the index knows of a segment: see `emolib.results.lines.Walk` for the numbers."""
+    """What the index knows of a segment: see `emolib.results.events.Walk` for the numbers."""
 
     name: str
     read: int

@@ -15,8 +15,8 @@ from pathlib import Path
 from emolib.errors import InputError
 from emolib.files import cache_folder, is_local
 from emolib.results.catalogue import Catalogue
+from emolib.results.events import Event, Recorded, Walk
 from emolib.results.intake import SCHEMA, SCHEMA_VERSION, add, drop, recount
-from emolib.results.lines import Event, Recorded, Walk
 from emolib.results.segments import RECORDS, Segment, member_lines, segments
 
 _NAME = "index.sqlite"

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-from emolib.results.lines import Event, Recorded, Replayed, Shared, Told
+from emolib.results.events import Event, Recorded, Replayed, Shared, Told
 from emolib.results.rows import Row
 from emolib.results.segments import Segment
 

@@ -9,10 +9,10 @@ line of its own, and referred to by its hash.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 from emolib.errors import InputError
@@ -34,7 +34,7 @@ _OWN = ("heads", "units", "ablation", "under")
 # Shorter ones, in bytes of JSON, are written out.
 _WORTH_SHARING = 120
 _NOTHING: dict[str, Any] = {}
-_LEFT_OUT: dict[str, Any] = {name: _NOTHING for name in DETAIL}
+LEFT_OUT: dict[str, Any] = {name: _NOTHING for name in DETAIL}
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _AS_WRITTEN = json.JSONDecoder(parse_float=str)
 _NO_LISTS = b'"lists": {}'
@@ -42,47 +42,6 @@ _CRC = b', "crc": "%08x"}\n'
 _CRC_LENGTH = len(_CRC % 0)
 Look = Callable[[str], Any]
 """From a hash to what was written under it."""
-
-
-class Recorded(NamedTuple):
-    """The rows of one item where they stand: outlines, whose provenance may be a reference."""
-
-    offset: int
-    length: int
-    line: int
-    rows: list[Row]
-    outlines: list[bytes]
-
-
-class Shared(NamedTuple):
-    """What rows refer to: its hash, where it stands, and the value where it has no line."""
-
-    offset: int
-    length: int
-    line: int
-    hash: str
-    value: bytes | None = None
-
-
-class Replayed(NamedTuple):
-    """Keys of items whose rows a run took from the store."""
-
-    offset: int
-    length: int
-    line: int
-    keys: list[str]
-
-
-class Told(NamedTuple):
-    """What a segment says of its run: ``run`` in its first line, ``ended`` in its last."""
-
-    offset: int
-    length: int
-    line: int
-    about: dict[str, Any]
-
-
-Event = Recorded | Shared | Replayed | Told
 
 
 def seal(body: bytes) -> bytes:
@@ -208,7 +167,7 @@ def shared_value(line: bytes, where: str) -> Any:
 
 def slim(row: Row) -> Row:
     """Return a row without vectors, texts, lists and pairs."""
-    return replace(row, **_LEFT_OUT)
+    return replace(row, **LEFT_OUT)
 
 
 def outlined(outline: bytes, look: Look) -> Row:
@@ -221,7 +180,7 @@ def outlined(outline: bytes, look: Look) -> Row:
     data = json.loads(outline)
     del data["v"]
     data["provenance"] = _whole(data["provenance"], look)
-    return Row(**data, **_LEFT_OUT)
+    return Row(**data, **LEFT_OUT)
 
 
 def whole(line: bytes, where: str, look: Look, *, as_written: bool = False) -> Row:
@@ -236,7 +195,7 @@ def whole(line: bytes, where: str, look: Look, *, as_written: bool = False) -> R
     Raises:
         InputError: When the line is damaged.
     """
-    data = _object(unseal(line, where) + b"}", where, as_written=as_written)
+    data = object_of(unseal(line, where) + b"}", where, as_written=as_written)
     data.pop("outline", None)
     row = checked(data, where)
     return replace(
@@ -274,10 +233,10 @@ def old_row(line: bytes, where: str, *, as_written: bool = False) -> Row:
     Raises:
         InputError: When it is none.
     """
-    return checked(_object(line, where, OLD_VERSION, as_written=as_written), where)
+    return checked(object_of(line, where, OLD_VERSION, as_written=as_written), where)
 
 
-def _object(
+def object_of(
     text: bytes, where: str, version: int = VERSION, *, as_written: bool = False
 ) -> dict[str, Any]:
     """Return what an object of JSON holds beside its version.
@@ -294,133 +253,3 @@ def _object(
     if not isinstance(data, dict) or data.pop("v", None) != version:
         raise InputError(f"{where}: expected a row of version {version}; {RESTORE}")
     return data
-
-
-class Walk:
-    """Goes through the lines of a segment, from a place between two items on.
-
-    Attributes:
-        read: Where the last whole thing ends, in bytes from the segment's beginning.
-        line: How many lines end before that.
-        left: Bytes after it: the segment's writer was killed, or writes.
-        torn: Whether they end inside a line.
-    """
-
-    def __init__(self, name: str, *, read: int = 0, line: int = 0, old: bool = False) -> None:
-        """Begin at a place.
-
-        Args:
-            name: What the segment is called in messages.
-            read: The place, in bytes from the segment's beginning.
-            line: How many lines are before it.
-            old: Whether it is a ``records.jsonl`` of rows without checksums.
-        """
-        self._name, self.read, self.line, self._old = name, read, line, old
-        self.left, self.torn = 0, False
-        self._encoder = Encoder()
-        self._pending: list[Row] = []
-        self._outlines: list[bytes] = []
-
-    def through(self, lines: Iterable[bytes]) -> Iterator[Event]:
-        """Yield what stands in the lines, item by item.
-
-        Args:
-            lines: From the place on, each with its end of line.
-
-        Raises:
-            InputError: When a line is damaged, other than by being the torn last one.
-        """
-        for number, line in enumerate(lines, self.line + 1):
-            self.left += len(line)
-            if not line.endswith(b"\n"):
-                self.torn = True
-                return
-            where = f"{self._name}: line {number}"
-            yield from self._old_row(line, where) if self._old else self._any(line, where)
-
-    def _any(self, line: bytes, where: str) -> Iterator[Event]:
-        body = unseal(line, where)
-        if not body.startswith(b'{"v": %d, "item"' % VERSION):
-            if self._pending:
-                raise self._missing(where, f"a line {_kind(body)}")
-            yield self._other(body, where)
-        else:
-            length = body[body.rindex(b" ") + 1 :]
-            outline = body[: int(length)] + b"}" if length.isdigit() else b""
-            data = _object(outline, where)
-            yield from self._row(checked(data | _LEFT_OUT, where), outline, where)
-
-    def _old_row(self, line: bytes, where: str) -> Iterator[Event]:
-        row = slim(old_row(line, where))
-        outline = self._encoder.outline(row)
-        for name, value in self._encoder.shared():
-            yield Shared(self.read, 0, self.line, name, value)
-        yield from self._row(row, outline, where)
-
-    def _row(self, row: Row, outline: bytes, where: str) -> Iterator[Recorded]:
-        pending = self._pending
-        if row.row != len(pending) or (pending and pending[0].key != row.key):
-            raise self._missing(where, f"row {row.row} of {row.item}")
-        pending.append(row)
-        self._outlines.append(outline)
-        if len(pending) == row.of:
-            found = Recorded(self.read, self.left, self.line + 1, pending, self._outlines)
-            self._pending, self._outlines = [], []
-            self._advance(len(pending))
-            yield found
-
-    def _other(self, body: bytes, where: str) -> Event:
-        data = _object(body + b"}", where)
-        place = self.read, self.left, self.line + 1
-        self._advance(1)
-        match data:
-            case {"run": {"id": str()}} | {"ended": str()}:
-                return Told(*place, data)
-            case {"replayed": [*keys]} if all(isinstance(key, str) for key in keys):
-                return Replayed(*place, keys)
-            case {"shared": str(name), "value": _}:
-                return Shared(*place, name)
-        raise InputError(f"{where}: neither a row nor told of a run; {RESTORE}")
-
-    def _advance(self, lines: int) -> None:
-        self.read += self.left
-        self.line += lines
-        self.left = 0
-
-    def _missing(self, where: str, got: str) -> InputError:
-        item = self._pending[0].item if self._pending else "an item"
-        return InputError(
-            f"{where}: expected row {len(self._pending)} of {item}, got {got}: a line is "
-            f"missing; {RESTORE}"
-        )
-
-
-def _kind(body: bytes) -> str:
-    return f"of {next(name for name in json.loads(body + b'}') if name != 'v')!r}"
-
-
-def events_of(
-    rows: Sequence[Row], encoder: Encoder, offset: int, line: int
-) -> tuple[list[Event], bytes]:
-    """Return what the rows of one item are in a segment, and the bytes to write there.
-
-    Args:
-        rows: The rows.
-        encoder: The segment's.
-        offset: Where they will begin.
-        line: How many lines are before that.
-    """
-    events: list[Event] = []
-    data = bytearray()
-    outlines = [encoder.outline(row) for row in rows]
-    lines = [encoder.line(row, outline) for row, outline in zip(rows, outlines, strict=True)]
-    for name, value in encoder.shared():
-        added = shared_line(name, value)
-        events.append(Shared(offset + len(data), len(added), line + len(events) + 1, name))
-        data += added
-    written = b"".join(lines)
-    place = offset + len(data), len(written), line + len(events) + 1
-    # Texts and vectors would be kept until the index has them.
-    events.append(Recorded(*place, [slim(row) for row in rows], outlines))
-    data += written
-    return events, bytes(data)

@@ -13,8 +13,8 @@ from zlib import crc32
 
 from emolib.errors import InputError
 from emolib.files import is_local
+from emolib.results.events import Walk
 from emolib.results.index import Index
-from emolib.results.lines import Walk
 from emolib.results.segments import PACKED, PLAIN, Segment, lock, segments
 
 # Bytes in a member: what is unpacked for one item, and the less the larger it is to be.

@@ -20,8 +20,9 @@ from typing import Any
 
 from emolib.errors import InputError
 from emolib.results.catalogue import SegmentState
+from emolib.results.events import Event, Replayed, Told, events_of
 from emolib.results.index import Index
-from emolib.results.lines import Encoder, Event, Replayed, Told, events_of, told
+from emolib.results.lines import Encoder, told
 from emolib.results.provenance import package_hash
 from emolib.results.reading import Reading
 from emolib.results.rows import Row

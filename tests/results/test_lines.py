@@ -10,18 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emolib.errors import InputError
-from emolib.results.lines import (
-    Encoder,
-    Recorded,
-    Shared,
-    Walk,
-    events_of,
-    outlined,
-    shared_value,
-    slim,
-    told,
-    whole,
-)
+from emolib.results.events import Recorded, Shared, Walk, events_of
+from emolib.results.lines import Encoder, outlined, shared_value, slim, told, whole
 from emolib.results.rows import Row
 
 names = st.text('a"\n\r\u2028é\\{,: vshared', max_size=7)
