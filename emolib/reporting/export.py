@@ -14,6 +14,7 @@ from emolib.files import written
 from emolib.reporting.markdown import visible
 from emolib.reporting.row_groups import write_parquet
 from emolib.reporting.spool import Form, write_table
+from emolib.results.abridged import abridged
 from emolib.results.blocks import Block, by_prompt, by_record
 from emolib.results.frames import to_frame
 from emolib.results.item_files import write_output, writers
@@ -121,9 +122,9 @@ def _write_files(
     store: Store, folder: Path, experiments: Sequence[str], run: str | None
 ) -> Iterator[Path]:
     """Write the results files of experiments, those of items and those that many items share."""
-    outlines = [row for row in store.rows(run=run) if row.output]
-    wrote = writers(outlines)
-    shared = {row.output["path"]: row for row in outlines if row.output["shape"] != "item"}
+    wrote = writers(store.rows(run=run))
+    outlines = [row for row in abridged(store.rows(run=run)) if row.output.get("shape") == "scores"]
+    shared = {row.output["path"]: row for row in outlines}
     for name in experiments:
         for key, rows in groupby(store.whole_rows(name, run=run), lambda row: row.key):
             item = list(rows)

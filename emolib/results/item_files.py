@@ -58,13 +58,13 @@ def writers(rows: Iterable[Row]) -> dict[str, str]:
     Args:
         rows: Rows of any items; those of scores files and of none are left out.
     """
-    last: dict[str, Row] = {}
+    last: dict[str, tuple[str, str]] = {}
     for row in rows:
         path = row.output.get("path", "")
-        is_last = path not in last or row.time >= last[path].time
+        is_last = path not in last or row.time >= last[path][0]
         if row.output.get("shape") == "item" and is_last:
-            last[path] = row
-    return {path: row.key for path, row in last.items()}
+            last[path] = row.time, row.key
+    return {path: key for path, (_, key) in last.items()}
 
 
 def is_of(path: Path, key: str) -> bool:

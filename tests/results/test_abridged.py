@@ -34,6 +34,13 @@ def test_all_is_kept_but_texts_lists_and_other_vectors():
     assert next(abridged([whole])).vectors == {}
 
 
+def test_of_some_metrics_the_summary_is_kept_and_of_others_the_mean():
+    (whole,) = read(1)
+    (row,) = abridged([whole], summaries=["logit_diff"])
+    assert row.values == {"logit_diff": whole.values["logit_diff"], "kl": 1.0, "changed": 0.5}
+    assert all(row.mean(name) == whole.mean(name) for name in whole.values)
+
+
 def test_what_rows_have_alike_is_kept_once():
     first, second = abridged(read(2), ["logit_diff"])
     assert first.pairs is second.pairs
