@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import weakref
+from collections import Counter
+from dataclasses import fields
 
 import pytest
 from made import HOSTILE, changed, make_results, sections
 
 from emolib.errors import InputError
+from emolib.reporting.export import write_export
 from emolib.reporting.report import write_report
+from emolib.results.records import Store
+from emolib.results.rows import Row
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +123,42 @@ def test_it_needs_the_records_alone(tmp_path):
     for path in (made / "alignment").iterdir():
         path.write_text("{", encoding="utf-8")
     assert write_report(made).read_bytes() == expected
+
+
+class Watched(Row):
+    """A row of which can be told whether anybody has it still."""
+
+    __slots__ = ("__weakref__",)
+
+
+@pytest.fixture
+def alive(monkeypatch):
+    """Give how many whole rows were alive at most while a store gave them, by experiment."""
+    most: Counter[str] = Counter()
+    whole_rows = Store.whole_rows
+
+    def watched(store, experiment, **options):
+        refs: list[weakref.ref[Row]] = []
+        for row in whole_rows(store, experiment, **options):
+            made = Watched(**{field.name: getattr(row, field.name) for field in fields(row)})
+            refs = [ref for ref in refs if ref() is not None] + [weakref.ref(made)]
+            most[experiment] = max(most[experiment], len(refs))
+            yield made
+            del made
+
+    monkeypatch.setattr(Store, "whole_rows", watched)
+    return most
+
+
+def test_no_more_than_a_few_whole_rows_are_in_memory(tmp_path, alive):
+    made = make_results(tmp_path, models=("one",), shape=(4, 4))
+    write_report(made)
+    # Of ablation the strongest of both emotions are kept beside the one that is read, for texts.
+    assert alive.pop("head_ablation") <= 5
+    assert set(alive) == {"head_screening", "head_patching", "attention_patterns"}
+    assert max(alive.values()) <= 3
+    for fmt, most in (("csv", 3), ("latex", 3), ("parquet", 3), ("files", 2 * 4 + 1)):
+        alive.clear()
+        write_export(made, fmt, tmp_path / "out")
+        # A file is made of the rows of an item, of patching four; the last item's are there still.
+        assert alive and max(alive.values()) <= most
