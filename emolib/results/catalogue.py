@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from array import array
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 
@@ -39,6 +39,8 @@ _ITEMS_OF_KEYS = (
     "ORDER BY s.name, i.offset"
 )
 _NOTHING: list[str] = []
+# Items whose outlines are fetched together.
+_AT_ONCE = 256
 _Family = tuple[str, str, str, str, str]
 _Event = tuple[str, int, int]
 
@@ -80,14 +82,19 @@ class Catalogue:
         found = self._db.execute(f"SELECT {_PLACE} WHERE i.id = ?", (item,)).fetchone()
         return Place(*found)
 
-    def outlines(self, item: int) -> tuple[str, list[bytes]]:
-        """Return the outlines of an item's rows, and the segment that they stand in."""
-        query = (
-            "SELECT s.name, o.outline FROM outlines o JOIN items i ON i.id = o.item "
-            "JOIN segments s ON s.id = i.segment WHERE o.item = ?"
-        )
-        name, outlines = self._db.execute(query, (item,)).fetchone()
-        return name, outlines.split(b"\n")
+    def outlines(self, items: Sequence[int]) -> Iterator[tuple[str, list[bytes]]]:
+        """Yield the segment and the outlines of each item's rows, in the order of the items."""
+        for start in range(0, len(items), _AT_ONCE):
+            part = list(items[start : start + _AT_ONCE])
+            found = self._db.execute(
+                "SELECT o.item, s.name, o.outline FROM outlines o JOIN items i ON i.id = o.item "
+                f"JOIN segments s ON s.id = i.segment WHERE o.item IN ({_marks(part)})",
+                part,
+            )
+            known = {item: (segment, outlines) for item, segment, outlines in found}
+            for item in part:
+                segment, outlines = known[item]
+                yield segment, outlines.split(b"\n")
 
     def shared(self, segment: str, name: str) -> tuple[Place, str | None] | None:
         """Return where stands what rows of a segment refer to, or its JSON where it has no line."""
@@ -134,10 +141,9 @@ class Catalogue:
             for family, name in _current(self._families()).items()
             if experiment in (None, name)
         }
-        marks = ", ".join("?" * len(current))
         found = self._db.execute(
             "SELECT i.id, i.item, i.family FROM items i JOIN segments s ON s.id = i.segment "
-            f"WHERE i.family IN ({marks}) ORDER BY i.item, s.name, i.offset",
+            f"WHERE i.family IN ({_marks(current)}) ORDER BY i.item, s.name, i.offset",
             list(current),
         )
         before: tuple[int, str, int] | None = None
@@ -186,6 +192,11 @@ class Catalogue:
             "FROM families"
         )
         return {row[0]: (row[1:6], row[6:]) for row in self._db.execute(query)}
+
+
+def _marks(values: Collection[Any]) -> str:
+    """Return the place of each of some values in a statement."""
+    return ", ".join("?" * len(values))
 
 
 def _current(families: dict[int, tuple[_Family, _Event]]) -> dict[int, str]:

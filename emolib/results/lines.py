@@ -35,6 +35,8 @@ _OWN = ("heads", "units", "ablation", "under")
 _WORTH_SHARING = 120
 _NOTHING: dict[str, Any] = {}
 LEFT_OUT: dict[str, Any] = {name: _NOTHING for name in DETAIL}
+_DECODE = json.JSONDecoder().decode
+_NO_DETAIL = b'"vectors": {}, "texts": {}, "lists": {}, "pairs": {}'
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _AS_WRITTEN = json.JSONDecoder(parse_float=str)
 _NO_LISTS = b'"lists": {}'
@@ -95,13 +97,17 @@ class Encoder:
 
     def outline(self, row: Row) -> bytes:
         """Return the outline of a row as an object of JSON."""
-        fields = {name: getattr(row, name) for name in OUTLINE}
+        fields: dict[str, Any] = {"v": VERSION}
+        for name in OUTLINE:
+            fields[name] = getattr(row, name)
         fields["provenance"] = self._provenance(row.provenance)
-        return _JSON.encode({"v": VERSION} | fields).encode()
+        return _JSON.encode(fields).encode()
 
     def line(self, row: Row, outline: bytes) -> bytes:
         """Return the line of a row whose outline that is."""
         head = outline[:-1]
+        if not _has_detail(row):
+            return seal(b'%b, %b, "outline": %d' % (head, _NO_DETAIL, len(head)))
         texts = self._columns(row.texts)
         detail = (
             f', "vectors": {_JSON.encode(row.vectors)}, "texts": {texts}, '
@@ -167,7 +173,11 @@ def shared_value(line: bytes, where: str) -> Any:
 
 def slim(row: Row) -> Row:
     """Return a row without vectors, texts, lists and pairs."""
-    return replace(row, **LEFT_OUT)
+    return replace(row, **LEFT_OUT) if _has_detail(row) else row
+
+
+def _has_detail(row: Row) -> bool:
+    return bool(row.vectors or row.texts or row.lists or row.pairs)
 
 
 def outlined(outline: bytes, look: Look) -> Row:
@@ -177,7 +187,7 @@ def outlined(outline: bytes, look: Look) -> Row:
         outline: What `Encoder.outline` gives.
         look: Finds what it refers to.
     """
-    data = json.loads(outline)
+    data = _DECODE(outline.decode())
     del data["v"]
     data["provenance"] = _whole(data["provenance"], look)
     return Row(**data, **LEFT_OUT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,11 +34,12 @@ class Reading:
         self._members: dict[tuple[Path, int], bytes] = {}
         self._values: dict[str, Any] = {}
 
-    def outlines(self, item: int) -> list[Row]:
-        """Return the rows of an item without their vectors, texts, lists and pairs."""
-        segment, outlines = self.index.ask.outlines(item)
-        look = self._look(segment)
-        return [outlined(outline, look) for outline in outlines]
+    def outlines(self, items: Sequence[int]) -> Iterator[Row]:
+        """Yield the rows of items without their vectors, texts, lists and pairs."""
+        for segment, outlines in self.index.ask.outlines(items):
+            look = self._look(segment)
+            for outline in outlines:
+                yield outlined(outline, look)
 
     def rows(self, item: int, *, as_written: bool = False) -> list[Row]:
         """Return the rows of an item.

@@ -114,7 +114,7 @@ class Store:
     def outline(self, key: str) -> list[Row]:
         """Return the rows of an item without their vectors, texts, lists and pairs."""
         known, item = self._item(key)
-        return known.outlines(item)
+        return list(known.outlines([item]))
 
     def _item(self, key: str) -> tuple[Reading, int]:
         self._index()
@@ -143,8 +143,9 @@ class Store:
         Raises:
             InputError: When there is no such run, or it is damaged.
         """
-        for known, item in self._items(experiment, run):
-            yield from known.outlines(item)
+        known, items = self._items(experiment, run)
+        if known is not None:
+            yield from known.outlines(items)
 
     def whole_rows(
         self, experiment: str, *, run: str | None = None, as_written: bool = False
@@ -158,15 +159,17 @@ class Store:
                 disk, for who writes them on as texts: to read and to write a float takes longer
                 than all else.
         """
-        for known, item in self._items(experiment, run):
-            yield from known.rows(item, as_written=as_written)
+        known, items = self._items(experiment, run)
+        if known is not None:
+            for item in items:
+                yield from known.rows(item, as_written=as_written)
 
-    def _items(self, experiment: str | None, run: str | None) -> Iterator[tuple[Reading, int]]:
+    def _items(
+        self, experiment: str | None, run: str | None
+    ) -> tuple[Reading | None, Sequence[int]]:
         known = self._known()
         chosen = self.find(run).id if run is not None else None
-        if known is not None:
-            for item in known.index.ask.items(experiment, chosen):
-                yield known, item
+        return known, known.index.ask.items(experiment, chosen) if known else ()
 
     def experiments(self, *, run: str | None = None) -> list[str]:
         """Return the experiments that `rows` has rows of, in order of their items."""
