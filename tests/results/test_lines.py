@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
@@ -58,7 +59,7 @@ def written(items):
 
 def walked(data, **at):
     walk = Walk("file", **at)
-    return list(walk.through(data.splitlines(keepends=True))), walk
+    return list(walk.through(io.BytesIO(data))), walk
 
 
 def looking(events, data):
