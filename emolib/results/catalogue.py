@@ -77,6 +77,13 @@ class Catalogue:
         found = self._db.execute(query, (key,)).fetchone()
         return int(found[0]) if found else None
 
+    def again(self) -> Iterator[list[int]]:
+        """Yield the items that were recorded under each key that has more than one, in order."""
+        query = "SELECT key FROM items GROUP BY key HAVING COUNT(*) > 1 ORDER BY MIN(id)"
+        for (key,) in self._db.execute(query).fetchall():
+            found = f"SELECT i.id, {_PLACE} WHERE i.key = ? ORDER BY s.name, i.offset"
+            yield [row[0] for row in self._db.execute(found, (key,))]
+
     def place(self, item: int) -> Place:
         """Return where the rows of an item stand."""
         found = self._db.execute(f"SELECT {_PLACE} WHERE i.id = ?", (item,)).fetchone()

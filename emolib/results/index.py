@@ -79,6 +79,12 @@ class Index:
             raise
         self._db.execute("COMMIT")
 
+    def segment(self, name: str) -> Segment:
+        """Return a segment that is in the index, where another process has put it there too."""
+        if name not in self.segments:
+            self.refresh()
+        return self.segments[name]
+
     def refresh(self) -> None:
         """Take in what segments have that the index has not.
 

@@ -15,6 +15,8 @@ from emolib.results.rows import Row, mean_of
 from emolib.results.selection import kind_of
 
 SHAPES = ("item", "scores")
+MOST = 500
+"""Items that get files of their own where nothing is asked for."""
 # How far into an item's file its key is looked for, in bytes.
 _HEAD = 200
 _NO_DIMS = ("key", "experiment", "item", "labels", "summary", "prompts", "records", "provenance")

@@ -57,7 +57,7 @@ class Reading:
         rows = []
         for number, line in enumerate(io.BytesIO(data), place.line):
             where = f"{path}: line {number}"
-            if self.index.segments[place.segment].is_old:
+            if self.index.segment(place.segment).is_old:
                 rows.append(old_row(line, where, as_written=as_written))
             else:
                 rows.append(whole(line, where, look, as_written=as_written))
@@ -74,7 +74,7 @@ class Reading:
     def _value(self, segment: str, name: str) -> Any:
         found = self.index.ask.shared(segment, name)
         if found is None:
-            path = self.index.segments[segment].path
+            path = self.index.segment(segment).path
             raise InputError(f"{path}: a row refers to {name}, which is not there; {RESTORE}")
         place, value = found
         if value is not None:
@@ -91,7 +91,7 @@ class Reading:
             return self._bytes_now(place)
 
     def _bytes_now(self, place: Place) -> tuple[Path, bytes]:
-        segment = self.index.segments[place.segment]
+        segment = self.index.segment(place.segment)
         if not segment.is_packed:
             return segment.path, segment.read(place.offset, place.length)
         start, offset = self.index.ask.member(place)

@@ -171,6 +171,13 @@ class Store:
         chosen = self.find(run).id if run is not None else None
         return known, known.index.ask.items(experiment, chosen) if known else ()
 
+    def recorded_again(self) -> Iterator[list[list[Row]]]:
+        """Yield, of each item that was recorded more than once, its rows of each time."""
+        known = self._known()
+        for items in known.index.ask.again() if known else ():
+            assert known is not None
+            yield [known.rows(item) for item in items]
+
     def experiments(self, *, run: str | None = None) -> list[str]:
         """Return the experiments that `rows` has rows of, in order of their items."""
         known = self._known()
@@ -249,7 +256,7 @@ class Store:
 
     def _segment(self, name: str) -> Segment:
         assert self._reading is not None
-        return self._reading.index.segments[name]
+        return self._reading.index.segment(name)
 
     def check_free(self, *, shard: str | None = None) -> None:
         """Check that no other run is writing.
@@ -320,6 +327,9 @@ class Store:
             return
         try:
             self._tell_replayed()
+            if self._shard is not None:
+                # One without items has its segment too: who joins the shards misses none.
+                self._writing()
             if self._writer is not None:
                 self._tell("ended", _now())
                 self._index()

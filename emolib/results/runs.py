@@ -26,6 +26,7 @@ class Run:
         settings: By name what decided its numbers, and what it ran on.
         items: How many items it recorded.
         replayed: How many it took from the store.
+        expected: How many items a shard was to record; None where that is not told.
     """
 
     id: str
@@ -38,6 +39,14 @@ class Run:
     settings: dict[str, Any]
     items: int
     replayed: int
+    expected: int | None = None
+
+    @property
+    def lacks(self) -> int | None:
+        """How many of its items have no rows; None where its number of items is not told."""
+        if self.expected is None:
+            return None
+        return max(0, self.expected - self.items - self.replayed)
 
 
 def run_of(state: SegmentState) -> Run:
@@ -54,6 +63,7 @@ def run_of(state: SegmentState) -> Run:
         settings=about.get("settings") or {},
         items=state.items,
         replayed=state.replayed,
+        expected=about.get("expected"),
     )
 
 

@@ -126,6 +126,18 @@ def pytest_configure_node(node: Any) -> None:
     session_of(node.config).brief(node)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """Hear from a worker of xdist how many items the shard has."""
+    session_of(node.config).node_collected(ids)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a worker of xdist what the shard is that it ran items of."""
+    session_of(node.config).node_down(node)
+
+
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keep items of one model and emotion on one worker, unless --dist says otherwise."""

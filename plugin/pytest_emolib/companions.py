@@ -40,7 +40,7 @@ class Companions:
         self._groups: dict[tuple[Any, ...], list[pytest.Item]] = {}
         for item in items:
             if "emolib_case" in getattr(item, "fixturenames", ()):
-                self._groups.setdefault(_group(item), []).append(item)
+                self._groups.setdefault(batch_of(item), []).append(item)
         self._cases: dict[tuple[Any, ...], list[Case]] = {}
 
     def beside(self, item: pytest.Item, study: Study) -> Callable[[Any], Sequence[Any]]:
@@ -60,14 +60,15 @@ class Companions:
         return found
 
     def _to_run(self, item: pytest.Item) -> list[Case]:
-        group = _group(item)
+        group = batch_of(item)
         if group not in self._cases:
             items = self._groups.get(group, [item])
             self._cases[group] = [case_of(other) for other in items if not self._stored(other)]
         return self._cases[group]
 
 
-def _group(item: pytest.Item) -> tuple[Any, ...]:
+def batch_of(item: pytest.Item) -> tuple[Any, ...]:
+    """Return what an item shares with those that are computed together with it."""
     case = case_of(item)
     function = item.nodeid.partition("[")[0]
     source = case.source and case.source.name

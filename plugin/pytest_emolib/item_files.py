@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from emolib.errors import InputError
-from emolib.results.item_files import is_of
+from emolib.results.item_files import MOST, is_of
 from emolib.results.rows import Row
 from pytest_emolib.options import get
 
-MOST = 500
-"""Items of a run that get files where nothing is asked for."""
 _WHEN = ("auto", "always", "never")
 
 

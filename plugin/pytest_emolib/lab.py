@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from emolib.errors import InputError
 from emolib.files import results_folder
 from emolib.inputs.emotions import Emotion, load_emotion
+from emolib.inputs.shards import parse_shard
 from emolib.models.architectures import register_all
 from emolib.models.prompt_check import check_prompts
 from emolib.models.sources import Source, find
@@ -29,6 +30,7 @@ from pytest_emolib.writing import Writing
 
 if TYPE_CHECKING:
     from emolib.methods.study import Study
+    from pytest_emolib.shards import Part
 
 
 class Lab:
@@ -37,6 +39,8 @@ class Lab:
     Attributes:
         profile: The profile with the command line over it.
         free: Whether free prompt lists stand in for pairs.
+        shard: Which part of the items is to run; None for all of them.
+        part: What became of it; None before that is known.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -50,6 +54,9 @@ class Lab:
         self.profile = settled(config, profile)
         register_all(self.profile.architectures)
         self._companions: Companions | None = None
+        given = get(config, "--shard")
+        self.shard = None if given is None else parse_shard(given)
+        self.part: Part | None = None
 
     @cached_property
     def sources(self) -> dict[str, Source]:
@@ -101,8 +108,14 @@ class Lab:
         """The store, and what is written and shown."""
         folder = get(self._config, "--results-dir")
         base = Path(folder) if folder else self._config.rootpath / "results"
-        about = partial(about_run, self._config, self.profile)
-        return Writing(self._config, results_folder(base, self.profile.name), about)
+        shard = str(self.shard) if self.shard else None
+        return Writing(
+            self._config, results_folder(base, self.profile.name), self._about_run, shard
+        )
+
+    def _about_run(self) -> dict[str, Any]:
+        told = {"expected": self.part.items} if self.part else {}
+        return about_run(self._config, self.profile) | told
 
     @cached_property
     def effects(self) -> Effects:
@@ -128,6 +141,12 @@ class Lab:
             InputError: When any of it is wrong.
         """
         assert self.emotions
+        if self.shard and (self.effects.saves or self.effects.compares):
+            raise InputError(
+                "--shard: the regression check is on all items; join the shards with `python -m "
+                "emolib merge`, then give --effects-save or --effects-compare without --shard, "
+                "which finds their rows in the store"
+            )
         self.cases.check()
         self.effects.check()
         check_writable(self.writing.folder)
@@ -161,8 +180,9 @@ class Lab:
         emotions = ", ".join(self.profile.emotions)
         free = "; free prompt lists in place of pairs" if self.free else ""
         chat = "; through the chat template" if self.profile.chat else ""
+        shard = f", shard {self.shard}" if self.shard else ""
         return (
-            f"emolib: profile {self.profile.name} ({models}; {emotions}{free}{chat}), "
+            f"emolib: profile {self.profile.name} ({models}; {emotions}{free}{chat}){shard}, "
             f"to {self.writing.where}"
         )
 

@@ -178,6 +178,12 @@ OPTIONS = (
     Option("--fresh", "recompute what the store already holds"),
     Option("--plan", "print what would run and what it costs, and run nothing"),
     Option(
+        "--shard",
+        "run the I-th of N parts of the items, which take about the same time; what is computed "
+        "together is never split; python -m emolib merge joins the results",
+        "I/N",
+    ),
+    Option(
         "--effects-save",
         "save the effects of declared heads as the baseline NAME (default: baseline)",
         "NAME",

@@ -147,11 +147,11 @@ class Plan:
             if emotion is None:
                 continue
             members = [item for item in running if case_of(item).emotion == emotion]
-            prompts = self._prompts(emotion, tokenizer, config)
+            prompts = self.prompts(emotion, tokenizer, config)
             cost = costs.Cost()
             shapes = source.n_layers, source.n_heads, source.mlp_width
             everywhere = False
-            for runs in _runs(costs.Planned(prompts, profile, *shapes), members):
+            for runs in runs_of(costs.Planned(prompts, profile, *shapes), members):
                 cost += runs.cost(shape, size=profile.batch_size, gpu=profile.device != "cpu")
                 everywhere = everywhere or runs.position != "last"
             total += cost
@@ -171,7 +171,12 @@ class Plan:
         figures = [total.rows, total.batches, forwards, total.flops / 1e9, seconds, bytes_ / 1e6]
         return [source.name, len(items), stored, *figures], seconds
 
-    def _prompts(self, emotion: str, tokenizer: Any, config: Any) -> dict[Side, Prompts]:
+    def prompts(self, emotion: str, tokenizer: Any, config: Any) -> dict[Side, Prompts]:
+        """Return the prompts of each side of an emotion under a model's tokenizer.
+
+        Raises:
+            InputError: When one does not fit the model, or no pair aligns.
+        """
         from emolib.models.encoding import align, encode
 
         data, new = self.emotions[emotion], self.profile.max_new_tokens
@@ -187,7 +192,7 @@ class Plan:
         return {"emotion": pairs.emotion, "neutral": pairs.neutral}
 
 
-def _runs(planned: Planned, items: Group) -> Iterator[Runs]:
+def runs_of(planned: Planned, items: Group) -> Iterator[Runs]:
     """Yield the runs of the items of one model and emotion: what their fixtures say they cost."""
     functions: dict[tuple[str, Ablation | None], Group] = {}
     for item in items:

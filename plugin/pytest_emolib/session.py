@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,7 @@ class ExperimentSession:
             if not self.is_worker and not self.config.option.collectonly:
                 self.lab.check_prompts()
             if not self.is_worker and not self.is_dry:
-                self.lab.writing.store.check_free()
+                self.lab.writing.check_free()
 
     def begin(self, session: pytest.Session) -> None:
         """Open the store where this process will write to it.
@@ -113,7 +113,10 @@ class ExperimentSession:
         Raises:
             pytest.UsageError: When it cannot be written or another run is writing.
         """
-        if any(map(reports.records, session.items)) and not self.is_dry:
+        if self.is_dry:
+            return
+        # An empty shard leaves its mark in the store too: who joins the shards misses none.
+        if any(map(reports.records, session.items)) or (self.has_lab and self.lab.part):
             self._open()
             self._pair_off(session.items)
 
@@ -198,7 +201,7 @@ class ExperimentSession:
                 item fails in its setup.
         """
         recording = list(filter(reports.records, items))
-        if not recording:
+        if not recording and options.get(self.config, "--shard") is None:
             return
         from emolib.errors import InputError
         from pytest_emolib.items import check_outputs, check_pairs
@@ -211,6 +214,36 @@ class ExperimentSession:
             self._refused = self._refused or str(error)
         if self._refused and not self.is_worker:
             raise pytest.UsageError(self._refused)
+        if not self._refused:
+            self._take_part(items)
+
+    def _take_part(self, items: list[pytest.Item]) -> None:
+        """Leave of the items those of the shard, where one is asked for."""
+        if (shard := self.lab.shard) is None:
+            return
+        from pytest_emolib.shards import part_of
+
+        mine, self.lab.part = part_of(items, shard, self.lab.plan)
+        if self.is_worker:
+            self.config.workeroutput["emolib_part"] = self.lab.part.told()  # type: ignore[attr-defined]
+        if others := [item for item, is_mine in zip(items, mine, strict=True) if not is_mine]:
+            self.config.hook.pytest_deselected(items=others)
+            items[:] = [item for item, is_mine in zip(items, mine, strict=True) if is_mine]
+
+    def node_collected(self, ids: Sequence[str]) -> None:
+        """Take note of how many items a worker has: a shard's segment tells it from the start."""
+        if self.has_lab and self.lab.shard and self.lab.part is None:
+            from pytest_emolib.shards import Part
+
+            self.lab.part = Part(self.lab.shard, len(ids), len(ids), 0)
+
+    def node_down(self, node: Any) -> None:
+        """Take over what a worker says of the shard: the controller collects nothing itself."""
+        told = getattr(node, "workeroutput", {}).get("emolib_part")
+        if told and self.has_lab and self.lab.shard:
+            from pytest_emolib.shards import Part
+
+            self.lab.part = Part(self.lab.shard, **told)
 
     def before(self, item: pytest.Item) -> None:
         """Replace the work of an item whose rows are in the store by nothing."""
@@ -294,6 +327,9 @@ class ExperimentSession:
             return
         from emolib.errors import InputError
 
+        if self.lab.part and self.lab.part.is_empty:
+            # Nothing was left to run, as it should be.
+            session.exitstatus = pytest.ExitCode.OK
         try:
             self.lab.writing.finish()
         except InputError as error:
@@ -307,6 +343,8 @@ class ExperimentSession:
             for line in lab.cases.left_out.values():
                 reporter.write_line(line, yellow=True)
             lab.writing.summarize(reporter, lab.names, lambda *to: lab.effects.summarize(*to))
+            if self.lab.part:
+                reporter.write_line(self.lab.part.line(dry=self.is_dry))
         if self._failed:
             reporter.write_line(f"ERROR: {self._failed}", red=True)
 

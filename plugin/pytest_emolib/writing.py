@@ -29,7 +29,11 @@ class Writing:
     """
 
     def __init__(
-        self, config: pytest.Config, folder: Path, about: Callable[[], Mapping[str, Any]] = dict
+        self,
+        config: pytest.Config,
+        folder: Path,
+        about: Callable[[], Mapping[str, Any]] = dict,
+        shard: str | None = None,
     ) -> None:
         """Hold where results go; read nothing yet.
 
@@ -37,20 +41,30 @@ class Writing:
             config: Of the run.
             folder: Where results go.
             about: Gives what the store is told of the run.
+            shard: Which part of a larger run it is, ``3/8``: shards write side by side.
         """
         self._config, self._about, self.folder = config, about, folder
+        self._shard = shard
         self._shown = Shown()
         self._replayed = 0
         self._item_files = ItemFiles(config, folder)
         self._provenance: tuple[dict[str, Any], dict[str, Any]] = {}, {}
 
     def open(self) -> None:
-        """Become the one writer of the store.
+        """Become the one writer of the store, or of a shard beside others.
 
         Raises:
             InputError: When it cannot be written or another run is writing.
         """
-        self.store.open(about=self._about)
+        self.store.open(shard=self._shard, about=self._about)
+
+    def check_free(self) -> None:
+        """Check that no other run is writing, but for other shards beside a shard.
+
+        Raises:
+            InputError: When one is.
+        """
+        self.store.check_free(shard=self._shard)
 
     @cached_property
     def store(self) -> Store:

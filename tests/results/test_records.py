@@ -486,6 +486,21 @@ def test_shards_write_side_by_side(folder):
     assert [run.items for run in Store(folder).runs()] == [3, 3]
 
 
+def test_what_another_shard_wrote_and_told_the_index_can_be_read(folder):
+    """The index is one for all who write: what it has from others stands in files new to us."""
+    one, two = Store(folder), Store(folder)
+    one.open(shard="1/2")
+    one.append(rows("a"))
+    assert len(list(one.rows())) == 1
+    two.open(shard="2/2")
+    two.append(rows("b"))
+    two.close()
+    found = sorted(row.item for row in one.rows())
+    assert found == sorted(row.item for row in shown(folder)) and len(found) == 2
+    assert len([row for key in one for row in one[key]]) == 2
+    one.close()
+
+
 def test_what_another_run_wrote_between_reading_and_opening_is_there(folder):
     early = Store(folder)
     filled(folder, rows("b"))
