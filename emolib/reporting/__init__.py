@@ -6,7 +6,8 @@
 - ``report``: the report; its sections in ``report_study``, ``report_heads``, ``report_units``, what
   they share in ``report_parts``.
 - ``notes``: what readers of a run have to know beside its numbers.
-- ``comparison``: models side by side. ``runs``: what was run, and when.
+- ``comparison``: models side by side. ``runs``: what was run, and when. ``merge``: results of
+  several runs brought together, and tables made of all of them.
 - ``export``: frames for other tools, written line by line: as text by ``spool``, as parquet by
   ``row_groups``; and a run's results files.
 - ``regression_check``: a run against its baseline, and how that is told.

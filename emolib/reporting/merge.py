@@ -1,0 +1,143 @@
+"""Results brought together, and what is made of all rows made anew: tables, scores, items."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from emolib.errors import InputError
+from emolib.reporting.experiments import SCREENED
+from emolib.reporting.tables import write_tables
+from emolib.results.contexts import differences
+from emolib.results.item_files import MOST, is_of, write_output, writers
+from emolib.results.merging import bring, find_results, overlap
+from emolib.results.records import Store
+from emolib.results.rows import Row, group
+from emolib.results.selection import strongest_subjects, studies
+from emolib.results.shard_runs import ShardSet, shard_sets
+
+
+def merge(places: Sequence[Path], into: Path, profile: str, *, mixed: bool) -> Iterator[str]:
+    """Bring results into one folder, and yield the lines on what that came to.
+
+    Args:
+        places: Results folders, or folders that have one of the profile; none where all shards
+            wrote into the one folder already.
+        into: The results folder of the profile where all is to be.
+        profile: The profile's name.
+        mixed: Whether rows may stand on different things.
+
+    Raises:
+        InputError: When there are no results, or what they stand on differs: a line for each
+            difference, and nothing was written.
+    """
+    sources = [find_results(place, profile) for place in places]
+    others = [source for source in sources if source.resolve() != into.resolve()]
+    stores = {str(folder): Store(folder) for folder in others}
+    before = Store(into)
+    if not len(before) and not stores:
+        raise InputError(
+            f"{into}: nothing was recorded there; name the folders of the shards, or run them"
+        )
+    _check({str(into): before, **stores}, mixed=mixed)
+    target = Store(into)
+    target.open()
+    try:
+        brought = [name for source in others for name in bring(source, target)]
+    finally:
+        target.close()
+    merged = Store(into)
+    runs, items = f"{_count(merged.runs(), 'run')}", _count(list(merged), "item")
+    came = f"; new: {_count(brought, 'run')}, {len(merged) - len(before)} items" if others else ""
+    yield f"{into}: {runs}, {items}{came}"
+    if (again := overlap(merged.recorded_again())).items:
+        yield again.line()
+    if left := rewrite(into, merged):
+        yield left
+    yield from ranks_that_differ(merged.rows())
+    for whole in shard_sets(merged.runs()):
+        complaints = whole.complaints()
+        yield from complaints or [f"all {whole.of} shards of {whole.command}"]
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
+
+
+def _check(stores: dict[str, Store], *, mixed: bool) -> None:
+    """Refuse rows that do not belong in one table, unless that is wanted."""
+    rows: dict[str, Iterable[Row]] = {}
+    for folder, store in stores.items():
+        sets = shard_sets(store.runs())
+        for shard, run in _runs(sets):
+            rows[f"{folder} ({shard})"] = store.rows(run=run)
+        if not sets:
+            rows[folder] = store.rows()
+    if not mixed and (lines := differences(rows)):
+        raise InputError(
+            "these results do not stand on the same, so that tables would mix what cannot be "
+            "compared; run the shards anew where they should not differ, or keep them all with "
+            "--mixed, where tables show what was recorded last:\n" + "\n".join(lines)
+        )
+
+
+def _runs(sets: Iterable[ShardSet]) -> Iterator[tuple[str, str]]:
+    for whole in sets:
+        for number, run in sorted(whole.runs.items()):
+            yield f"shard {number}/{whole.of} on {run.host}", run.id
+
+
+def rewrite(folder: Path, store: Store) -> str | None:
+    """Write anew what is made of a store's rows: tables, scores files, files of items.
+
+    Of many items those files alone that are there. Baselines of the regression check are left
+    alone: each is of one run of all its items.
+
+    Returns:
+        What is left to do, None where nothing is.
+    """
+    rows = list(store.rows())
+    shared = {row.output["path"]: row for row in rows if row.output.get("shape") == "scores"}
+    for row in shared.values():
+        write_output(folder, [row], rows)
+    write_tables(folder / "tables", rows)
+    own = writers(rows)
+    left = [path for path in own if len(own) > MOST and not (folder / path).exists()]
+    for path in own.keys() - set(left):
+        if not is_of(folder / path, own[path]):
+            write_output(folder, store[own[path]], ())
+    if not left:
+        return None
+    where = shlex.join(["--profile", folder.name, "--results-dir", str(folder.parent)])
+    return (
+        f"{len(left)} items without a results file; to write them: python -m emolib export "
+        f"--format files {where}"
+    )
+
+
+def ranks_that_differ(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield a line for each rank that does not stand for the head that the scores say.
+
+    Every shard ranks the heads that it needs ranked by itself. On machines that round otherwise two
+    heads that score alike may have changed places.
+
+    Args:
+        rows: Those of a store that can stand in one table.
+    """
+    of_heads = [row for row in rows if "heads" in row.dims]
+    for study, members in studies(of_heads).items():
+        scored = [row for row in members if row.experiment == SCREENED]
+        ranking = strongest_subjects(scored, "atp_ig")
+        ranked = group(
+            (row for row in members if row.labels.get("spec", "").startswith("top")),
+            lambda row: row.labels["spec"],
+        )
+        for spec, alike in ranked.items():
+            rank = int(spec.removeprefix("top"))
+            named = {row.dims["heads"] for row in alike} | set(ranking[rank - 1 : rank])
+            if len(named) > 1:
+                yield (
+                    f"{spec} of {study.model}, {study.emotion} is {' or '.join(sorted(named))}, by "
+                    "who ranked: they score alike to rounding, or not all was run on one machine"
+                )
