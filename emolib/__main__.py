@@ -9,6 +9,7 @@ from pathlib import Path
 
 from emolib.errors import InputError
 from emolib.files import results_folder
+from emolib.launching.options import add_options as add_launch_options
 from emolib.reporting.export import FORMATS
 
 
@@ -16,11 +17,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code, 2 for wrong input as argparse does."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options, results_folder(options.results_dir, options.profile))
+        code: int | None = options.run(
+            options, results_folder(options.results_dir, options.profile)
+        )
     except InputError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 2
-    return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,6 +82,23 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("model", nargs="?", help="verify this model; default: every architecture")
     models.add_argument("--write", type=Path, metavar="FILE", help="write the page, Markdown")
     models.set_defaults(run=_models)
+    merged = commands.add_parser("merge", help="join the results of shards, or of several folders")
+    merged.add_argument(
+        "places", type=Path, nargs="*", metavar="DIR",
+        help="a results folder to bring over; none where all shards wrote into one",
+    )  # fmt: skip
+    merged.add_argument("--profile", default="demo", help="whose results (default: demo)")
+    merged.add_argument(
+        "--into", type=Path, dest="results_dir", default=Path("results"), metavar="DIR",
+        help="the results folder where all is to be (default: results)",
+    )  # fmt: skip
+    merged.add_argument(
+        "--mixed", action="store_true", help="even where they stand on different things"
+    )
+    merged.set_defaults(run=_merge)
+    started = commands.add_parser("launch", help="run shards on an engine, then join them")
+    add_launch_options(started)
+    started.set_defaults(run=_launch, results_dir=Path(), profile="")
     return parser
 
 
@@ -197,6 +217,27 @@ def _models(options: argparse.Namespace, _: Path) -> None:
     print(f"{one.name}: {one.runs}{f' ({one.reason})' if one.reason else ''}", one.row, sep="\n")
     print(*(f"{'ok ' if proof.holds else 'no '} {proof}" for proof in one.proofs), sep="\n")
     print(f"heads: {one.heads}", f"units: {one.units}", f"dla: {one.dla}", sep="\n")
+
+
+def _merge(options: argparse.Namespace, results: Path) -> None:
+    from emolib.reporting.merge import merge
+
+    lines = merge(options.places, results, options.profile, mixed=options.mixed)
+    print(*lines, sep="\n")
+
+
+def _launch(options: argparse.Namespace, _: Path) -> int:
+    from emolib.launching.options import run
+
+    command, lines = run(options)
+    if lines is None:
+        print(f"when it is done: {command.merge}")
+        return 0
+    print(*lines, sep="\n", end="\n" * bool(lines))
+    from emolib.reporting.merge import merge
+
+    print(*merge([], command.results, command.profile, mixed=False), sep="\n")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import pytest
 from made import make_results
 
 from emolib import __main__ as command
+from emolib.launching import options
+from emolib.launching.command import read_command
 from emolib.results.records import Store
 
 _HEAVY = ["torch", "scipy", "matplotlib", "pandas", "pyarrow"]
@@ -104,6 +106,10 @@ def test_runs_pack_and_what_one_run_has(results, capsys):
             ([name, "--run", "x"], "ERROR: --run x: expected the id of a run in results/demo/rec")
             for name in ("plots", "report", "export")
         ),
+        (["merge", "--profile", "other"], "ERROR: results/other: nothing was recorded there; "),
+        (["merge", "nowhere"], "ERROR: nowhere: no results there, nor any of the profile demo "),
+        (["launch", "--shards", "2", "--", "make"], "ERROR: launch: expected the command of a "),
+        (["launch", "--shards", "2", "--set", "=1", "--", "pytest"], "ERROR: --set: expected "),
         *(
             ([name, "--output-dir", "results/demo/records/lock/x"], "ERROR: results/demo/records/")
             for name in ("plots", "report", "compare", "export")
@@ -124,7 +130,46 @@ def test_compare_takes_scores_of_other_places(results, capsys, tmp_path):
     assert (tmp_path / "out/rank_overlap.csv").is_file()
 
 
-@pytest.mark.parametrize("arguments", [["plots", "--top-n", "0"], ["export", "--format", "word"]])
+def test_merge_tells_what_there_is_and_leaves_it_as_it_is(results, capsys):
+    scores = results / "alignment/head_scores_one.json"
+    before = scores.read_bytes()
+    assert command.main(["merge"]) == 0
+    assert capsys.readouterr().out == "results/demo: 1 run, 48 items\n"
+    assert scores.read_bytes() == before and (results / "tables/head_screening.csv").is_file()
+    assert command.main(["merge", "results", "--into", "all"]) == 0
+    assert capsys.readouterr().out == "all/demo: 1 run, 48 items; new: 1 run, 48 items\n"
+
+
+def test_launch_starts_shards_joins_them_and_tells_what_failed(results, capsys, monkeypatch):
+    found = {"lines": []}
+
+    def run(options):
+        given = read_command(options.words[1:], Path.cwd())
+        return given, found["lines"]
+
+    monkeypatch.setattr(options, "run", run)
+    arguments = ["launch", "--shards", "2", "--", "pytest", "experiments"]
+    assert command.main(arguments) == 0
+    assert capsys.readouterr().out == f"{results}: 1 run, 48 items\n"
+    found["lines"] = ["shard 1/2 ended with 1"]
+    assert command.main(arguments) == 1
+    assert capsys.readouterr().out.splitlines()[0] == "shard 1/2 ended with 1"
+    found["lines"] = None
+    assert command.main(arguments) == 0
+    into = f"--profile demo --into {results.parent}"
+    assert capsys.readouterr().out == f"when it is done: python -m emolib merge {into}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plots", "--top-n", "0"],
+        ["export", "--format", "word"],
+        ["launch", "--", "pytest"],
+        ["launch", "--shards", "0", "--", "pytest"],
+        ["launch", "--shards", "2", "--on", "moon", "--", "pytest"],
+    ],
+)
 def test_argparse_refuses_the_rest(results, arguments):
     with pytest.raises(SystemExit) as stopped:
         command.main(arguments)
@@ -136,8 +181,8 @@ def test_commands_load_no_torch_and_help_nothing_heavy(results):
     script = (
         "import sys; from emolib.__main__ import main\n"
         "def loaded(names): return sorted(set(names) & set(sys.modules))\n"
-        "names = ['plots', 'report', 'compare', 'export']\n"
-        "for arguments in [[name, '--help'] for name in names]:\n"
+        "names = ['plots', 'report', 'compare', 'export', 'merge']\n"
+        "for arguments in [[name, '--help'] for name in [*names, 'launch']]:\n"
         "    try: main(arguments)\n"
         "    except SystemExit: pass\n"
         f"    print('LOADED', *arguments, loaded({_HEAVY!r}))\n"
@@ -149,9 +194,9 @@ def test_commands_load_no_torch_and_help_nothing_heavy(results):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     said = [line for line in done.stdout.splitlines() if line.startswith("LOADED")]
-    names = ("plots", "report", "compare", "export")
+    names = ("plots", "report", "compare", "export", "merge")
     assert said == [
-        *(f"LOADED {name} --help []" for name in names),
+        *(f"LOADED {name} --help []" for name in (*names, "launch")),
         *(f"LOADED {name} 0 []" for name in names),
     ]
 

@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "methods": {"engine"},
     "results": {"inputs", "stats"},
     "reporting": {"results"},
-    **{wing: {"methods", "reporting", *TOP} for wing in TOP},
+    "launching": {"inputs"},
+    **{wing: {"methods", "reporting", "launching", *TOP} for wing in TOP},
 }
 WINGS = [name for name in sorted(MAY_IMPORT) if (ROOTS["emolib"] / name).is_dir()]
 
