@@ -5,8 +5,8 @@
   ``segments``; what stands in them: ``lines``, ``events``. What of them is kept in SQLite:
   ``index``; how it gets there: ``intake``; what it is asked: ``catalogue``; from there to rows:
   ``reading``. ``runs``: the runs that wrote them. ``packing``: segments as gzip.
-- ``shard_runs``: which shards of a whole wrote into a store; ``merging``: results of several folders
-  in one; ``contexts``: what rows stand on, and in what they differ.
+- ``shard_runs``: which shards of a whole wrote into a store; ``merging``: results of several
+  folders in one; ``contexts``: what rows stand on, and in what they differ.
 - ``provenance``: versions, commit and code that numbers come from.
 - ``selection``: rows by what they are about; the order of kinds, the strongest.
 - ``chances``: whether rows are more than chance.
