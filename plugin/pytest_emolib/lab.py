@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,6 +158,22 @@ class Lab:
             InputError: When one is too long, or a chat template is missing or refuses one.
         """
         check_prompts(self.sources.values(), self.emotions.values(), self.profile)
+
+    def others(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """Return the items of other shards, none where no shard is asked for; note what is left."""
+        if self.shard is None:
+            return []
+        from pytest_emolib.shards import part_of
+
+        mine, self.part = part_of(items, self.shard, self.plan)
+        return [item for item, is_mine in zip(items, mine, strict=True) if not is_mine]
+
+    def hear(self, told: dict[str, int]) -> None:
+        """Take note of what became of the shard, as another process tells it."""
+        if self.shard is not None:
+            from pytest_emolib.shards import Part
+
+            self.part = Part(self.shard, **told)
 
     def pair_off(self, items: Iterable[pytest.Item]) -> None:
         """Have the runs of items computed together with those of others of their kind."""

@@ -219,31 +219,24 @@ class ExperimentSession:
 
     def _take_part(self, items: list[pytest.Item]) -> None:
         """Leave of the items those of the shard, where one is asked for."""
-        if (shard := self.lab.shard) is None:
-            return
-        from pytest_emolib.shards import part_of
-
-        mine, self.lab.part = part_of(items, shard, self.lab.plan)
-        if self.is_worker:
+        others = self.lab.others(items)
+        if self.is_worker and self.lab.part:
             self.config.workeroutput["emolib_part"] = self.lab.part.told()  # type: ignore[attr-defined]
-        if others := [item for item, is_mine in zip(items, mine, strict=True) if not is_mine]:
+        if others:
             self.config.hook.pytest_deselected(items=others)
-            items[:] = [item for item, is_mine in zip(items, mine, strict=True) if is_mine]
+            gone = set(others)
+            items[:] = [item for item in items if item not in gone]
 
     def node_collected(self, ids: Sequence[str]) -> None:
         """Take note of how many items a worker has: a shard's segment tells it from the start."""
-        if self.has_lab and self.lab.shard and self.lab.part is None:
-            from pytest_emolib.shards import Part
-
-            self.lab.part = Part(self.lab.shard, len(ids), len(ids), 0)
+        if self.has_lab and self.lab.part is None:
+            self.lab.hear({"items": len(ids), "collected": len(ids), "batches": 0})
 
     def node_down(self, node: Any) -> None:
         """Take over what a worker says of the shard: the controller collects nothing itself."""
         told = getattr(node, "workeroutput", {}).get("emolib_part")
-        if told and self.has_lab and self.lab.shard:
-            from pytest_emolib.shards import Part
-
-            self.lab.part = Part(self.lab.shard, **told)
+        if self.has_lab and told:
+            self.lab.hear(told)
 
     def before(self, item: pytest.Item) -> None:
         """Replace the work of an item whose rows are in the store by nothing."""

@@ -7,7 +7,7 @@ that the parts of several machines are parts of one whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,7 @@ class Part:
         return f"shard {self.shard}: {self.items} of {self.collected} items{joined}"
 
 
-def part_of(items: list[pytest.Item], shard: Shard, plan: Plan) -> tuple[list[bool], Part]:
+def part_of(items: Sequence[pytest.Item], shard: Shard, plan: Plan) -> tuple[list[bool], Part]:
     """Return which items are of a shard, and what to say of it.
 
     Args:
