@@ -12,7 +12,7 @@ from emolib.errors import InputError
 from emolib.inputs.shards import Shard
 from emolib.launching.engines import Needs
 from emolib.launching.jobs import Job
-from emolib.launching.submitit_jobs import Resumed, ended, submitit
+from emolib.launching.submitit_jobs import TIMEOUTS, Resumed, ended, submitit
 
 
 class Local:
@@ -32,7 +32,8 @@ class Local:
         """
         if needs.settings:
             raise InputError(f"--set {next(iter(needs.settings))}: --on local has no settings")
-        self._executor = submitit("local").LocalExecutor(folder=folder)
+        package = submitit("local")
+        self._executor = package.LocalExecutor(folder=folder, max_num_timeout=TIMEOUTS)
         self._executor.update_parameters(timeout_min=needs.minutes, gpus_per_node=needs.gpus)
         # Its GPUs are the first ones for every job.
         free = 1 if needs.gpus else max(1, (os.cpu_count() or 1) // needs.cpus)

@@ -11,10 +11,7 @@ from emolib.errors import InputError
 from emolib.inputs.shards import Shard
 from emolib.launching.engines import Needs
 from emolib.launching.jobs import Job
-from emolib.launching.submitit_jobs import Resumed, ended, submitit
-
-_TIMEOUTS = 3
-"""How often a shard that ran out of its time goes on in a job of its own."""
+from emolib.launching.submitit_jobs import TIMEOUTS, Resumed, ended, submitit
 
 
 class Slurm:
@@ -38,7 +35,7 @@ class Slurm:
                 "--on slurm: no sbatch on this machine: run this on a login node of the cluster, "
                 "or take --on local"
             )
-        self._executor = package.SlurmExecutor(folder=folder, max_num_timeout=_TIMEOUTS)
+        self._executor = package.SlurmExecutor(folder=folder, max_num_timeout=TIMEOUTS)
         self._executor.update_parameters(
             job_name="emolib",
             time=needs.minutes,

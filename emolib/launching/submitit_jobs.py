@@ -10,6 +10,9 @@ from emolib.errors import InputError
 from emolib.inputs.shards import Shard
 from emolib.launching.jobs import Job
 
+TIMEOUTS = 3
+"""How often a shard that ran out of its time goes on in a job after it."""
+
 
 class Resumed:
     """Runs a job; one that is put off, by preemption or its time's end, is run again.

@@ -8,9 +8,11 @@ import sys
 import pytest
 
 from emolib.errors import InputError
+from emolib.launching import launch as launching
 from emolib.launching.command import read_command
 from emolib.launching.engines import Needs, engine
 from emolib.launching.launch import launch
+from emolib.results.records import Store
 
 RUN = ["pytest", "--profile", "small", "-p", "no:cacheprovider"]
 
@@ -66,3 +68,30 @@ def test_a_shard_that_fails_is_told_of_and_the_others_end(folder, rows_of):
 def test_wrong_input_is_told_as_the_shards_have_it(folder):
     lines, _, _ = run(folder, 1, "--head-spec", "99:0")
     assert len(lines) == 1 and "ended with 4 (ERROR: " in lines[0] and "99:0" in lines[0]
+
+
+@pytest.mark.slow
+def test_a_shard_that_runs_out_of_time_goes_on_from_what_it_stored(folder, rows_of, monkeypatch):
+    """As a job of SLURM would: it is told, ends, is queued again and finds its rows."""
+    pytest.importorskip("submitit")
+    (folder / "exp_light.py").write_text(
+        "import pathlib, time\n\n\n"
+        "def exp_light(emotion, heads, record):\n"
+        "    told = pathlib.Path('stopped')\n"
+        "    if str(heads) == 'L0H2' and not told.exists():\n"
+        "        told.touch()\n"
+        "        time.sleep(600)\n"
+        "    record(n=1)\n"
+    )
+    made = engine("local", Needs(minutes=20 / 60), folder / "logs/local")
+    # It is told this long before its time is over.
+    made._executor.update_parameters(signal_delay_s=4)
+    monkeypatch.setattr(launching, "engine", lambda *_: made)
+    command = read_command(RUN, folder)
+    lines = launch(command, 1, "local", Needs(), folder / "logs", io.StringIO())
+    assert lines == [] and (folder / "stopped").exists()
+    items = [row.item for row in rows_of(folder / "results/small")]
+    assert len(items) == len(set(items)) == 8
+    first, second = Store(folder / "results/small").runs()
+    assert 0 < first.items < 8 and not first.ended
+    assert (second.items, second.replayed) == (8 - first.items, first.items)
