@@ -234,8 +234,7 @@ class ExperimentSession:
 
     def node_down(self, node: Any) -> None:
         """Take over what a worker says of the shard: the controller collects nothing itself."""
-        told = getattr(node, "workeroutput", {}).get("emolib_part")
-        if self.has_lab and told:
+        if self.has_lab and (told := getattr(node, "workeroutput", {}).get("emolib_part")):
             self.lab.hear(told)
 
     def before(self, item: pytest.Item) -> None:
