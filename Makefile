@@ -34,6 +34,7 @@ bench: $(READY)
 	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c .ci/constraints.txt \
 		-e '.[bench]' || echo "nnsight could not be had: it is left out"
 	$(BIN)/python benchmarks/plugin_cost.py
+	$(BIN)/python benchmarks/scale.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/engine_speed.py $(ARGS)
 
 models: $(READY)
