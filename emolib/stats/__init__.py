@@ -1,6 +1,7 @@
 """Statistics on plain arrays, which know nothing of models, rows or files.
 
 - ``summary``: mean, SD, d_z, cluster-bootstrap CI, split-half reliability.
+- ``bootstrap``: the BCa interval of a mean over clusters, from draws that metrics share.
 - ``significance``: sign flips, Benjamini–Hochberg, max-T, and what a design can find at all.
 - ``regression``: whether an effect has drifted from its baseline.
 - ``noise``: below which size a number is rounding.

@@ -147,12 +147,14 @@ def _flipped(scaled: NDArray[np.float64], flips: int, seed: int) -> Iterator[NDA
 def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
     """Return q values: the false discovery rate at which each p would just be a discovery."""
     values = np.asarray(p, dtype=np.float64)
-    if not len(values):
-        return values
-    # Imported here: it takes a second, and a run that only tells rows apart does without it.
-    from scipy.stats import false_discovery_control
-
-    return np.asarray(false_discovery_control(values, method="bh"))
+    order = np.argsort(values)
+    count = len(values)
+    # Each p times the number of tests over its rank, or what the next larger one comes to.
+    stepped = values[order] * (count / np.arange(1.0, count + 1))
+    stepped = np.minimum.accumulate(stepped[::-1])[::-1]
+    q = np.empty(count)
+    q[order] = np.clip(stepped, 0.0, 1.0)
+    return q
 
 
 @dataclass(frozen=True)

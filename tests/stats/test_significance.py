@@ -138,10 +138,17 @@ def test_under_the_null_p_is_uniform():
         assert (p <= level).mean() == pytest.approx(level, abs=4 * np.sqrt(level / 2_000))
 
 
+def normal_p(count):
+    """Return p values, with ties among them."""
+    return np.round(np.random.default_rng(1).uniform(0, 1, count), 2)
+
+
 def test_q_is_the_step_up_of_benjamini_and_hochberg():
     p = np.array([0.01, 0.04, 0.03, 0.2])
     assert benjamini_hochberg(p) == pytest.approx([0.04, 0.04 * 4 / 3, 0.04 * 4 / 3, 0.2])
     assert benjamini_hochberg([]).tolist() == []
+    many = normal_p(200)
+    assert (benjamini_hochberg(many) == scipy_stats.false_discovery_control(many)).all()
 
 
 @pytest.mark.parametrize(
