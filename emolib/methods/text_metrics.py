@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import Any
 
 from emolib.inputs.words import fold, words
@@ -48,10 +49,9 @@ def keyword_hits(text: str, lexicon: Collection[str]) -> tuple[int, int]:
     >>> keyword_hits("thankless", {"thank"}), keyword_hits("I did not. Thanks!", {"thanks"})
     ((0, 0), (1, 0))
     """
-    folded = {fold(word) for word in lexicon}
+    folded = _folded(tuple(lexicon))
     plain = negated = 0
-    for clause in _END.split(text):
-        tokens = words(clause)
+    for tokens in _clauses(text):
         for index, token in enumerate(tokens):
             if token in folded:
                 before = tokens[max(0, index - _REACH) : index]
@@ -60,6 +60,18 @@ def keyword_hits(text: str, lexicon: Collection[str]) -> tuple[int, int]:
                 else:
                     plain += 1
     return plain, negated
+
+
+@lru_cache(maxsize=2**6)
+def _folded(lexicon: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(fold, lexicon))
+
+
+# Several metrics and lexicons read a text, one right after the other.
+@lru_cache(maxsize=2**12)
+def _clauses(text: str) -> tuple[tuple[str, ...], ...]:
+    """Return the words of a text, clause by clause."""
+    return tuple(tuple(words(clause)) for clause in _END.split(text))
 
 
 def keyword_rate(text: str, lexicon: Collection[str]) -> float:
@@ -77,7 +89,14 @@ def keyword_rates(text: str, lexicon: Collection[str]) -> tuple[float, float]:
     >>> keyword_rates("thanks, but no thanks", {"thanks"})
     (25.0, 25.0)
     """
-    total = max(1, len(words(text)))
+    return _rates(text, tuple(lexicon))
+
+
+# Most texts of a run are those of the clean one.
+@lru_cache(maxsize=2**14)
+def _rates(text: str, lexicon: tuple[str, ...]) -> tuple[float, float]:
+    # No word goes on behind the end of its clause.
+    total = max(1, sum(map(len, _clauses(text))))
     plain, negated = keyword_hits(text, lexicon)
     return 100 * plain / total, 100 * negated / total
 
@@ -88,5 +107,8 @@ def distinct_2(texts: Sequence[str]) -> float:
     >>> distinct_2(["a b a b"])
     0.6666666666666666
     """
-    bigrams = [pair for text in texts for pair in zip(words(text), words(text)[1:], strict=False)]
+    bigrams: list[tuple[str, str]] = []
+    for text in texts:
+        tokens = [token for clause in _clauses(text) for token in clause]
+        bigrams += pairwise(tokens)
     return len(set(bigrams)) / len(bigrams) if bigrams else 0.0

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from emolib.inputs.words import words
+from emolib.inputs.words import fold, words
+from emolib.methods import text_metrics
 from emolib.methods.text_metrics import (
     distinct_2,
     keyword_hits,
@@ -41,6 +42,25 @@ def test_hits_are_whole_words_and_negators_reach_three(text, hits):
 
 def test_a_lexicon_may_have_capitals_and_curly_apostrophes():
     assert keyword_hits("much obliged, y'all", {"Obliged", "Y’all"}) == (2, 0)
+
+
+def test_a_lexicon_is_folded_once(monkeypatch):
+    folded = []
+    monkeypatch.setattr(text_metrics, "fold", lambda word: folded.append(word) or fold(word))
+    lexicon = ("Onced", "Twiced")
+    for text in ("onced upon", "onced upon a time", "twiced"):
+        assert keyword_hits(text, lexicon) == keyword_hits(text, set(lexicon)) == (1, 0)
+    assert sum(word in lexicon for word in folded) <= 2 * len(lexicon)
+
+
+def test_a_text_is_read_once_for_all_lexicons(monkeypatch):
+    read = []
+    monkeypatch.setattr(text_metrics, "words", lambda text: read.append(text) or words(text))
+    text = "A text that no other test reads. Thanks, not angry"
+    for lexicon in (LEXICON, ("angry",), ("thanks",), ("text", "reads")):
+        keyword_rates(text, lexicon)
+    distinct_2([text])
+    assert len(read) == 2
 
 
 @given(texts)
