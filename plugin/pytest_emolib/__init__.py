@@ -138,7 +138,13 @@ def pytest_testnodedown(node: Any) -> None:
     session_of(node.config).node_down(node)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport) -> None:
+    """Leave recorded what was recorded when its worker died."""
+    ExperimentSession.current().died(crashitem, report)
+
+
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep items of one model and emotion on one worker, unless --dist says otherwise."""
+    """Keep on one worker what is computed together."""
     return session_of(config).scheduler(log)

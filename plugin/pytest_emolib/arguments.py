@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Collection
 from fnmatch import fnmatch
 from pathlib import Path
@@ -37,13 +36,3 @@ def _leads_to(place: Path, patterns: Collection[str]) -> bool:
             return True
         folders[:] = [name for name in folders if name[0] != "." and name not in _SKIPPED]
     return False
-
-
-def says_dist(config: pytest.Config) -> bool:
-    """Tell whether the command line, the ini file or PYTEST_ADDOPTS chose how to distribute."""
-    arguments = [
-        *config.invocation_params.args,
-        *config.getini("addopts"),
-        *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")),
-    ]
-    return any(str(argument).startswith(("--dist", "-d")) for argument in arguments)

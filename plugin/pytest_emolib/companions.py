@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +11,9 @@ from emolib.inputs.heads import HeadSet
 from emolib.inputs.units import UnitSet
 from pytest_emolib.cases import Case
 from pytest_emolib.fixture_table import FIXTURES
-from pytest_emolib.items import case_of, own_parameters
+from pytest_emolib.items import case_of
 from pytest_emolib.loaded import Loaded
+from pytest_emolib.scopes import Together, together
 
 if TYPE_CHECKING:
     from emolib.methods.study import Study
@@ -28,20 +29,23 @@ class Companions:
         items: Iterable[pytest.Item],
         loaded: Loaded,
         stored: Callable[[pytest.Item], bool],
+        units: Mapping[str, str],
     ) -> None:
-        """Sort the items that will run in this process.
+        """Sort the items of a run.
 
         Args:
             items: The items.
             loaded: Where the heads and units of ranks are looked up.
             stored: Whether an item's rows are in the store.
+            units: By id the units in which items are dealt out to workers; those of others are
+                not computed here.
         """
-        self._loaded, self._stored = loaded, stored
-        self._groups: dict[tuple[Any, ...], list[pytest.Item]] = {}
+        self._loaded, self._stored, self._units = loaded, stored, units
+        self._groups: dict[tuple[Together, str], list[pytest.Item]] = {}
         for item in items:
             if "emolib_case" in getattr(item, "fixturenames", ()):
-                self._groups.setdefault(batch_of(item), []).append(item)
-        self._cases: dict[tuple[Any, ...], list[Case]] = {}
+                self._groups.setdefault(self._group(item), []).append(item)
+        self._cases: dict[tuple[Together, str], list[Case]] = {}
 
     def beside(self, item: pytest.Item, study: Study) -> Callable[[Any], Sequence[Any]]:
         """Return the function from heads or units of an item to those of its companions.
@@ -60,16 +64,11 @@ class Companions:
         return found
 
     def _to_run(self, item: pytest.Item) -> list[Case]:
-        group = batch_of(item)
+        group = self._group(item)
         if group not in self._cases:
             items = self._groups.get(group, [item])
             self._cases[group] = [case_of(other) for other in items if not self._stored(other)]
         return self._cases[group]
 
-
-def batch_of(item: pytest.Item) -> tuple[Any, ...]:
-    """Return what an item shares with those that are computed together with it."""
-    case = case_of(item)
-    function = item.nodeid.partition("[")[0]
-    source = case.source and case.source.name
-    return function, source, case.emotion, case.ablation, tuple(own_parameters(item).items())
+    def _group(self, item: pytest.Item) -> tuple[Together, str]:
+        return together(item), self._units.get(item.nodeid, "")

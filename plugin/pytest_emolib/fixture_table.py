@@ -68,6 +68,15 @@ FIXTURES = {
 }
 
 
+# A pass or two over the prompts, which any process that runs items on them makes.
+_LITTLE = frozenset({"study.costs", "unit_scores.activity_costs"})
+
+
+def shares_much(names: Iterable[str]) -> bool:
+    """Tell whether fixtures make once, for a model and an emotion, what takes some computing."""
+    return any(set(FIXTURES[name].once) - _LITTLE for name in names if name in FIXTURES)
+
+
 def needs(names: Iterable[str]) -> frozenset[Need]:
     """Return what fixtures need together; those that are not of emolib need nothing of it."""
     return frozenset().union(*(FIXTURES[name].needs for name in names if name in FIXTURES))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,8 @@ class Lab:
         free: Whether free prompt lists stand in for pairs.
         shard: Which part of the items is to run; None for all of them.
         part: What became of it; None before that is known.
+        units: By id of an item the unit that one worker runs in one go; empty where this process
+            runs them all.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -53,6 +55,7 @@ class Lab:
         profile, self.free = resolve(config)
         self.profile = settled(config, profile)
         register_all(self.profile.architectures)
+        self.units: Mapping[str, str] = {}
         self._companions: Companions | None = None
         given = get(config, "--shard")
         self.shard = None if given is None else parse_shard(given)
@@ -177,7 +180,7 @@ class Lab:
 
     def pair_off(self, items: Iterable[pytest.Item]) -> None:
         """Have the runs of items computed together with those of others of their kind."""
-        self._companions = Companions(items, self.loaded, self.holds)
+        self._companions = Companions(items, self.loaded, self.holds, self.units)
 
     def holds(self, item: pytest.Item) -> bool:
         """Return whether an item need not run: its rows are in the store."""

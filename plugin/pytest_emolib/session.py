@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_emolib import options, reports
-from pytest_emolib.arguments import expects_experiments, says_dist
+from pytest_emolib.arguments import expects_experiments
 from pytest_emolib.marks import MARKERS
 from pytest_emolib.progress import Progress
 
@@ -38,6 +40,8 @@ class ExperimentSession:
         self.item: pytest.Item | None = None
         self._refused = ""
         self._failed = ""
+        self._last: dict[Any, str] = {}
+        self._survived: list[str] = []
         self._previous: ExperimentSession | None = getattr(ExperimentSession, "_current", None)
 
     @classmethod
@@ -47,6 +51,7 @@ class ExperimentSession:
             config.addinivalue_line("markers", marker)
         made = config.stash[_KEY] = cls._current = cls(config)
         config.add_cleanup(made._detach)
+        made._limit_restarts()
         if options.get(config, "--plan"):
             made.plan_only()
 
@@ -54,6 +59,16 @@ class ExperimentSession:
     def is_dry(self) -> bool:
         """Whether nothing is to run: items are listed or planned."""
         return bool(self.config.option.collectonly or options.get(self.config, "--plan"))
+
+    @property
+    def _has_workers(self) -> bool:
+        return getattr(self.config.option, "dist", "no") != "no"
+
+    def _limit_restarts(self) -> None:
+        if self._has_workers and expects_experiments(self.config):
+            from pytest_emolib.workers import limit_restarts
+
+            limit_restarts(self.config)
 
     def plan_only(self) -> None:
         """Put the plan in the place of the run."""
@@ -95,12 +110,14 @@ class ExperimentSession:
             return
         from pytest_emolib.settings import check_rootdir
         from pytest_emolib.threads import limit_threads
+        from pytest_emolib.workers import check
 
         limit_threads()
         self.progress.session = session
         with _usage_errors():
             if not self.is_worker:
                 check_rootdir(self.config)
+            check(self.config)
             self.lab.check()
             if not self.is_worker and not self.config.option.collectonly:
                 self.lab.check_prompts()
@@ -118,12 +135,7 @@ class ExperimentSession:
         # An empty shard leaves its mark in the store too: who joins the shards misses none.
         if any(map(reports.records, session.items)) or (self.has_lab and self.lab.part):
             self._open()
-            self._pair_off(session.items)
-
-    def _pair_off(self, items: list[pytest.Item]) -> None:
-        # Where items are dealt out one by one, companions run in other processes.
-        if not self.is_worker or self.config.workerinput.get("emolib_whole"):  # type: ignore[attr-defined]
-            self.lab.pair_off(items)
+            self.lab.pair_off(session.items)
 
     def brief(self, node: Any) -> None:
         """Give a worker the keys of the store, and a GPU where there are several.
@@ -133,11 +145,20 @@ class ExperimentSession:
         """
         if expects_experiments(self.config):
             from pytest_emolib.devices import deal
+            from pytest_emolib.workers import deals
 
             self._open()
             node.workerinput["emolib_gpu"] = deal(node.gateway.id, self.lab.profile.device)
             node.workerinput["emolib_stored"] = self.lab.writing.stored()
-            node.workerinput["emolib_whole"] = not says_dist(self.config)
+            if deals(self.config):
+                node.workerinput["emolib_units"] = str(self._told)
+
+    @cached_property
+    def _told(self) -> Path:
+        """Where workers write which items they run in one go."""
+        folder = TemporaryDirectory(prefix="emolib-")
+        self.config.add_cleanup(folder.cleanup)
+        return Path(folder.name)
 
     def _open(self) -> None:
         if not self.is_worker:
@@ -216,6 +237,7 @@ class ExperimentSession:
             raise pytest.UsageError(self._refused)
         if not self._refused:
             self._take_part(items)
+            self._tell_units(items)
 
     def _take_part(self, items: list[pytest.Item]) -> None:
         """Leave of the items those of the shard, where one is asked for."""
@@ -226,6 +248,17 @@ class ExperimentSession:
             self.config.hook.pytest_deselected(items=others)
             gone = set(others)
             items[:] = [item for item in items if item not in gone]
+
+    def _tell_units(self, items: list[pytest.Item]) -> None:
+        """Tell the controller, from a worker, in which units its items are to be dealt out."""
+        told = getattr(self.config, "workerinput", {})
+        if "emolib_units" in told:
+            from pytest_emolib.scheduling import tell
+            from pytest_emolib.scopes import units
+
+            recording = filter(reports.records, items)
+            self.lab.units = units(recording, told["workercount"], self.lab.profile)
+            tell(Path(told["emolib_units"]), told["workerid"], self.lab.units)
 
     def node_collected(self, ids: Sequence[str]) -> None:
         """Take note of how many items a worker has: a shard's segment tells it from the start."""
@@ -289,6 +322,8 @@ class ExperimentSession:
         if not extra:
             self._advance(report)
             return
+        if extra.keys() & {"rows", "stored"}:
+            self._last[getattr(report, "node", None)] = report.nodeid
         from emolib.errors import InputError
 
         try:
@@ -303,6 +338,12 @@ class ExperimentSession:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         if "verdict" not in extra:
             self._advance(report)
+
+    def died(self, nodeid: str, report: pytest.TestReport) -> None:
+        """Take back the failure of an item whose worker died when its rows were written."""
+        if self._last.get(getattr(report, "node", None)) == nodeid:
+            report.outcome, report.when, report.longrepr = "passed", "teardown", None
+            self._survived.append(f"a worker died behind {nodeid}, whose rows had been written")
 
     def _advance(self, report: pytest.TestReport) -> None:
         if report.when == "call" or (report.when == "setup" and not report.passed):
@@ -334,6 +375,8 @@ class ExperimentSession:
             lab = self.lab
             for line in lab.cases.left_out.values():
                 reporter.write_line(line, yellow=True)
+            for line in self._survived:
+                reporter.write_line(line, yellow=True)
             lab.writing.summarize(reporter, lab.names, lambda *to: lab.effects.summarize(*to))
             if self.lab.part:
                 reporter.write_line(self.lab.part.line(dry=self.is_dry))
@@ -342,12 +385,12 @@ class ExperimentSession:
 
     def scheduler(self, log: Any) -> Any:
         """Return xdist's scheduler for experiments, None to leave it to xdist."""
-        if says_dist(self.config) or not expects_experiments(self.config):
+        if not expects_experiments(self.config):
             return None
         from pytest_emolib.scheduling import CaseScheduling
+        from pytest_emolib.workers import deals
 
-        models = [source.name for source in self.lab.sources.values()]
-        return CaseScheduling(self.config, log, models, self.lab.profile.emotions)
+        return CaseScheduling(self.config, log, self._told) if deals(self.config) else None
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from emolib.errors import InputError
 from emolib.files import hash_json
 from emolib.inputs.shards import Shard, Task, deal
 from emolib.models.sources import Source
-from pytest_emolib.companions import batch_of
 from pytest_emolib.items import case_of
 from pytest_emolib.plan import LOADING, RECORDING, Group, Plan, runs_of
+from pytest_emolib.scopes import together
 
 if TYPE_CHECKING:
     from emolib.engine.costs import Speed
@@ -84,8 +84,8 @@ def _name(item: pytest.Item) -> str:
     """Return the name of the batch that an item is of; what is no experiment is one by itself."""
     if "emolib_case" not in getattr(item, "fixturenames", ()):
         return item.nodeid
-    function, *rest = batch_of(item)
-    return f"{function} {hash_json(rest)}"
+    of = together(item)
+    return f"{of.function} {hash_json(of[1:])}"
 
 
 def _tasks(batches: Mapping[str, Group], plan: Plan) -> Iterable[Task]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from pytest_emolib.arguments import expects_experiments, says_dist
+from pytest_emolib.arguments import expects_experiments
 from pytest_emolib.options import OPTIONS
 
 
-def config(*args, given=(), patterns=("exp_*.py", "test_*.py"), addopts=()):
+def config(*args, given=(), patterns=("exp_*.py", "test_*.py")):
     values = dict.fromkeys((option.dest for option in OPTIONS), None) | dict(given)
     return SimpleNamespace(
         args=args,
         getoption=values.__getitem__,
-        getini={"python_files": list(patterns), "addopts": list(addopts)}.__getitem__,
-        invocation_params=SimpleNamespace(args=args),
+        getini={"python_files": list(patterns)}.__getitem__,
     )
 
 
@@ -44,12 +43,3 @@ def test_a_place_leads_to_experiments(tmp_path, monkeypatch, place, expected):
 
 def test_an_option_of_emolib_asks_for_experiments():
     assert expects_experiments(config("nowhere", given={"emolib_seed": 0}))
-
-
-def test_who_chose_how_items_are_dealt_out(monkeypatch):
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    assert says_dist(config("--dist=load")) and says_dist(config("-d"))
-    assert says_dist(config(addopts=["--dist", "load"]))
-    assert not says_dist(config("-n", "2", "experiments"))
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-q '--dist=load'")
-    assert says_dist(config())

@@ -78,7 +78,22 @@ def test_items_in_the_store_are_not_computed_again(counted):
     assert "3 recorded" in done.stdout.str() and max(sizes) == 2
 
 
-def test_where_items_are_dealt_out_one_by_one_each_runs_alone(counted):
-    done, sizes = counted("-k", "exp_effect", "-n", "1", "--dist", "load")
+def test_a_choice_of_dist_takes_nothing_apart(counted):
+    done, sizes = counted("-k", "exp_effect", "-n", "1", "--dist", "worksteal")
     assert done.ret == 0, done.stdout.str()
-    assert set(sizes) == {1}
+    assert max(sizes) == 3
+
+
+def test_units_of_two_workers_are_computed_apart_and_say_the_same(folder, counted):
+    """Nothing that the one computes the other computes too."""
+    every = ("-k", "exp_effect", "--head-spec", "all", "--fresh")
+    done, sizes = counted(*every)
+    assert done.ret == 0 and max(sizes) == 16
+    together = effects(folder)
+    done, sizes = counted(*every, "-n", "2")
+    assert done.ret == 0, done.stdout.str()
+    assert [size for size in sizes if size > 1] == [8, 8]
+    apart = effects(folder)
+    assert apart.keys() == together.keys()
+    for item, effect in together.items():
+        assert apart[item] == pytest.approx(effect, abs=1e-5)

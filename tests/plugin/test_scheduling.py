@@ -1,86 +1,145 @@
-"""Which worker of xdist runs an item: those of one model and emotion share one."""
+"""Which worker of xdist runs an item, and what becomes of the items of one that died."""
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
 from folders import INI
-from pytest_emolib.scheduling import CaseScheduling, scope
+from pytest_emolib.scheduling import CaseScheduling, tell, told
 from xdist.remote import Producer
 
+WORKER = "def exp_it(emotion, heads, record, worker_id): record(worker=worker_id)\n"
 
-@pytest.mark.parametrize("where", ["argument", "ini", "environment", "d"])
-def test_an_own_choice_of_dist_stands(light, where):
-    light.write(
-        "exp_effect.py",
-        "def exp_it(emotion, heads, record, worker_id): record(worker=worker_id)\n",
-    )
-    args = {"argument": ["--dist", "worksteal"], "d": ["-d"]}.get(where, [])
+
+@pytest.mark.parametrize("where", ["argument", "ini", "environment", "d", "tx"])
+def test_a_choice_of_dist_keeps_together_what_is_computed_together(light, where):
+    light.write("exp_effect.py", WORKER)
+    args = {
+        "argument": ["-n", "2", "--dist", "worksteal"],
+        "d": ["-n", "2", "-d"],
+        "tx": ["--dist", "load", "--tx", "2*popen"],
+    }.get(where, ["-n", "2"])
     if where == "ini":
         light.write("pytest.ini", INI + "addopts = --dist=worksteal\n")
     elif where == "environment":
         light.env["PYTEST_ADDOPTS"] = "--dist worksteal"
-    done = light.process("-n", "2", "-v", *args)
-    name = "LoadScheduling" if where == "d" else "WorkStealingScheduling"
-    assert f"scheduling tests via {name}" in done.stdout
+    done = light.process("-v", *args)
+    assert "scheduling tests via CaseScheduling" in done.stdout, done.stdout + done.stderr
     assert "8 recorded" in done.stdout
+    by_study = workers_of(light)
+    assert len(by_study) == 4 and all(len(found) == 1 for found in by_study.values())
 
 
-def test_items_of_one_model_and_emotion_share_a_worker(light):
-    light.write(
-        "exp_effect.py",
-        "def exp_it(emotion, heads, record, worker_id): record(worker=worker_id)\n",
-    )
-    light.process("-n", "2")
+@pytest.mark.parametrize("dist", ["loadfile", "loadscope"])
+def test_where_whole_files_stay_together_xdist_deals_them_out(light, dist):
+    light.write("exp_effect.py", WORKER)
+    done = light.process("-n", "2", "-v", "--dist", dist)
+    name = {"loadfile": "LoadFileScheduling", "loadscope": "LoadScopeScheduling"}[dist]
+    assert f"scheduling tests via {name}" in done.stdout
+    assert len(set.union(*workers_of(light).values())) == 1
+
+
+def workers_of(light):
+    """Return the workers that ran items, by model and emotion."""
     workers = {}
     for row in light.rows():
         key = row["dims"]["model"], row["dims"]["emotion"]
         workers.setdefault(key, set()).add(row["labels"]["worker"])
+    return workers
+
+
+def test_items_of_one_model_and_emotion_share_a_worker(light):
+    light.write("exp_effect.py", WORKER)
+    light.process("-n", "2")
+    workers = workers_of(light)
     assert len(workers) == 4 and all(len(found) == 1 for found in workers.values())
     assert set.union(*workers.values()) == {"gw0", "gw1"}
 
 
-def of(parameters, models=("tiny", "tiny-neo"), emotions=("joy", "fear")):
-    return scope(f"exp.py::exp_it[{parameters}]", models, emotions)
+class Node:
+    """A worker as its scheduler sees it."""
+
+    shutting_down = False
+
+    def __init__(self, name):
+        self.gateway, self.sent = SimpleNamespace(id=name), []
+
+    def send_runtest_some(self, indices):
+        self.sent += indices
+
+    def shutdown(self):
+        self.shutting_down = True
 
 
-def test_items_that_differ_in_heads_and_kinds_alone_are_of_one_scope():
-    expected = "exp.py::exp_it[tiny][joy]"
-    assert {of(f"tiny-joy-{rest}") for rest in ("L0H1", "L2H0+L3H1", "L0H1-mean", "top1-0.5")} == {
-        expected
-    }
+IDS = [f"exp.py::exp_it[L0H{i}]" for i in range(6)]
 
 
-def test_scopes_differ_by_function_model_and_emotion():
-    scopes = {of("tiny-joy-L0H1"), of("tiny-fear-L0H1"), of("tiny-neo-joy-L0H1"),
-              scope("exp.py::exp_other[tiny-joy-L0H1]", ["tiny"], ["joy"]),
-              scope("more.py::exp_it[tiny-joy-L0H1]", ["tiny"], ["joy"])}  # fmt: skip
-    assert len(scopes) == 5
+@pytest.fixture
+def scheduled(tmp_path):
+    """Give a scheduler of two units of three items, and its two workers."""
+    config = SimpleNamespace(
+        getvalue={"tx": ["popen", "popen"]}.__getitem__,
+        option=SimpleNamespace(loadscopereorder=True),
+    )
+    made = CaseScheduling(config, Producer("test"), tmp_path)
+    nodes = [Node("gw0"), Node("gw1")]
+    for node in nodes:
+        tell(tmp_path, node.gateway.id, {name: f"unit {i // 3}" for i, name in enumerate(IDS)})
+        made.add_node(node)
+        made.add_node_collection(node, IDS)
+    made.schedule()
+    return made, nodes
 
 
-def test_a_name_that_begins_with_another_is_not_taken_for_it():
-    for models in (("tiny", "tiny-neo"), ("tiny-neo", "tiny")):
-        assert of("tiny-neo-joy-L0H1", models) == "exp.py::exp_it[tiny-neo][joy]"
-        assert of("tiny-joy-L0H1", models) == "exp.py::exp_it[tiny][joy]"
-    # Nor a part of one: names stand between hyphens.
-    assert of("tinyish-joyful-L0H1") == "exp.py::exp_it[][]"
-    for emotions in (("joy", "joy-low"), ("joy-low", "joy")):
-        assert of("tiny-joy-low-L0H1", emotions=emotions) == "exp.py::exp_it[tiny][joy-low]"
-        assert of("tiny-joy-L0H1", emotions=emotions) == "exp.py::exp_it[tiny][joy]"
+def test_units_are_those_that_workers_tell(scheduled, tmp_path):
+    _, nodes = scheduled
+    assert [node.sent for node in nodes] == [[0, 1, 2], [3, 4, 5]]
+    assert told(tmp_path, "gw0") == json.loads((tmp_path / "gw1.json").read_text("utf-8"))
+    assert told(tmp_path, "gw7") == {}
 
 
-def test_items_of_a_model_or_an_emotion_alone_and_of_neither():
-    assert of("tiny-L0H1") == "exp.py::exp_it[tiny][]" and of("joy") == "exp.py::exp_it[][joy]"
-    assert of("0.5") == "exp.py::exp_it[][]"
-    plain = "tests/test_plain.py::TestIt::test_plain"
-    assert scope(plain, ["tiny"], ["joy"]) == plain
+def test_other_tests_are_dealt_out_one_by_one(tmp_path):
+    config = SimpleNamespace(getvalue={"tx": ["popen"]}.__getitem__)
+    made = CaseScheduling(config, Producer("test"), tmp_path)
+    assert made._split_scope("test_it.py::test_it[1]") == "test_it.py::test_it[1]"
 
 
-def test_the_scheduler_deals_out_by_scope():
-    config = SimpleNamespace(getvalue={"tx": ["popen", "popen"]}.__getitem__)
-    made = CaseScheduling(config, Producer("test"), ["tiny", "tiny-neo"], ["joy"])
-    ids = [f"exp.py::exp_it[{m}-joy-L0H{h}]" for m in ("tiny", "tiny-neo") for h in range(2)]
-    assert [made._split_scope(name) for name in ids] == [
-        of(f"{model}-joy") for model in ("tiny", "tiny", "tiny-neo", "tiny-neo")
-    ]
+def test_the_item_that_a_worker_died_in_does_not_run_again(scheduled):
+    made, (first, second) = scheduled
+    made.mark_test_complete(first, 0)
+    assert made.remove_node(first) == IDS[1]
+    for index in (3, 4, 5):
+        made.mark_test_complete(second, index)
+    new = Node("gw2")
+    made.add_node(new)
+    made.add_node_collection(new, IDS)
+    made.schedule()
+    assert (second.sent + new.sent)[3:] == [2]
+
+
+def test_a_worker_that_is_dealt_one_item_is_dealt_another_to_begin_it(scheduled):
+    """Units of one item, as what is left of one, would leave it waiting for ever."""
+    made, (first, _) = scheduled
+    for number in range(3):
+        made.workqueue[f"left {number}"] = {IDS[number]: False}
+    made.assigned_work[first].clear()
+    first.sent.clear()
+    first.shutting_down = False
+    made._reschedule(first)
+    assert first.sent == [0, 1] and len(made.workqueue) == 1
+
+
+def test_of_a_worker_that_died_with_nothing_left_nothing_is_dealt_out(scheduled):
+    made, (first, _) = scheduled
+    for index in (0, 1, 2):
+        made.mark_test_complete(first, index)
+    assert made.remove_node(first) is None and not made.workqueue
+
+
+def test_of_a_unit_whose_last_item_killed_its_worker_nothing_is_dealt_out(scheduled):
+    made, (first, _) = scheduled
+    for index in (0, 1):
+        made.mark_test_complete(first, index)
+    assert made.remove_node(first) == IDS[2] and not made.workqueue

@@ -179,14 +179,14 @@ def test_what_an_item_left_is_its_own_error(pytestconfig):
         session.ended(Item("record"))
 
 
-@pytest.mark.parametrize(("given", "whole"), [([], True), (["--dist=load"], False)])
-def test_a_worker_is_told_what_is_stored_and_whether_it_has_whole_studies(
-    pytestconfig, monkeypatch, option, given, whole
+@pytest.mark.parametrize(
+    ("dist", "ours"), [("load", True), ("worksteal", True), ("loadfile", False)]
+)
+def test_a_worker_is_told_what_is_stored_and_where_to_tell_its_units(
+    pytestconfig, monkeypatch, option, dist, ours
 ):
     option("--seed", 0)
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    params = SimpleNamespace(args=given, dir=pytestconfig.rootpath)
-    monkeypatch.setattr(pytestconfig, "invocation_params", params)
+    monkeypatch.setattr(pytestconfig.option, "dist", dist, raising=False)
     session, opened = ExperimentSession(pytestconfig), []
     session.is_worker = False
     opening = {"open": lambda: opened.append(True)}
@@ -194,6 +194,33 @@ def test_a_worker_is_told_what_is_stored_and_whether_it_has_whole_studies(
     session.lab = SimpleNamespace(writing=writing, profile=SimpleNamespace(device="cpu"))
     node = SimpleNamespace(workerinput={}, gateway=SimpleNamespace(id="gw0"))
     session.brief(node)
-    told = {"emolib_gpu": None, "emolib_stored": ["key"], "emolib_whole": whole}
+    told = {"emolib_gpu": None, "emolib_stored": ["key"]}
+    if ours:
+        told["emolib_units"] = str(session._told)
+        assert session._told.is_dir()
     assert node.workerinput == told
     assert opened == [True]
+
+
+def test_an_item_that_recorded_before_its_worker_died_stays_recorded(pytestconfig):
+    session = ExperimentSession(pytestconfig)
+    session.is_worker = False
+    received = []
+    writing = SimpleNamespace(replay=received.append)
+    session.lab = SimpleNamespace(writing=writing, effects=None)
+
+    def report(name, worker, **extra):
+        made = pytest.TestReport(name, ("exp.py", None, ""), {}, "failed", "died", "???")
+        made.node, made.emolib = worker, extra
+        return made
+
+    session.received(report("one", "gw0", stored="key"))
+    session.received(report("two", "gw1", stored="other"))
+    session.received(report("two", "gw1"))
+    assert received == ["key", "other"]
+    for name, worker, outcome in (
+        ("one", "gw0", "passed"), ("one", "gw1", "failed"), ("three", "gw0", "failed"),
+    ):  # fmt: skip
+        died = report(name, worker)
+        session.died(name, died)
+        assert died.outcome == outcome

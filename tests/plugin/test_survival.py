@@ -100,6 +100,53 @@ def test_sigkill_of_a_worker(slow):
     assert_whole(slow, 16)
 
 
+DYING = """
+import os
+
+import pytest
+
+
+def die(name, when):
+    if os.environ["DIES"] == when and "tiny-neo-anger-L0H2" in name:
+        os._exit(1)
+
+
+@pytest.fixture
+def leaving(request):
+    yield
+    die(request.node.name, "in teardown")
+
+
+def exp_it(emotion, heads, leaving, request, record):
+    record(n=1)
+    die(request.node.name, "in call")
+"""
+
+
+def test_an_item_that_kills_its_worker_failed_and_is_not_recorded(light):
+    light.write("exp_effect.py", DYING)
+    light.env["DIES"] = "in call"
+    done = light.process("-n", "2")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "7 recorded" in done.stdout and "1 failed" in done.stdout, done.stdout
+    assert done.stdout.count("crashed while running") >= 1
+    assert_whole(light, 7)
+    assert not any("tiny-neo-anger-L0H2" in row["item"] for row in light.rows())
+    light.env["DIES"] = "no more"
+    assert "7 items from the store" in light.process("-n", "2").stdout
+    assert_whole(light, 8)
+
+
+def test_an_item_that_had_recorded_when_its_worker_died_is_not_failed(light):
+    light.write("exp_effect.py", DYING)
+    light.env["DIES"] = "in teardown"
+    done = light.process("-n", "2")
+    assert "8 recorded" in done.stdout and "1 failed" not in done.stdout, done.stdout
+    assert "a worker died behind exp_effect.py::exp_it[tiny-neo-anger-L0H2]" in done.stdout
+    assert done.returncode == pytest.ExitCode.OK
+    assert_whole(light, 8)
+
+
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["serial", "n2"])
 def test_ctrl_c_writes_the_tables_of_what_is_there(slow, workers):
     run = start(slow, *HEADS, *workers)
