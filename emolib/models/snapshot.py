@@ -84,9 +84,10 @@ class Snapshot:
 
     def changes(self) -> tuple[Change, ...]:
         """Return what is not as it was, in the order of the modules; empty where all is."""
-        now = [_mark(module) for module in self._hf.modules()]
-        if now == self._marks and _everywhere() == self._everywhere and not _is_autocast():
+        around = _everywhere() == self._everywhere and not _is_autocast()
+        if around and all(map(_is_as, self._marks)):
             return ()
+        now = [_mark(module) for module in self._hf.modules()]
         found = [*self._global(), *self._of_modules(), *self._of_tensors()]
         if not found:
             if [m._replace(tensors=()) for m in now] == [
@@ -250,6 +251,35 @@ def _mark(module: nn.Module) -> _Mark:
         tuple(_plain_hooks(of[kind]) for kind in _HOOKS),
         tuple(of["_modules"].values()),
         tuple((id(t), *_state(t)) for t in tensors if t is not None),
+    )
+
+
+def _is_as(mark: _Mark) -> bool:
+    """Tell whether `_mark` would say the same of its module, without saying it.
+
+    It is asked several times an item of every module, nearly always to find nothing.
+    """
+    module = mark.module
+    of = module.__dict__
+    if (
+        type(module) is not mark.kind
+        or mark.kind.forward is not mark.class_forward
+        or of["training"] != mark.training
+        or ("forward" in of and own_forward(module) is not mark.forward)
+        or ("forward" not in of and mark.forward is not None)
+        or len(of["_modules"]) != len(mark.children)
+    ):
+        return False
+    for kind, own in zip(_HOOKS, mark.hooks, strict=True):
+        if (of[kind] or own) and _plain_hooks(of[kind]) != own:
+            return False
+    if any(a is not b for a, b in zip(of["_modules"].values(), mark.children, strict=True)):
+        return False
+    buffers = _buffers(module) if of["_buffers"] else ()
+    tensors = [t for t in (*of["_parameters"].values(), *buffers) if t is not None]
+    return len(tensors) == len(mark.tensors) and all(
+        (id(tensor), *_state(tensor)) == known
+        for tensor, known in zip(tensors, mark.tensors, strict=True)
     )
 
 

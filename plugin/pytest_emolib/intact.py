@@ -34,9 +34,10 @@ def reaches_weights(item: pytest.Item) -> bool:
 
     Weights are read before and after such items alone: it takes longer than recording a row.
     """
-    own = set(getattr(item, "fixturenames", ())) - (FIXTURES.keys() - {"model"})
-    info = getattr(item, "_fixtureinfo", None)
-    return bool(own) or "study" in getattr(info, "argnames", ())
+    # Fixtures of emolib ask for `request` too; a function's own may give it any fixture.
+    own = set(getattr(item, "fixturenames", ())) - (FIXTURES.keys() - {"model"}) - {"request"}
+    asked = getattr(getattr(item, "_fixtureinfo", None), "argnames", ())
+    return bool(own) or "study" in asked or "request" in asked
 
 
 class Intact:
