@@ -246,6 +246,20 @@ def all_z(shape: Shape, prompts: Prompts) -> int:
     return 2 * min(max(KEPT // 2, of_layer), shape.n_layers * of_layer)
 
 
+def held(shape: Shape, prompts: Mapping[Side, Prompts], *, everywhere: bool = True) -> int:
+    """Return the bytes that are kept of the clean runs of both sides.
+
+    Args:
+        shape: Of the model.
+        prompts: The prompts by side.
+        everywhere: Whether runs edit other positions than the last, for which z of all tokens is
+            read.
+    """
+    total = sum(kept(shape, side) for side in prompts.values())
+    total += max(clean_logits(shape, side) for side in prompts.values())
+    return total + (all_z(shape, prompts["emotion"]) if everywhere else 0)
+
+
 def forward_flops(shape: Shape, prompts: Prompts) -> int:
     """Return the FLOPs of one clean run, logits at the last position."""
     return Runs(prompts, "last", (-1,)).cost(shape).flops

@@ -72,7 +72,7 @@ class LayerwiseModel:
         )
         self._final_norm = model.module(model.arch.final_norm)
         self._scale, self._cap = model.logit_scale, model.logit_cap
-        self.shape = _shape_of(model)
+        self.shape = shape_of_model(model)
 
     def stem(self, ids: Tensor, mask: Tensor, position_ids: Tensor) -> Stem:
         """Return what the layers are given of tokens.
@@ -155,7 +155,8 @@ class LayerwiseModel:
             yield self.logits(resid[rows])
 
 
-def _shape_of(model: LanguageModel) -> Shape:
+def shape_of_model(model: LanguageModel) -> Shape:
+    """Return the sizes of a model that is in memory."""
     every = len(model.unit_layers) == model.n_layers
     # What experts hold is about as much as the units of one.
     units = model.n_units if every else 4 * model.w_o(model.heads[0]).shape[1]

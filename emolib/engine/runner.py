@@ -171,6 +171,11 @@ class Runner(Generic[Score]):
         self._activations: dict[tuple[Side, UnitSet | None], Activations] = {}
         self._latest: Request | None = None
 
+    def release(self) -> None:
+        """Let go of what runs said; what the clean ones hold for others to come stays."""
+        self._scores, self._texts = Shelf(), Shelf()
+        self._log_probs.clear()
+
     # Whose moment a run belongs to
 
     @property

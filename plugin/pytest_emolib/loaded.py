@@ -1,16 +1,21 @@
-"""What is in memory: one model, its study of one emotion, and what was computed of them."""
+"""What is in memory: models, their studies of emotions, and what was computed of them.
+
+Of large ones it is the last alone; small ones stay beside it, since the experiments of a run go
+through them one after the other.
+"""
 
 from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from emolib.errors import InputError
 from emolib.inputs.emotions import Emotion
 from emolib.inputs.heads import Head, HeadSet
 from emolib.inputs.profiles import Profile
+from emolib.inputs.prompts import Side
 from emolib.inputs.units import UnitSet
 from emolib.models.sources import Source
 from pytest_emolib.cases import Case
@@ -31,6 +36,8 @@ What = Literal[
 # Of these there is much; of the others little is kept, and so for all studies, since several
 # experiments go through them.
 _WITH_THE_STUDY: tuple[What, ...] = ("screening", "attention")
+ROOM = 2**28
+"""Bytes that studies, and models, may hold together to stay when another is asked for."""
 Named = tuple[str, str]
 """A study by the names of its model and emotion."""
 Made = TypeVar("Made")
@@ -59,19 +66,20 @@ class Loaded:
         """Let go of a model, and of all that was computed of it."""
         self._models.pop(model, None)
         self._halves.pop(model, None)
-        self._forget_studies()
+        self._forget_studies([named for named in self._studies if named[0] == model])
         self._computed = {k: made for k, made in self._computed.items() if k[1][0] != model}
         self.begin()
 
     def model(self, source: Source) -> LanguageModel:
-        """Return a model with its weights; the last one asked for is kept."""
+        """Return a model with its weights; the last one asked for is kept, and small ones."""
         if source.name not in self._models:
             from emolib.models.loading import load
 
             # Once more: an experiment may have loaded torch, and set it, since the session began.
             limit_threads()
-            self._models.clear()
-            self._forget_studies()
+            if not self._has_room(sum(map(_bytes, self._models.values()))):
+                self._models.clear()
+                self._forget_studies(list(self._studies))
             dtype = "float32" if self._profile.dtype == "bfloat16" else self._profile.dtype
             model = load(source, device=self._profile.device, dtype=dtype)
             model.as_loaded.begin()
@@ -93,27 +101,39 @@ class Loaded:
         return self._halves[source.name]
 
     def study(self, source: Source, emotion: str) -> Study:
-        """Return a model on an emotion's prompts; the last one asked for is kept."""
+        """Return a model on an emotion's prompts; the last one asked for is kept, and small ones.
+
+        What runs said is forgotten of all but the last: other experiments ask for other runs.
+        """
         from emolib.methods.study import Study
 
-        key = source.name, emotion
+        key, last = (source.name, emotion), next(reversed(self._studies), None)
         if key not in self._studies:
             model = self.model(source)
-            self._forget_studies()
+            if not self._has_room(sum(map(_held, self._studies.values()))):
+                self._forget_studies(list(self._studies))
             lexicons = {name: found.lexicon for name, found in self._emotions.items()}
             self._studies[key] = Study(
                 model, self._emotions[emotion], self._profile, lexicons, self._half(source)
             )
+        if last in self._studies and last != key:
+            self._studies[last].runner.release()
+        # The last one asked for is the last of them.
+        self._studies[key] = self._studies.pop(key)
         return self._studies[key]
 
-    def _forget_studies(self) -> None:
-        held = bool(self._studies)
-        self._studies.clear()
+    def _has_room(self, held: int) -> bool:
+        # In half precision which runs are computed in full goes by those computed beside them.
+        return held <= ROOM and self._profile.dtype != "bfloat16"
+
+    def _forget_studies(self, named: Collection[Named]) -> None:
+        for study in named:
+            del self._studies[study]
         for memo in (self._computed, self._of_item):
             for what, study in list(memo):
-                if what in _WITH_THE_STUDY:
+                if what in _WITH_THE_STUDY and study in named:
                     del memo[what, study]
-        if held:
+        if named:
             # A study, its runs and what they read refer to each other, and hold hundreds of MB.
             gc.collect()
 
@@ -250,6 +270,18 @@ class Loaded:
                 return self.matched_units(study, self.units(case)) if case.units else None
             case _:
                 raise AssertionError(f"how the sets of the fixture {fixture} are made is not here")
+
+
+def _bytes(model: LanguageModel) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in model.hf.parameters())
+
+
+def _held(study: Study) -> int:
+    from emolib.engine.costs import held
+    from emolib.engine.layerwise_model import shape_of_model
+
+    sides = {side: study.prompts(side) for side in get_args(Side)}
+    return held(shape_of_model(study.model), sides)
 
 
 def _named(study: Study) -> Named:

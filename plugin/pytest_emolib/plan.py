@@ -156,10 +156,7 @@ class Plan:
                 everywhere = everywhere or runs.position != "last"
             total += cost
             forwards += cost.flops / costs.forward_flops(shape, prompts["emotion"])
-            held = sum(costs.kept(shape, side) for side in prompts.values())
-            held += max(costs.clean_logits(shape, side) for side in prompts.values())
-            held += costs.all_z(shape, prompts["emotion"]) if everywhere else 0
-            most = max(most, held)
+            most = max(most, costs.held(shape, prompts, everywhere=everywhere))
         seconds = bytes_ = 0.0
         if running:
             # What was done and loaded until here, the other process does and loads too.

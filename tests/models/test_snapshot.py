@@ -8,6 +8,7 @@ from tiny import CONFIGS, build, tiny_model
 from torch import nn
 
 from emolib.errors import InputError
+from emolib.models import snapshot
 from emolib.models.snapshot import Snapshot
 from emolib.tracing import OwnTrace
 
@@ -28,6 +29,45 @@ def test_a_model_as_loaded_has_no_changes_before_or_after_it_ran(kind):
     with torch.no_grad():
         model.hf(input_ids=torch.tensor([[1, 2, 3]]))
     assert model.changes == ()
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_nothing_is_written_down_where_nothing_has_changed(kind, monkeypatch):
+    """A look at each module does, which a run takes many times an item."""
+    model = tiny_model(kind)
+    monkeypatch.setattr(snapshot, "_mark", lambda module: pytest.fail("marked again"))
+    assert model.changes == ()
+
+
+EDITS = {
+    "class": lambda block, put: put(block, "__class__", type("Other", (type(block),), {})),
+    "forward of the class": lambda block, put: put(type(block), "forward", lambda *_: None),
+    "forward": lambda block, put: put(block, "forward", lambda *_: None),
+    "mode": lambda block, put: put(block, "training", not block.training),
+    "child": lambda block, put: put(block, "mlp", nn.Identity()),
+    "one child more": lambda block, put: put(block, "more", nn.Identity()),
+    "no child": lambda block, put: put(block, "mlp", None),
+    "hook": lambda block, put: put(block, "_forward_hooks", {0: print}),
+    "weight": lambda block, put: put(block.ln_1, "weight", nn.Parameter(torch.ones(1))),
+    "no weight": lambda block, put: put(block.ln_1, "weight", None),
+    "values": lambda block, put: put(block.ln_1.weight, "data", torch.ones(1)),
+    "in place": lambda block, put: block.ln_1.weight.detach().mul_(2),
+    "buffer": lambda block, put: block.register_buffer("more", torch.ones(1)),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_a_look_at_a_module_says_what_its_mark_says(model, monkeypatch, edit):
+    block = model.hf.transformer.h[1]
+    marks = [snapshot._mark(module) for module in block.modules()]
+    assert all(map(snapshot._is_as, marks))
+
+    def put(of, name, value):
+        monkeypatch.setattr(of, name, value, raising=False)
+
+    edit(block, put)
+    same = [snapshot._mark(mark.module) == mark for mark in marks]
+    assert [snapshot._is_as(mark) for mark in marks] == same and not all(same)
 
 
 def test_a_trace_is_told_by_its_place_and_gone_with_its_context(model):

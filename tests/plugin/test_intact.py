@@ -64,6 +64,8 @@ def test_rows_under_traced_alone_come_from_the_store_again():
     ("names", "arguments", "reaches"),
     [
         (["run", "heads", "study", "model_source", "record"], ["run", "heads", "record"], False),
+        (["run", "study", "request", "record"], ["run", "record"], False),
+        (["run", "study", "request", "record"], ["run", "request", "record"], True),
         (["run", "study", "record"], ["run", "study", "record"], True),
         (["model", "record"], ["model", "record"], True),
         (["traced", "model", "run"], ["traced", "run"], True),

@@ -1,4 +1,4 @@
-"""What is in memory: the last model and study, and of each study what was computed, once."""
+"""What is in memory: models and studies, and of each study what was computed, once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import weakref
 
 import pytest
+from pytest_emolib import loaded as module
 from pytest_emolib.cases import Case
 from pytest_emolib.fixture_table import FIXTURES
 from pytest_emolib.loaded import Loaded
@@ -26,6 +27,12 @@ UNITS = UnitSet((parse_unit("0:1"),))
 def loaded(gratitude):
     profile = load_profile("demo").override(max_new_tokens=2)
     return Loaded(profile, {"gratitude": gratitude, "anger": load_emotion(profile, "anger")})
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Have what is small pass for large."""
+    monkeypatch.setattr(module, "ROOM", 1000)
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def calls(monkeypatch):
     return seen
 
 
-def test_one_model_and_one_study_are_kept(loaded, neo):
+def test_of_large_ones_one_model_and_one_study_are_kept(loaded, neo, large):
     study = loaded.study(neo, "gratitude")
     assert loaded.study(neo, "gratitude") is study is loaded.made(neo, "gratitude")
     assert study.model is loaded.model(neo)
@@ -72,6 +79,40 @@ def test_one_model_and_one_study_are_kept(loaded, neo):
     assert other.model is study.model and loaded.made(neo, "gratitude") is None
     assert loaded.model(find("tiny-gpt2")) is not study.model
     assert loaded.made(neo, "anger") is None and loaded.made(None, "anger") is None
+
+
+def test_small_models_and_studies_stay(loaded, neo):
+    study, gpt2 = loaded.study(neo, "gratitude"), find("tiny-gpt2")
+    other = loaded.study(neo, "anger"), loaded.study(gpt2, "gratitude")
+    assert loaded.study(neo, "gratitude") is study and loaded.study(neo, "anger") is other[0]
+    assert [model.name for model in loaded.models] == ["tiny-neo", "tiny-gpt2"]
+    loaded.forget("tiny-gpt2")
+    assert loaded.made(gpt2, "gratitude") is None and loaded.made(neo, "anger") is other[0]
+    assert loaded.study(gpt2, "gratitude") is not other[1]
+
+
+def test_in_half_precision_one_study_is_kept(gratitude, neo):
+    profile = load_profile("demo").override(dtype="bfloat16")
+    loaded = Loaded(profile, {"gratitude": gratitude, "anger": load_emotion(profile, "anger")})
+    loaded._half = lambda source: None
+    loaded.study(neo, "gratitude"), loaded.study(neo, "anger")
+    assert loaded.made(neo, "gratitude") is None
+
+
+def test_of_a_study_that_another_came_after_what_runs_said_is_forgotten(loaded, neo):
+    study = loaded.study(neo, "gratitude")
+    effect, clean = study.run(zero(HEADS)), study.run()
+    said = effect.logit_diff, effect.fluency, clean.texts
+    runner = study.runner
+    assert runner._scores.found and runner._texts.found and runner._log_probs
+    loaded.study(neo, "gratitude")
+    assert runner._scores.found
+    loaded.study(neo, "anger")
+    assert not (runner._scores.found or runner._texts.found or runner._log_probs)
+    again = loaded.study(neo, "gratitude").run(zero(HEADS))
+    assert loaded.study(neo, "gratitude").run() is clean
+    assert again.logit_diff == pytest.approx(said[0], abs=1e-5)
+    assert again.fluency == pytest.approx(said[1], abs=1e-5) and clean.texts == said[2]
 
 
 def test_each_thing_is_computed_once(loaded, neo, calls):
@@ -92,7 +133,7 @@ def test_screening_has_made_the_rankings_already(loaded, neo, calls):
     assert calls == ["screen", "screen_units"]
 
 
-def test_what_is_large_goes_with_the_study_and_what_is_small_stays(loaded, neo, calls):
+def test_what_is_large_goes_with_the_study_and_what_is_small_stays(loaded, neo, calls, large):
     study = loaded.study(neo, "gratitude")
     loaded.screening(study), loaded.attention(study), loaded.unit_screening(study)
     loaded.ranking(neo, "gratitude")
@@ -128,7 +169,7 @@ def test_a_set_that_is_not_known_is_a_mistake(loaded, neo):
         loaded.edited("mlps", Case(neo, "gratitude"), loaded.study(neo, "gratitude"))
 
 
-def test_of_a_study_that_is_let_go_of_nothing_stays(loaded, neo):
+def test_of_a_study_that_is_let_go_of_nothing_stays(loaded, neo, large):
     study = loaded.study(neo, "gratitude")
     study.run(zero(HEADS)).logit_diff, study.reference.z[0]
     gone = [weakref.ref(held) for held in (study, study.runner, study.reference)]
