@@ -109,10 +109,10 @@ class ExperimentSession:
         if not expects_experiments(self.config):
             return
         from pytest_emolib.settings import check_rootdir
-        from pytest_emolib.threads import limit_threads
+        from pytest_emolib.threads import set_threads
         from pytest_emolib.workers import check
 
-        limit_threads()
+        set_threads()
         self.progress.session = session
         with _usage_errors():
             if not self.is_worker:

@@ -56,6 +56,26 @@ def test_fewer_threads_that_the_user_asked_for_stay_fewer(folder):
     assert set(row["values"].values()) == {1}
 
 
+WAITING = """
+import os
+
+
+def exp_waiting(model, record):
+    record(policy=os.environ.get("OMP_WAIT_POLICY", "none"))
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["serial", "n1"])
+def test_threads_wait_asleep_unless_the_user_says_otherwise(folder, workers):
+    """OpenMP reads it when torch is loaded, which is when the item asks for its model."""
+    folder.env.pop("OMP_WAIT_POLICY", None)
+    folder.write("exp_effect.py", WAITING)
+    assert folder.process(*workers).returncode == 0
+    folder.env["OMP_WAIT_POLICY"] = "ACTIVE"
+    assert folder.process("--fresh", *workers).returncode == 0
+    assert [row["labels"]["policy"] for row in folder.rows()] == ["PASSIVE", "ACTIVE"]
+
+
 POOLS = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "RAYON"))
 
 
