@@ -52,11 +52,11 @@ def full(light):
 
 
 def files(folder):
-    """Return every results file without times, the order of the store and unit screening."""
+    """Return every results file without times and runs, the order of the store and unit screening."""
     found = {}
     for path in sorted(folder.results().rglob("*")):
         if path.is_file() and path.stem != "unit_screening" and path.parent.name != "records":
-            text = re.sub(r'"time": "[^"]*"', '"time": ""', path.read_text("utf-8"))
+            text = re.sub(r'"(time|run)": "[^"]*"', r'"\1": ""', path.read_text("utf-8"))
             found[str(path.relative_to(folder.results()))] = text
     rows = [row | {"time": ""} for row in folder.rows() if row["experiment"] != "unit_screening"]
     return found | {"records": sorted(map(json.dumps, rows))}
