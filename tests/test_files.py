@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emolib.files import hash_files, hash_json, safe, to_json
+from emolib.files import hash_files, hash_json, is_local, safe, to_json
 
 names = st.text('abé"', max_size=3)
 values = st.recursive(
@@ -85,3 +87,31 @@ def test_an_entry_is_a_line():
     text = to_json({"records": [{"summary": {"kl": {"ci": [0, 1]}}, "prompts": entries}]})
     assert sum('"text"' in line for line in text.splitlines()) == 2
     assert '"ci": [0, 1]' in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "local"),
+    [("ext4", True), ("nfs4", False), ("lustre", False), ("fuse.sshfs", False), ("overlay", True)],
+)
+def test_a_network_s_file_systems_are_told_from_disks(monkeypatch, tmp_path, kind, local):
+    place = tmp_path / "my data"
+    place.mkdir()
+    table = f"/dev/a / ext4 rw 0 0\nserver:/b {place}".replace("my data", "my\\040data")
+    read_text = Path.read_text
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda path, *of: (
+            f"{table} {kind} rw 0 0\n" if str(path) == "/proc/self/mounts" else read_text(path, *of)
+        ),
+    )
+    assert is_local(place / "not/there yet") == local
+    assert is_local(tmp_path)
+
+
+def test_where_the_system_does_not_say_disks_are_local(monkeypatch, tmp_path):
+    def absent(*of):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    assert is_local(tmp_path)

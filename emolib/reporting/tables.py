@@ -144,9 +144,15 @@ class Strongest:
             heapq.heappushpop(kept, entry)
 
     def rows(self) -> list[Row]:
-        """Return the rows that may be shown, in the order in which they came."""
-        found = [entry for kept in self._kept.values() for entry in kept]
-        return [row for *_, row in sorted(found, key=lambda entry: -entry[1])]
+        """Return the rows that may be shown, in the order in which they came.
+
+        Where not all of them will be, those of a combination stand together, the combination that
+        came first before the others.
+        """
+        found = [sorted(kept, key=lambda entry: -entry[1]) for kept in self._kept.values()]
+        if self.count <= self._shown:
+            found = [sorted((entry for kept in found for entry in kept), key=lambda e: -e[1])]
+        return [row for kept in found for *_, row in kept]
 
 
 def summary_table(

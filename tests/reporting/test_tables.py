@@ -12,7 +12,14 @@ from tabulate import tabulate, tabulate_formats
 
 from emolib.errors import InputError
 from emolib.reporting import tables
-from emolib.reporting.tables import check_format, summary_table, to_csv, write_tables
+from emolib.reporting.tables import (
+    Strongest,
+    check_format,
+    summary_table,
+    to_csv,
+    write_table_of,
+    write_tables,
+)
 from emolib.results.rows import Row
 
 
@@ -93,6 +100,38 @@ def test_the_strongest_of_each_combination_are_shown_by_the_size_of_the_first_me
     ]
     assert note == "the strongest 6 of 40 rows; all in tables/x.csv"
     assert len(shown(rows, shown=40)[1]) == 40
+
+
+@given(
+    st.lists(st.tuples(st.integers(-5, 5), st.sampled_from("ab")), max_size=60), st.integers(1, 9)
+)
+def test_the_strongest_of_rows_seen_one_by_one_are_those_of_all(found, shown):
+    rows = [row(f"L{i}", model=model, kl=float(size)) for i, (size, model) in enumerate(found)]
+    kept = Strongest(shown)
+    for one in rows:
+        kept.add(one)
+    assert kept.count == len(rows) and len(kept.rows()) <= 2 * shown
+    if rows:
+        table = summary_table(kept.rows(), shown=shown, count=kept.count)
+        assert table == summary_table(rows, shown=shown)
+
+
+def test_tables_read_their_rows_twice_and_are_those_of_all(tmp_path):
+    rows = [row(f"L{i}", n=i, labels={"cue": f"a|{i}"}, kl=mean(i / 3)) for i in range(9)]
+    rows += [row("last", kl=None, extra=mean(1.0)), row("", labels={"x": 'q,"\n'}, n=3)]
+    write_tables(tmp_path / "all", rows)
+    times = []
+    write_table_of(tmp_path, "x", lambda: times.append(1) or iter(rows))
+    assert len(times) == 2
+    for ending in ("csv", "md"):
+        assert (tmp_path / f"x.{ending}").read_bytes() == (
+            tmp_path / f"all/x.{ending}"
+        ).read_bytes()
+    assert (tmp_path / "x.csv").read_text("utf-8") == to_csv(rows)
+    header, rule, *lines = (tmp_path / "x.md").read_text("utf-8").splitlines()
+    assert len({len(line) for line in (header, rule, *lines)}) == 1 and len(lines) == len(rows)
+    names = [name.strip() for name in header.split("|")[1:-1]]
+    assert names == ["model", "heads", "cue", "x", "n", "n", "kl", "d_z", "extra", "d_z"]
 
 
 def test_a_row_without_its_first_metric_counts_by_the_next():
