@@ -33,7 +33,8 @@ class Shown:
         if row.output and not is_own(row):
             self._shared.setdefault(row.experiment, {})[row.output["path"]] = row
         left_out = {name: row.provenance[name] for name in _NOTED if row.provenance.get(name)}
-        if left_out and self._noted.get(study_of(row), row).provenance != left_out:
+        noted = self._noted.get(study_of(row))
+        if left_out and (noted is None or noted.provenance != left_out):
             self._noted[study_of(row)] = replace(row, provenance=left_out)
 
     @property
