@@ -141,8 +141,9 @@ def _compare(options: argparse.Namespace, results: Path) -> None:
     from emolib.results.records import Store
 
     store = Store(results)
-    ablated = list(abridged(store.whole_rows(ABLATED), ("logit_diff",)))
-    lines = compare(ablated, list(abridged(store.rows(PATCHED))))
+    of = ("logit_diff",)
+    ablated = list(abridged(store.whole_rows(ABLATED), of, of))
+    lines = compare(ablated, list(abridged(store.rows(PATCHED), summaries=of)))
     files = options.head_scores or sorted((results / "alignment").glob("head_scores_*.json"))
     ranks = overlap([read_scores(path) for path in files])
     if not lines and not ranks:
