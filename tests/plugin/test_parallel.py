@@ -52,13 +52,17 @@ def full(light):
 
 
 def files(folder):
-    """Return every results file without times and runs, the order of the store and unit screening."""
+    """Return results files without times and runs, the order of the store and unit screening."""
     found = {}
     for path in sorted(folder.results().rglob("*")):
         if path.is_file() and path.stem != "unit_screening" and path.parent.name != "records":
             text = re.sub(r'"(time|run)": "[^"]*"', r'"\1": ""', path.read_text("utf-8"))
             found[str(path.relative_to(folder.results()))] = text
-    rows = [row | {"time": ""} for row in folder.rows() if row["experiment"] != "unit_screening"]
+    rows = [
+        row | {"time": "", "provenance": row["provenance"] | {"run": ""}}
+        for row in folder.rows()
+        if row["experiment"] != "unit_screening"
+    ]
     return found | {"records": sorted(map(json.dumps, rows))}
 
 
