@@ -245,12 +245,12 @@ class Store:
     @cached_property
     def _left_out(self) -> list[SegmentState]:
         states = self._reading.index.ask.states() if self._reading else []
-        told_before = {tuple(part) for state in states for part in state.run.get("left_out", ())}
+        told_before = [part for state in states for part in _listed(state.run.get("left_out"))]
         return [
             state
             for state in states
             if state.left
-            and (state.name, state.left) not in told_before
+            and [state.name, state.left] not in told_before
             and not self._segment(state.name).is_being_written
         ]
 
@@ -379,6 +379,10 @@ class Store:
             segment = replace(self._writer.segment)
             self._reading.index.take(segment, self._events, self._indexed, self._writer.size)
             self._events, self._indexed = [], self._writer.size
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _stat(path: Path) -> tuple[int, int] | None:
