@@ -6,7 +6,8 @@ import atexit
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from emolib.results.item_files import write_output
 from emolib.results.records import Store
 from emolib.results.rows import Row, sort_values
-from emolib.stats import summary
+from emolib.stats import bootstrap
 from emolib.stats.summary import summarize
 
 HOSTILE = "a|b `c` <script>x</script> ](y) $z$ \\n *d*\n# e\n1. f & \\frac{}_{}"
@@ -82,8 +83,20 @@ def _made(
 @cache
 def _summary(vector: tuple[float, ...]) -> dict[str, Any]:
     # Intervals are what making results takes long for, and nobody looks at their third digit.
-    with mock.patch.object(summary, "BOOTSTRAPS", 1000):
+    with resamples(1000):
         return summarize(vector, TEMPLATES)
+
+
+@contextmanager
+def resamples(count: int) -> Iterator[None]:
+    """Draw so many resamples for intervals; what was drawn before or in here is not kept."""
+    kept = bootstrap._drawn, bootstrap._sizes
+    for one in kept:
+        one.cache_clear()
+    with mock.patch.object(bootstrap, "BOOTSTRAPS", count):
+        yield
+    for one in kept:
+        one.cache_clear()
 
 
 class _Study:

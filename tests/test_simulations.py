@@ -13,6 +13,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from made import resamples
 
 from emolib.inputs.emotions import load_emotion
 from emolib.inputs.heads import all_heads
@@ -20,7 +21,6 @@ from emolib.inputs.profiles import load_profile
 from emolib.interventions import patch
 from emolib.methods import attribution
 from emolib.methods.study import Study
-from emolib.stats import summary
 from emolib.stats.significance import benjamini_hochberg, max_t
 from emolib.stats.summary import summarize
 
@@ -41,8 +41,9 @@ def told(record_property, **shares):
 
 
 @pytest.fixture
-def fewer_resamples(monkeypatch):
-    monkeypatch.setattr(summary, "BOOTSTRAPS", RESAMPLES)
+def fewer_resamples():
+    with resamples(RESAMPLES):
+        yield
 
 
 SHAPES = {
