@@ -22,7 +22,7 @@ from emolib.results.segments import RECORDS, Segment, member_lines, segments
 _NAME = "index.sqlite"
 _WAIT = 60.0
 # Events taken in at once: what a process that dies loses, and how long others wait.
-_BATCH = 2000
+_BATCH = 500
 
 
 class Index:
