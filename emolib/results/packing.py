@@ -71,8 +71,11 @@ def pack(folder: Path) -> Iterator[Packed]:
 def _why_not(segment: Segment, ended: bool) -> str:
     if ended:
         return ""
-    if segment.is_being_written:
+    is_being_written = segment.is_being_written
+    if is_being_written:
         return "a run is writing to it"
+    if is_being_written is None:
+        return "its run did not end, and there are no locks here to tell whether it goes on"
     if segment.is_old or is_local(segment.path):
         return ""
     # On a network's file system a run on another machine may have it open.
@@ -85,7 +88,7 @@ def _pack(index: Index, segment: Segment) -> int:
     temporary = target.with_name(f".{target.name}")
     try:
         with temporary.open("ab") as file:
-            if not lock(file, exclusive=True):
+            if lock(file, exclusive=True) is False:
                 raise InputError(f"{target}: another process is packing it; wait for it")
             # What a killed process has left.
             file.truncate(0)

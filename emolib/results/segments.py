@@ -110,10 +110,11 @@ class Segment:
             return file.read(length)
 
     @property
-    def is_being_written(self) -> bool:
-        """Whether a process on this machine has it open for writing."""
+    def is_being_written(self) -> bool | None:
+        """Whether a process on this machine has it open for writing; None where none can tell."""
         with self.path.open("rb") as file:
-            return not lock(file, exclusive=False)
+            free = lock(file, exclusive=False)
+        return None if free is None else not free
 
 
 def segments(folder: Path) -> dict[str, Segment]:
@@ -179,13 +180,16 @@ class Writer:
         """
         self.segment = Segment(name, folder / RECORDS / f"{name}{PLAIN}")
         self.size, self.line = 0, 0
-        hidden = self.segment.path.with_name(f".{name}")
-        with _writable(hidden):
-            # Nobody sees it before it is locked and has its first line.
-            self._file = hidden.open("xb")
+        # Nobody sees it before it is locked and has its first line; but where there are no locks
+        # (Windows), what is open cannot be given another name.
+        visible = self.segment.path
+        path = visible if os.name == "nt" else visible.with_name(f".{name}")
+        with _writable(path):
+            self._file = path.open("xb")
             lock(self._file, exclusive=True)
             self.write(first, 1)
-            hidden.rename(self.segment.path)
+            if path != visible:
+                path.rename(visible)
 
     def write(self, data: bytes, lines: int) -> None:
         """Append lines and flush them, so that they outlive this process."""
@@ -241,7 +245,7 @@ class Gate:
         self._file = file
 
     def _enter(self, file: IO[bytes], shared: bool) -> None:
-        if not lock(file, exclusive=not shared):
+        if lock(file, exclusive=not shared) is False:
             raise InputError(
                 f"{self._folder / RECORDS}: another run is writing to it; wait for it, or choose "
                 "another folder with --results-dir"
@@ -254,18 +258,21 @@ class Gate:
             self._file = None
 
 
-def lock(file: IO[Any], *, exclusive: bool) -> bool:
-    """Lock a file until it is closed and tell whether that is allowed: nobody else holds it."""
+def lock(file: IO[Any], *, exclusive: bool) -> bool | None:
+    """Lock a file until it is closed and tell whether that is allowed: nobody else holds it.
+
+    None where there are no locks.
+    """
     try:
         import fcntl
     except ImportError:  # No such locks on Windows: two runs at once are the user's to avoid.
-        return True
+        return None
     try:
         fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # None on this file system.
-        return True
+        return None
     return True
 
 

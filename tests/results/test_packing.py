@@ -117,6 +117,17 @@ def test_the_torn_end_of_a_killed_run_is_left_out(folder):
     assert content(folder)[:3] == before and Store(folder).repaired is None
 
 
+def test_where_there_are_no_locks_a_run_that_did_not_end_may_go_on(folder, monkeypatch):
+    path = max((folder / RECORDS).glob("*.jsonl"))
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+    def no_locks(*of):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert [one.why_not[:22] for one in pack(folder)] == ["", "its run did not end, a"]
+
+
 def test_on_a_network_s_disk_a_run_that_did_not_end_may_go_on_elsewhere(folder, monkeypatch):
     path = max((folder / RECORDS).glob("*.jsonl"))
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))

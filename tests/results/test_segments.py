@@ -107,3 +107,6 @@ def test_where_there_are_no_locks_everybody_may_write(tmp_path, monkeypatch):
     two.enter(shared=False)
     one.leave()
     two.leave()
+    writer = Writer(tmp_path, b"first\n", "a")
+    assert writer.segment.is_being_written is None
+    writer.close()
