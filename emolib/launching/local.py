@@ -36,7 +36,7 @@ class Local:
         self._executor = package.LocalExecutor(folder=folder, max_num_timeout=TIMEOUTS)
         self._executor.update_parameters(timeout_min=needs.minutes, gpus_per_node=needs.gpus)
         # Its GPUs are the first ones for every job.
-        free = 1 if needs.gpus else max(1, (os.cpu_count() or 1) // needs.cpus)
+        free = 1 if needs.gpus else max(1, _cores() // needs.cpus)
         self._at_once = needs.at_once or free
         self._waiting: deque[Job] = deque()
         self._running: dict[Shard, Any] = {}
@@ -68,3 +68,10 @@ class Local:
         for job in self._running.values():
             job.cancel(check=False)
         self._running.clear()
+
+
+def _cores() -> int:
+    # In a container or under taskset fewer than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
