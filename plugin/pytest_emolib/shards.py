@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emolib.errors import InputError
-from emolib.files import hash_json
 from emolib.inputs.shards import Shard, Task, deal
 from emolib.models.sources import Source
+from emolib.results.rows import group
 from pytest_emolib.items import case_of
 from pytest_emolib.plan import LOADING, RECORDING, Group, Plan, runs_of
-from pytest_emolib.scopes import together
+from pytest_emolib.reports import records
+from pytest_emolib.scopes import units
 
 if TYPE_CHECKING:
     from emolib.engine.costs import Speed
@@ -71,27 +72,20 @@ def part_of(items: Sequence[pytest.Item], shard: Shard, plan: Plan) -> tuple[lis
         shard: Which part.
         plan: What tells the work of items.
     """
-    batches: dict[str, Group] = {}
-    names = [_name(item) for item in items]
-    for name, item in zip(names, items, strict=True):
-        batches.setdefault(name, []).append(item)
+    in_order = sorted(items, key=lambda item: item.nodeid)
+    # What is no experiment is a piece of work by itself.
+    names = {item.nodeid: item.nodeid for item in in_order}
+    names |= units(filter(records, in_order), shard.of, plan.profile)
+    batches = group(in_order, lambda item: names[item.nodeid])
     chosen = set(deal(_tasks(batches, plan), shard.of)[shard.number - 1])
-    mine = [name in chosen for name in names]
+    mine = [names[item.nodeid] in chosen for item in items]
     return mine, Part(shard, sum(mine), len(items), len(batches))
-
-
-def _name(item: pytest.Item) -> str:
-    """Return the name of the batch that an item is of; what is no experiment is one by itself."""
-    if "emolib_case" not in getattr(item, "fixturenames", ()):
-        return item.nodeid
-    of = together(item)
-    return f"{of.function} {hash_json(of[1:])}"
 
 
 def _tasks(batches: Mapping[str, Group], plan: Plan) -> Iterable[Task]:
     weigh = _Scales(plan)
     for name, items in batches.items():
-        yield weigh.task(name, sorted(items, key=lambda item: item.nodeid))
+        yield weigh.task(name, items)
 
 
 class _Scales:

@@ -64,6 +64,14 @@ def test_every_item_is_of_one_shard_and_no_batch_is_split(full, parts):
     assert parts == 1 or all(0 < len(shard) < ITEMS for shard in shards)
 
 
+def test_what_is_more_than_a_part_is_cut_into_blocks_of_layers(full):
+    one = ("-k", "exp_ablation and tiny-neo-gratitude and not resample", "--head-spec", "all")
+    shards = [listed(full, *one, "--shard", f"{number}/2") for number in (1, 2)]
+    assert sorted(shards[0] + shards[1]) == sorted(listed(full, *one)) and all(shards)
+    layers = [{re.search(r"-L(\d+)", name)[1] for name in shard} for shard in shards]
+    assert not layers[0] & layers[1]
+
+
 def test_the_rows_of_shards_are_those_of_the_whole(full):
     full.pytest(*ALL).assert_outcomes()
     whole = comparable(full.rows())
