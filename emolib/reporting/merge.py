@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from emolib.errors import InputError
 from emolib.reporting.experiments import SCREENED
-from emolib.reporting.tables import write_tables
+from emolib.reporting.tables import write_table_of
 from emolib.results.contexts import differences
 from emolib.results.item_files import MOST, is_of, write_output, writers
 from emolib.results.merging import bring, find_results, overlap
 from emolib.results.records import Store
-from emolib.results.rows import Row, group
-from emolib.results.selection import strongest_subjects, studies
+from emolib.results.rows import Row
+from emolib.results.selection import StudyKey, study_of, subject
 from emolib.results.shard_runs import ShardSet, shard_sets
 
 
@@ -97,12 +98,14 @@ def rewrite(folder: Path, store: Store) -> str | None:
     Returns:
         What is left to do, None where nothing is.
     """
-    rows = list(store.rows())
-    shared = {row.output["path"]: row for row in rows if row.output.get("shape") == "scores"}
-    for row in shared.values():
-        write_output(folder, [row], rows)
-    write_tables(folder / "tables", rows)
-    own = writers(rows)
+    for experiment in store.experiments():
+        # Read as they are written: those of a large model do not fit in memory.
+        rows = partial(store.rows, experiment)
+        write_table_of(folder / "tables", experiment, rows)
+        shared = {row.output["path"]: row for row in rows() if row.output.get("shape") == "scores"}
+        for row in shared.values():
+            write_output(folder, [row], rows())
+    own = writers(store.rows())
     left = [path for path in own if len(own) > MOST and not (folder / path).exists()]
     for path in own.keys() - set(left):
         if not is_of(folder / path, own[path]):
@@ -125,19 +128,20 @@ def ranks_that_differ(rows: Iterable[Row]) -> Iterator[str]:
     Args:
         rows: Those of a store that can stand in one table.
     """
-    of_heads = [row for row in rows if "heads" in row.dims]
-    for study, members in studies(of_heads).items():
-        scored = [row for row in members if row.experiment == SCREENED]
-        ranking = strongest_subjects(scored, "atp_ig")
-        ranked = group(
-            (row for row in members if row.labels.get("spec", "").startswith("top")),
-            lambda row: row.labels["spec"],
-        )
-        for spec, alike in ranked.items():
-            rank = int(spec.removeprefix("top"))
-            named = {row.dims["heads"] for row in alike} | set(ranking[rank - 1 : rank])
-            if len(named) > 1:
-                yield (
-                    f"{spec} of {study.model}, {study.emotion} is {' or '.join(sorted(named))}, by "
-                    "who ranked: they score alike to rounding, or not all was run on one machine"
-                )
+    scored: dict[StudyKey, list[tuple[float, str, str]]] = {}
+    named: dict[tuple[StudyKey, int], set[str]] = {}
+    for row in rows:
+        study, spec = study_of(row), row.labels.get("spec", "")
+        if row.experiment == SCREENED:
+            entry = -abs(row.mean("atp_ig") or 0.0), row.item, subject(row)
+            scored.setdefault(study, []).append(entry)
+        elif spec.startswith("top") and "heads" in row.dims:
+            named.setdefault((study, int(spec.removeprefix("top"))), set()).add(row.dims["heads"])
+    rankings = {study: [head for *_, head in sorted(found)] for study, found in scored.items()}
+    for (study, rank), heads in sorted(named.items()):
+        found = sorted(heads | set(rankings.get(study, [])[rank - 1 : rank]))
+        if len(found) > 1:
+            yield (
+                f"top{rank} of {study.model}, {study.emotion} is {' or '.join(found)}, by who "
+                "ranked: they score alike to rounding, or not all was run on one machine"
+            )
