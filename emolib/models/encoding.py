@@ -257,7 +257,9 @@ def _open_ended(tokenizer: Any, text: str) -> tuple[int, ...]:
             text = text.removeprefix(bos)
     # What is too long is told here in words of its own.
     full = tuple(tokenizer(text, verbose=False)["input_ids"])
-    own = tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    own = full
+    if tokenizer.num_special_tokens_to_add():
+        own = tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     added = _ends(full, tokenizer.eos_token_id) - _ends(own, tokenizer.eos_token_id)
     # Of an empty prompt one token stays: where a start is an end too, it is the start.
     ids = full[: max(1, len(full) - added)]
