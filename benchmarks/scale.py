@@ -46,9 +46,11 @@ ablations = ["zero", "mean", "resample"]
 OPEN = """
 import sys
 from pathlib import Path
-from emolib.results.records import RECORDS, Store
+from emolib.results.records import Store
 
-print(sum(1 for key in Store(Path(sys.argv[1]) / RECORDS)))
+folder = Path(sys.argv[1])
+file = folder / "records.jsonl"
+print(sum(1 for key in Store(file if file.is_file() else folder)))
 """
 
 

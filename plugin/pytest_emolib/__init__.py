@@ -141,7 +141,7 @@ def pytest_testnodedown(node: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport) -> None:
     """Leave recorded what was recorded when its worker died."""
-    ExperimentSession.current().died(crashitem, report)
+    ExperimentSession.current().workers.died(crashitem, report)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +13,7 @@ from pytest_emolib import options, reports
 from pytest_emolib.arguments import expects_experiments
 from pytest_emolib.marks import MARKERS
 from pytest_emolib.progress import Progress
+from pytest_emolib.workers import Workers
 
 if TYPE_CHECKING:
     from pytest_emolib.lab import Lab
@@ -37,11 +36,10 @@ class ExperimentSession:
         self.config = config
         self.is_worker = hasattr(config, "workerinput")
         self.progress = Progress(config)
+        self.workers = Workers(config)
         self.item: pytest.Item | None = None
         self._refused = ""
         self._failed = ""
-        self._last: dict[Any, str] = {}
-        self._survived: list[str] = []
         self._previous: ExperimentSession | None = getattr(ExperimentSession, "_current", None)
 
     @classmethod
@@ -51,7 +49,8 @@ class ExperimentSession:
             config.addinivalue_line("markers", marker)
         made = config.stash[_KEY] = cls._current = cls(config)
         config.add_cleanup(made._detach)
-        made._limit_restarts()
+        if made.workers.there_are and expects_experiments(config):
+            made.workers.limit_restarts()
         if options.get(config, "--plan"):
             made.plan_only()
 
@@ -59,16 +58,6 @@ class ExperimentSession:
     def is_dry(self) -> bool:
         """Whether nothing is to run: items are listed or planned."""
         return bool(self.config.option.collectonly or options.get(self.config, "--plan"))
-
-    @property
-    def _has_workers(self) -> bool:
-        return getattr(self.config.option, "dist", "no") != "no"
-
-    def _limit_restarts(self) -> None:
-        if self._has_workers and expects_experiments(self.config):
-            from pytest_emolib.workers import limit_restarts
-
-            limit_restarts(self.config)
 
     def plan_only(self) -> None:
         """Put the plan in the place of the run."""
@@ -110,14 +99,13 @@ class ExperimentSession:
             return
         from pytest_emolib.settings import check_rootdir
         from pytest_emolib.threads import set_threads
-        from pytest_emolib.workers import check
 
         set_threads()
         self.progress.session = session
         with _usage_errors():
             if not self.is_worker:
                 check_rootdir(self.config)
-            check(self.config)
+            self.workers.check()
             self.lab.check()
             if not self.is_worker and not self.config.option.collectonly:
                 self.lab.check_prompts()
@@ -145,20 +133,11 @@ class ExperimentSession:
         """
         if expects_experiments(self.config):
             from pytest_emolib.devices import deal
-            from pytest_emolib.workers import deals
 
             self._open()
             node.workerinput["emolib_gpu"] = deal(node.gateway.id, self.lab.profile.device)
             node.workerinput["emolib_stored"] = self.lab.writing.stored()
-            if deals(self.config):
-                node.workerinput["emolib_units"] = str(self._told)
-
-    @cached_property
-    def _told(self) -> Path:
-        """Where workers write which items they run in one go."""
-        folder = TemporaryDirectory(prefix="emolib-")
-        self.config.add_cleanup(folder.cleanup)
-        return Path(folder.name)
+            self.workers.brief(node)
 
     def _open(self) -> None:
         if not self.is_worker:
@@ -237,7 +216,8 @@ class ExperimentSession:
             raise pytest.UsageError(self._refused)
         if not self._refused:
             self._take_part(items)
-            self._tell_units(items)
+            recording = list(filter(reports.records, items))
+            self.lab.units = self.workers.tell_units(recording, self.lab.profile)
 
     def _take_part(self, items: list[pytest.Item]) -> None:
         """Leave of the items those of the shard, where one is asked for."""
@@ -248,17 +228,6 @@ class ExperimentSession:
             self.config.hook.pytest_deselected(items=others)
             gone = set(others)
             items[:] = [item for item in items if item not in gone]
-
-    def _tell_units(self, items: list[pytest.Item]) -> None:
-        """Tell the controller, from a worker, in which units its items are to be dealt out."""
-        told = getattr(self.config, "workerinput", {})
-        if "emolib_units" in told:
-            from pytest_emolib.scheduling import tell
-            from pytest_emolib.scopes import units
-
-            recording = filter(reports.records, items)
-            self.lab.units = units(recording, told["workercount"], self.lab.profile)
-            tell(Path(told["emolib_units"]), told["workerid"], self.lab.units)
 
     def node_collected(self, ids: Sequence[str]) -> None:
         """Take note of how many items a worker has: a shard's segment tells it from the start."""
@@ -323,7 +292,7 @@ class ExperimentSession:
             self._advance(report)
             return
         if extra.keys() & {"rows", "stored"}:
-            self._last[getattr(report, "node", None)] = report.nodeid
+            self.workers.recorded(report)
         from emolib.errors import InputError
 
         try:
@@ -338,12 +307,6 @@ class ExperimentSession:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         if "verdict" not in extra:
             self._advance(report)
-
-    def died(self, nodeid: str, report: pytest.TestReport) -> None:
-        """Take back the failure of an item whose worker died when its rows were written."""
-        if self._last.get(getattr(report, "node", None)) == nodeid:
-            report.outcome, report.when, report.longrepr = "passed", "teardown", None
-            self._survived.append(f"a worker died behind {nodeid}, whose rows had been written")
 
     def _advance(self, report: pytest.TestReport) -> None:
         if report.when == "call" or (report.when == "setup" and not report.passed):
@@ -375,7 +338,7 @@ class ExperimentSession:
             lab = self.lab
             for line in lab.cases.left_out.values():
                 reporter.write_line(line, yellow=True)
-            for line in self._survived:
+            for line in self.workers.survived:
                 reporter.write_line(line, yellow=True)
             lab.writing.summarize(reporter, lab.names, lambda *to: lab.effects.summarize(*to))
             if self.lab.part:
@@ -385,12 +348,11 @@ class ExperimentSession:
 
     def scheduler(self, log: Any) -> Any:
         """Return xdist's scheduler for experiments, None to leave it to xdist."""
-        if not expects_experiments(self.config):
+        if not (expects_experiments(self.config) and self.workers.are_dealt_units):
             return None
         from pytest_emolib.scheduling import CaseScheduling
-        from pytest_emolib.workers import deals
 
-        return CaseScheduling(self.config, log, self._told) if deals(self.config) else None
+        return CaseScheduling(self.config, log, self.workers.folder)
 
 
 @contextmanager

@@ -1,13 +1,17 @@
-"""Workers of xdist: what of its options goes with experiments, and how often one is replaced."""
+"""Workers of xdist: what of its options goes with experiments, what they tell, how they die."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emolib.errors import InputError
+if TYPE_CHECKING:
+    from emolib.inputs.profiles import Profile
 
 RESTARTS = 4
 """How many workers are replaced for each that there is to be, as xdist has it for ``-n``."""
@@ -17,53 +21,114 @@ _REFUSED = {
     "loadgroup": "puts groups into the names of items, by which their rows are found again",
 }
 _LOCAL = ("popen", "python", "id", "execmodel", "nice", "dont_write_bytecode", "env:")
+_UNITS = "emolib_units"
 
 
-def deals(config: pytest.Config) -> bool:
-    """Tell whether items are dealt out by our scheduler, which keeps together what is computed so.
+class Workers:
+    """The workers of a run, as its controller and as one of them sees them.
 
-    ``--dist loadscope`` and ``--dist loadfile`` keep whole files together, and so are left alone.
+    Attributes:
+        survived: Of items that had recorded when their worker died, a line each.
     """
-    return getattr(config.option, "dist", "no") in _OURS
 
+    def __init__(self, config: pytest.Config) -> None:
+        """Hold the config; that of a run without workers says so."""
+        self._config = config
+        self._last: dict[Any, str] = {}
+        self.survived: list[str] = []
 
-def check(config: pytest.Config) -> None:
-    """Check how items are to be dealt out, and to whom.
+    @property
+    def _dist(self) -> str:
+        return getattr(self._config.option, "dist", "no")
 
-    Raises:
-        InputError: When experiments cannot be run like that.
-    """
-    dist = getattr(config.option, "dist", "no")
-    if dist == "no":
-        return
-    if why := _REFUSED.get(dist):
-        raise InputError(
-            f"--dist {dist} {why}; leave it out: with -n N items that are computed together stay "
-            "on one worker"
-        )
-    for spec in _specs(config):
-        if not all(part.startswith(_LOCAL) for part in spec.split("//")):
+    @property
+    def there_are(self) -> bool:
+        """Whether this process deals items out to workers."""
+        return self._dist != "no"
+
+    @property
+    def are_dealt_units(self) -> bool:
+        """Whether our scheduler deals them out, which keeps together what is computed together.
+
+        ``--dist loadscope`` and ``--dist loadfile`` keep whole files together: they are let be.
+        """
+        return self._dist in _OURS
+
+    def check(self) -> None:
+        """Check how items are to be dealt out, and to whom.
+
+        Raises:
+            InputError: When experiments cannot be run like that.
+        """
+        if not self.there_are:
+            return
+        from emolib.errors import InputError
+
+        if why := _REFUSED.get(self._dist):
             raise InputError(
-                f"--tx {spec}: experiments are dealt out on one machine, where its files are; on "
-                "several run a shard on each, pytest … --shard 1/N, then python -m emolib merge"
+                f"--dist {self._dist} {why}; leave it out: with -n N items that are computed "
+                "together stay on one worker"
             )
+        for spec in self._specs():
+            if not all(part.startswith(_LOCAL) for part in spec.split("//")):
+                raise InputError(
+                    f"--tx {spec}: experiments are dealt out on one machine, where its files are; "
+                    "on several run a shard on each, pytest … --shard 1/N, then python -m emolib "
+                    "merge"
+                )
 
+    def limit_restarts(self) -> None:
+        """Have xdist give up on workers that do not come up, where the user has not said when.
 
-def limit_restarts(config: pytest.Config) -> None:
-    """Have xdist give up on workers that do not come up, where the user has not said when.
+        Of those of ``--tx`` it would start new ones for ever.
+        """
+        option: Any = self._config.option
+        if self.there_are and option.maxworkerrestart is None:
+            option.maxworkerrestart = str(RESTARTS * len(list(self._specs())))
 
-    Of those of ``--tx`` it would start new ones for ever.
-    """
-    option: Any = config.option
-    if getattr(option, "dist", "no") != "no" and option.maxworkerrestart is None:
-        option.maxworkerrestart = str(RESTARTS * len(list(_specs(config))))
+    def _specs(self) -> Iterator[str]:
+        """Yield what each worker is told to be: ``--tx 2*popen`` is two."""
+        for text in self._config.option.tx:
+            count, star, spec = text.partition("*")
+            if star and count.isdecimal():
+                yield from [spec] * int(count)
+            else:
+                yield text
 
+    # What they run in one go
 
-def _specs(config: pytest.Config) -> Iterator[str]:
-    """Yield what each worker is told to be: ``--tx 2*popen`` is two."""
-    for text in config.option.tx:
-        count, star, spec = text.partition("*")
-        if star and count.isdecimal():
-            yield from [spec] * int(count)
-        else:
-            yield text
+    @cached_property
+    def folder(self) -> Path:
+        """Where workers write the units of the items that they have collected."""
+        made = TemporaryDirectory(prefix="emolib-")
+        self._config.add_cleanup(made.cleanup)
+        return Path(made.name)
+
+    def brief(self, node: Any) -> None:
+        """Say to a worker where to tell its units."""
+        if self.are_dealt_units:
+            node.workerinput[_UNITS] = str(self.folder)
+
+    def tell_units(self, items: Sequence[pytest.Item], profile: Profile) -> dict[str, str]:
+        """Return the units of items by their ids, in a worker that is asked to tell them."""
+        told = getattr(self._config, "workerinput", {})
+        if _UNITS not in told:
+            return {}
+        from pytest_emolib.scheduling import tell
+        from pytest_emolib.scopes import units
+
+        found = units(items, told["workercount"], profile)
+        tell(Path(told[_UNITS]), told["workerid"], found)
+        return found
+
+    # How they die
+
+    def recorded(self, report: pytest.TestReport) -> None:
+        """Note which item a worker has recorded last."""
+        self._last[getattr(report, "node", None)] = report.nodeid
+
+    def died(self, nodeid: str, report: pytest.TestReport) -> None:
+        """Take back the failure of an item whose worker died when its rows were written."""
+        if self._last.get(getattr(report, "node", None)) == nodeid:
+            report.outcome, report.when, report.longrepr = "passed", "teardown", None
+            self.survived.append(f"a worker died behind {nodeid}, whose rows had been written")

@@ -196,8 +196,8 @@ def test_a_worker_is_told_what_is_stored_and_where_to_tell_its_units(
     session.brief(node)
     told = {"emolib_gpu": None, "emolib_stored": ["key"]}
     if ours:
-        told["emolib_units"] = str(session._told)
-        assert session._told.is_dir()
+        told["emolib_units"] = str(session.workers.folder)
+        assert session.workers.folder.is_dir()
     assert node.workerinput == told
     assert opened == [True]
 
@@ -222,5 +222,5 @@ def test_an_item_that_recorded_before_its_worker_died_stays_recorded(pytestconfi
         ("one", "gw0", "passed"), ("one", "gw1", "failed"), ("three", "gw0", "failed"),
     ):  # fmt: skip
         died = report(name, worker)
-        session.died(name, died)
+        session.workers.died(name, died)
         assert died.outcome == outcome

@@ -6,7 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from pytest_emolib.workers import RESTARTS, check, deals, limit_restarts
+from pytest_emolib.workers import RESTARTS, Workers
 
 from emolib.errors import InputError
 
@@ -36,7 +36,7 @@ def test_what_does_not_go_with_experiments_is_one_line(light, args, said):
     "tx", ["popen", "3*popen", "popen//python=python3.11", "popen//id=a//env:X=1//nice=5"]
 )
 def test_workers_on_this_machine_are_taken(tx):
-    check(config(tx=["popen", tx]))
+    Workers(config(tx=["popen", tx])).check()
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,16 @@ def test_workers_on_this_machine_are_taken(tx):
 )
 def test_others_are_refused(tx):
     with pytest.raises(InputError, match="--shard 1/N"):
-        check(config(tx=["popen", tx]))
+        Workers(config(tx=["popen", tx])).check()
 
 
-def test_without_workers_nothing_is_checked():
-    check(config("no", ["ssh=host"]))
-    check(SimpleNamespace(option=SimpleNamespace()))
-    assert not deals(config("no")) and not deals(SimpleNamespace(option=SimpleNamespace()))
+@pytest.mark.parametrize("alone", [config("no", ["ssh=host"]), SimpleNamespace(option=object())])
+def test_without_workers_nothing_is_checked(alone):
+    workers = Workers(alone)
+    workers.check()
+    workers.limit_restarts()
+    assert not (workers.there_are or workers.are_dealt_units)
+    assert workers.tell_units([], None) == {}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_without_workers_nothing_is_checked():
 )
 def test_a_worker_is_replaced_a_few_times(dist, tx, given, expected):
     of = config(dist, tx, given)
-    limit_restarts(of)
+    Workers(of).limit_restarts()
     assert of.option.maxworkerrestart == expected
 
 
