@@ -41,9 +41,12 @@ PLACES = (0.0, 0.3, 0.999)
 
 
 def rows_of(folder):
-    """Give the rows by item and number, without the time they were made."""
+    """Give the rows by item and number, without when and in which run they were made."""
     rows = folder.rows()
-    kept = {(r["item"], r["row"]): {k: v for k, v in r.items() if k != "time"} for r in rows}
+    kept = {
+        (row["item"], row["row"]): row | {"time": "", "provenance": row["provenance"] | {"run": ""}}
+        for row in rows
+    }
     assert len(kept) == len(rows), "a row is there twice"
     return rounded(kept)
 
