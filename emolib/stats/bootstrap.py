@@ -51,8 +51,8 @@ def bca_interval(sums: Vector, sizes: Vector, *, level: float, seed: int) -> lis
     Returns:
         Its ends, low and high.
     """
-    count = len(sums)
-    ratios = sums[_drawn(count, seed)].sum(axis=-1) / _sizes(count, seed, sizes.tobytes())
+    design = len(sums), seed, BOOTSTRAPS
+    ratios = sums[_drawn(*design)].sum(axis=-1) / _sizes(*design, sizes.tobytes())
     ratios.sort()
     alpha = (1 - level) / 2
     # Undefined is NaN or an infinity on the way, and shows in what comes out.
@@ -64,17 +64,17 @@ def bca_interval(sums: Vector, sizes: Vector, *, level: float, seed: int) -> lis
 
 
 @lru_cache(maxsize=_KEPT)
-def _drawn(count: int, seed: int) -> NDArray[np.int64]:
-    """Return the clusters of each resample, shape ``[BOOTSTRAPS, count]``."""
-    drawn = np.random.default_rng(seed).integers(0, count, (BOOTSTRAPS, count))
+def _drawn(count: int, seed: int, resamples: int) -> NDArray[np.int64]:
+    """Return the clusters of each resample, shape ``[resamples, count]``."""
+    drawn = np.random.default_rng(seed).integers(0, count, (resamples, count))
     drawn.flags.writeable = False
     return drawn
 
 
 @lru_cache(maxsize=_KEPT)
-def _sizes(count: int, seed: int, sizes: bytes) -> Vector:
+def _sizes(count: int, seed: int, resamples: int, sizes: bytes) -> Vector:
     """Return how many values each resample has; the sizes come as bytes, to be told apart by."""
-    drawn = np.frombuffer(sizes)[_drawn(count, seed)]
+    drawn = np.frombuffer(sizes)[_drawn(count, seed, resamples)]
     total: Vector = drawn.sum(axis=-1)
     total.flags.writeable = False
     return total
