@@ -1,9 +1,10 @@
-"""Interventions: pure functions on z, the input of the projection that a head or unit writes by.
+"""Interventions: pure functions on z of heads and units, and on the residual stream.
 
-For heads that is the attention output projection, for units the MLP down-projection. An edit gets
-the z of one head, shape ``[batch, seq, d_head]``, or of the k units of a set that are of one
-layer, ``[batch, seq, k]``, and the `Site` it stands at, and returns z edited, of the same shape;
-the engine keeps the result where the site's mask is true.
+z is the input of the projection that a head or unit writes by: for heads the attention output
+projection, for units the MLP down-projection. An edit gets the z of one head, shape
+``[batch, seq, d_head]``, of the k units of a set that are of one layer, ``[batch, seq, k]``, or
+the residual stream after a layer, ``[batch, seq, d_model]``, and the `Site` it stands at, and
+returns it edited, of the same shape; the engine keeps the result where the site's mask is true.
 ``seq`` is the prompt's, right-aligned, or 1: the last token alone, where only that is edited and
 runs share what comes before, or a generated token.
 Definitions: zero, mean, resample, patch and scale as in Zhang & Nanda (2309.16042) and
@@ -14,16 +15,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from emolib.errors import InputError
-from emolib.inputs.heads import Head, HeadSet
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position
-from emolib.inputs.units import LayerUnits, Part, Targets, Unit, UnitSet, target_set
+from emolib.inputs.targets import Part, Stream, StreamSet, Targets, TargetSet, target_set
+from emolib.inputs.units import LayerUnits, Unit
 from emolib.models.encoding import Batch, Prompts
 
 
@@ -32,7 +34,7 @@ class Site:
     """Where an edit stands.
 
     Attributes:
-        target: The head, or the units of one layer.
+        target: The head, the units of one layer, or the stream.
         batch: The prompts being run.
         position: The position setting of the run.
         draw: Number of the draw, from 0, for interventions that draw.
@@ -50,10 +52,10 @@ class Site:
         """The head.
 
         Raises:
-            TypeError: When the edit is one of units.
+            TypeError: When the edit is not one of heads.
         """
         if not isinstance(self.target, Head):
-            raise TypeError(f"site.head: the edit is of units, {self.target}; read site.target")
+            raise TypeError(f"site.head: the edit is of {self.target}, no head; read site.target")
         return self.target
 
 
@@ -83,27 +85,30 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Intervention:
-    """One joint edit of a set of heads or of units.
+    """One joint edit of a set of heads, of units or of streams.
 
     Attributes:
         kind: Its name, ``zero``.
-        targets: The heads or units it edits together.
-        edit: The function on z.
+        targets: The heads, units or streams it edits together.
+        edit: The function on z, or on the stream.
         draws: Runs that its effect is averaged over.
         every_step: Whether generated tokens are edited at every position setting, not under
             ``all`` alone.
         tokenwise: Whether the edit of a token needs no other token's z, so that under ``last`` it
             may be given the last token alone.
         recipe: How to make the same of other targets; None where that is not known.
+        held: The clean z that every other head keeps, at all tokens from the first that is edited;
+            None where they go on as they come. Generated tokens have none.
     """
 
     kind: str
-    targets: HeadSet | UnitSet
+    targets: TargetSet
     edit: Edit
     draws: int = 1
     every_step: bool = False
     tokenwise: bool = False
     recipe: Recipe | None = None
+    held: Activations | None = None
 
     def __str__(self) -> str:
         """Return ``zero(L0H1+L2H3)``."""
@@ -181,6 +186,11 @@ class Activations:
                 )
             read = torch.stack([self.units[unit] for unit in target], dim=-1)
             return read if columns is None else read[:, -columns:]
+        if not isinstance(target, Head):
+            raise InputError(
+                f"there are no activations of {target}, only of heads and units; "
+                "study.streams_at_last(side) reads the stream"
+            )
         if not self.z:
             raise InputError(
                 f"these activations are of units, expected those of head {target}; read them "
@@ -358,4 +368,109 @@ def patch(targets: Targets, source: Activations, *, every_step: bool = False) ->
         every_step=every_step,
         tokenwise=True,
         recipe=_recipe(patch, source, every_step=every_step),
+    )
+
+
+def alone(intervention: Intervention, clean: Activations) -> Intervention:
+    """Return the same with every head that it does not edit held at its clean z.
+
+    What is left of its effect is the direct one: the way down the residual stream, through the
+    MLPs, past all other heads (path patching with the logits as receiver, Wang et al. 2211.00593).
+    Of a set of heads each starts from its clean z.
+
+    Args:
+        intervention: What to do.
+        clean: z of the prompts that will run, read from their clean run.
+
+    Raises:
+        InputError: In the run, when `clean` is of other prompts.
+    """
+    recipe = intervention.recipe and Recipe(_alone, (intervention.recipe, clean))
+    kind = f"alone[{intervention.kind}]"
+    return replace(intervention, kind=kind, recipe=recipe, held=clean)
+
+
+def _alone(targets: Targets, recipe: Recipe, clean: Activations) -> Intervention:
+    return alone(recipe.of(targets), clean)
+
+
+@dataclass(frozen=True, eq=False)
+class _Vectors:
+    """Vectors by part: two that were made apart are never taken for the same."""
+
+    of: Mapping[Part, Tensor]
+
+
+def steer(streams: Targets | int, vector: Tensor, alpha: float = 1.0) -> Intervention:
+    """Add ``alpha`` times a vector to the residual stream after a layer.
+
+    At ``last`` it is added at the last prompt token and at every generated one, as activation
+    steering does (Turner et al. 2308.10248; Rimsky et al. 2312.06681); elsewhere in the prompt
+    where the position points, and at every generated token too. ``alpha = 0`` changes nothing.
+
+    Args:
+        streams: The layer, or several: the stream after each.
+        vector: Shape ``[d_model]``, in units of the residual stream.
+        alpha: Its factor.
+
+    Raises:
+        InputError: When the vector is not one of finite numbers; in the run, when it is of
+            another width than the stream.
+    """
+    chosen = target_set(Stream(streams) if isinstance(streams, int) else streams)
+    if not isinstance(chosen, StreamSet):
+        raise InputError(f"steer: expected layers, got {chosen}; shift(heads, …) moves z of heads")
+    return _steer(chosen, _Vectors(dict.fromkeys(chosen, _checked("steer", vector))), alpha)
+
+
+def shift(heads: Targets, vectors: Mapping[Head, Tensor], alpha: float = 1.0) -> Intervention:
+    """Add ``alpha`` times a vector to z of each head, as inference-time intervention does.
+
+    At ``last`` it is added at the last prompt token and at every generated one, as in Li et al.
+    (2306.03341). ``alpha = 0`` changes nothing.
+
+    Args:
+        heads: The heads, edited together.
+        vectors: By head the vector, ``[d_head]``.
+        alpha: Their factor.
+
+    Raises:
+        InputError: When a head has no vector, or it is not one of finite numbers; in the run,
+            when it is of another width than z.
+    """
+    chosen = target_set(heads)
+    made: dict[Part, Tensor] = {}
+    for head in chosen:
+        if not isinstance(head, Head):
+            raise InputError(f"shift: expected heads, got {head}; steer(layer, …) moves the stream")
+        if head not in vectors:
+            raise InputError(f"shift: head {head} has no vector; give one for each head")
+        made[head] = _checked(f"shift: {head}", vectors[head])
+    return _steer(chosen, _Vectors(made), alpha, "shift")
+
+
+def _checked(what: str, vector: Tensor) -> Tensor:
+    if not isinstance(vector, Tensor) or vector.ndim != 1 or not bool(vector.isfinite().all()):
+        got = list(vector.shape) if isinstance(vector, Tensor) else type(vector).__name__
+        raise InputError(f"{what}: expected a vector of finite numbers, [d], got {got}")
+    return vector.detach()
+
+
+def _steer(targets: Targets, vectors: _Vectors, alpha: float, kind: str = "steer") -> Intervention:
+    def apply(values: Tensor, site: Site) -> Tensor:
+        vector = vectors.of[site.target]
+        if len(vector) != values.shape[-1]:
+            raise InputError(
+                f"{kind}: the vector at {site.target} has {len(vector)} numbers, expected "
+                f"{values.shape[-1]}"
+            )
+        return values + (alpha * vector).to(values)
+
+    return Intervention(
+        f"{kind}[{alpha:g}]",
+        target_set(targets),
+        apply,
+        every_step=True,
+        tokenwise=True,
+        recipe=Recipe(_steer, (vectors, alpha, kind)),
     )

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from emolib.inputs.heads import HeadSet
 from emolib.inputs.prompts import Position, Side
-from emolib.inputs.units import UnitSet
+from emolib.inputs.targets import TargetSet
 from emolib.interventions import Intervention
 from emolib.models.snapshot import Change
 
 Kept = TypeVar("Kept")
-Companions = Callable[[HeadSet | UnitSet], Sequence[HeadSet | UnitSet]]
+Companions = Callable[[TargetSet], Sequence[TargetSet]]
 """From heads or units to those of the runs of the same kind that are to come."""
 
 

@@ -12,15 +12,23 @@ from emolib.engine.layers import Edits
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position
-from emolib.inputs.units import LayerUnits, Part, UnitSet, parts
-from emolib.interventions import Intervention, Site
+from emolib.inputs.targets import Part, Stream, StreamSet, parts
+from emolib.inputs.units import LayerUnits, UnitSet
+from emolib.interventions import Activations, Intervention, Site
 from emolib.models.encoding import Batch
 from emolib.models.language_model import LanguageModel
 
 
 def path_of(model: LanguageModel, part: Part) -> str:
-    """Return the path of the projection whose input a part is of."""
+    """Return the path of the projection whose input a part is of, or of the layer of a stream."""
+    if isinstance(part, Stream):
+        return stream_path(model, part.layer)
     return model.attn_out(part.layer) if isinstance(part, Head) else model.mlp_out(part.layer)
+
+
+def stream_path(model: LanguageModel, layer: int) -> str:
+    """Return the path of a layer, which puts out the residual stream after it."""
+    return f"{model.arch.layers}.{layer}"
 
 
 def is_normed(model: LanguageModel, part: Part) -> bool:
@@ -33,6 +41,7 @@ def weight_of(model: LanguageModel, part: Part) -> Tensor:
     """Return the rows of that projection that are the part's, ``[d, d_model]``."""
     if isinstance(part, Head):
         return model.w_o(part)
+    assert isinstance(part, LayerUnits)
     return model.w_out(part.layer)[list(part.indices)]
 
 
@@ -69,6 +78,23 @@ class RunEdits:
             _check_targets(model, intervention)
             for part in parts(intervention.targets):
                 self.plan.setdefault(path_of(model, part), []).append((part, intervention))
+        self._held: dict[str, tuple[int, Activations]] = {}
+        for intervention in interventions:
+            if intervention.held is not None:
+                self._hold(model, intervention, intervention.held)
+
+    def _hold(self, model: LanguageModel, intervention: Intervention, clean: Activations) -> None:
+        first = min(part.layer for part in parts(intervention.targets))
+        if clean.prompts.ids != self.batch.prompts.ids:
+            raise InputError(
+                f"{intervention}: the z that other heads are held at is of other prompts; give "
+                "study.activations(side) of the side that runs"
+            )
+        for layer in model.head_layers:
+            if layer >= first:
+                path = model.attn_out(layer)
+                self.plan.setdefault(path, [])
+                self._held[path] = layer, clean
 
     def edited(self, z: Tensor, path: str) -> tuple[Tensor, list[Part]]:
         """Return z edited, shape ``[batch, seq, in]``, and which parts of it were.
@@ -92,7 +118,12 @@ class RunEdits:
             RuntimeError: When an edit returns another shape than it got.
         """
         self.ran.add(path)
-        seen = []
+        seen: list[Part] = []
+        if path in self._held and not self.generated:
+            layer, clean = self._held[path]
+            there = clean.z.last(layer, z.shape[1])[list(self.batch.rows)]
+            z[:, -there.shape[1] :] = there.flatten(-2).to(z)
+            seen += [Head(layer, index) for index in range(self.n_heads)]
         for part, intervention in self.plan[path]:
             if self.generated and self.position != "all" and not intervention.every_step:
                 continue
@@ -102,9 +133,10 @@ class RunEdits:
             after: object = intervention.edit(before.clone(), site)
             if not isinstance(after, Tensor) or after.shape != before.shape:
                 got = list(after.shape) if isinstance(after, Tensor) else repr(after)
-                last = "d_head" if isinstance(part, Head) else "units"
+                last = {Head: "d_head", LayerUnits: "units", Stream: "d_model"}[type(part)]
+                what = "the stream" if isinstance(part, Stream) else "z"
                 raise RuntimeError(
-                    f"{intervention}: the edit of {part} must return z of the shape it got, "
+                    f"{intervention}: the edit of {part} must return {what} of the shape it got, "
                     f"{list(before.shape)} [batch, seq, {last}], got {got}"
                 )
             after = after.to(before)
@@ -119,14 +151,24 @@ class RunEdits:
         return any(not intervention.tokenwise for _, intervention in self.plan.get(path, ()))
 
     def columns(self, part: Part, z: Tensor) -> slice | list[int]:
-        """Return which columns of z are a part's."""
+        """Return which columns of z, or of the stream, are a part's."""
         if isinstance(part, LayerUnits):
             return list(part.indices)
+        if isinstance(part, Stream):
+            return slice(None)
         d_head = z.shape[-1] // self.n_heads
         return slice(part.index * d_head, (part.index + 1) * d_head)
 
 
 def _check_targets(model: LanguageModel, intervention: Intervention) -> None:
+    if isinstance(intervention.targets, StreamSet):
+        for stream in intervention.targets:
+            if stream.layer >= model.n_layers:
+                raise InputError(
+                    f"{intervention}: layer {stream.layer} does not exist, {model.name} has "
+                    f"{model.n_layers} layers, counted from 0"
+                )
+        return
     units = isinstance(intervention.targets, UnitSet)
     count, what = (model.n_units, "MLP units") if units else (model.n_heads, "heads")
     for target in intervention.targets:
@@ -207,11 +249,14 @@ class LayerEdits:
         heads, units = model.attn_out(layer), model.arch.mlp_out_path(layer)
         self._heads = [(j, s, heads) for j, s in enumerate(runs) if heads in s.plan]
         self._units = [(j, s, units) for j, s in enumerate(runs) if units in s.plan]
-        both = [*self._heads, *self._units]
+        stream = stream_path(model, layer)
+        self._streams = [(j, s, stream) for j, s in enumerate(runs) if stream in s.plan]
+        both = [*self._heads, *self._units, *self._streams]
         self.whole = any(stage.whole(path) for _, stage, path in both)
         self.edits = Edits(
             z=self._edit_heads if self._heads else None,
             units=self._edit_units if self._units else None,
+            stream=self._edit_streams if self._streams else None,
         )
 
     def _edit_heads(self, z: Tensor) -> Tensor:
@@ -223,3 +268,8 @@ class LayerEdits:
         for row, stage, path in self._units:
             stage.edit(units[:, row], path)
         return units
+
+    def _edit_streams(self, resid: Tensor) -> Tensor:
+        for row, stage, path in self._streams:
+            stage.edit(resid[:, row], path)
+        return resid

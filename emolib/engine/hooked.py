@@ -14,13 +14,14 @@ from torch import Tensor
 
 from emolib.engine.batch_sizes import columns_of, whole_batches
 from emolib.engine.decoding import Continuations, Greedy, continuations, mean_log_probs
-from emolib.engine.edits import RunEdits, apart, is_normed, path_of, weight_of
+from emolib.engine.edits import RunEdits, apart, is_normed, path_of, stream_path, weight_of
 from emolib.engine.forwards import Prefix, forward, next_token
 from emolib.engine.gradients import At, Objective, Values, replaced
 from emolib.engine.slices import Measure, reduced
 from emolib.errors import InputError
 from emolib.inputs.prompts import Position
-from emolib.inputs.units import LayerUnits, Unit, UnitSet, parts
+from emolib.inputs.targets import parts
+from emolib.inputs.units import LayerUnits, Unit, UnitSet
 from emolib.interventions import NO_HEADS, Activations, ByLayer, Intervention
 from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
@@ -35,7 +36,7 @@ def intervened(
     position: Position,
     draw: int = 0,
 ) -> Iterator[RunEdits]:
-    """Edit z of heads or units while the context is open, at every forward on `batch` and after.
+    """Edit z, or the stream, while the context is open, at every forward on `batch` and after.
 
     Interventions on the same head or unit apply in the order given. The hooks are gone when the
     context closes, whatever happened inside.
@@ -76,12 +77,25 @@ def intervened(
             output = output + (change @ weight_of(model, part).to(change.device)).view_as(output)
         return output
 
-    with OwnTraceDict(model.hf, list(stage.plan), retain_output=False, edit_output=edit_output):
+    def edit_stream(output: Any, layer: str) -> Any:
+        # The layers of some architectures put out a tuple, the stream first.
+        first, *rest = output if isinstance(output, tuple) else (output,)
+        if not isinstance(first, Tensor) or first.ndim != 3:
+            raise InputError(
+                f"{', '.join(map(str, interventions))}: {layer} of {model.name} puts out no plain "
+                "residual stream, [batch, seq, d_model]; edit z of its heads instead"
+            )
+        edited, _ = stage.edited(by_prompt(first, batch), layer)
+        edited = edited.view_as(first)
+        return (edited, *rest) if isinstance(output, tuple) else edited
+
+    streams = {stream_path(model, index) for index in range(model.n_layers)} & stage.plan.keys()
+    edit = {path: edit_stream if path in streams else edit_output for path in stage.plan}
+    with OwnTraceDict(model.hf, list(stage.plan), retain_output=False, edit_output=edit):
         yield stage
-    missed = {stage.plan[path][0][0].layer for path in stage.plan.keys() - stage.ran}
-    if missed:
+    if missed := sorted(stage.plan.keys() - stage.ran):
         raise RuntimeError(
-            f"{', '.join(map(str, interventions))}: layers {sorted(missed)} of {model.name} never "
+            f"{', '.join(map(str, interventions))}: {', '.join(missed)} of {model.name} never "
             "ran, so nothing was edited there; check the architecture's row in "
             "emolib.models.architectures"
         )
@@ -255,6 +269,30 @@ def inputs_at_last(
         ):
             forward(model, batch)
     return {path: torch.cat(parts) for path, parts in rows.items()}
+
+
+@torch.no_grad()
+def streams_at_last(
+    model: LanguageModel, prompts: Prompts, *, batch_size: int | None = None
+) -> Tensor:
+    """Return the residual stream after each layer at the last token, ``[n_layers, n, d_model]``.
+
+    Raises:
+        InputError: When the model's layers put out no plain residual stream.
+    """
+    paths = [stream_path(model, layer) for layer in range(model.n_layers)]
+    rows: dict[str, list[Tensor]] = {path: [] for path in paths}
+    for batch in whole_batches(model, prompts, batch_size):
+
+        def edit_output(output: Any, layer: str) -> None:
+            first = output[0] if isinstance(output, tuple) else output
+            if not isinstance(first, Tensor) or first.ndim != 3:
+                raise InputError(f"{layer} of {model.name} puts out no plain residual stream")
+            rows[layer].append(_at(model, first[:, -1].clone()))
+
+        with OwnTraceDict(model.hf, paths, retain_output=False, edit_output=edit_output):
+            forward(model, batch)
+    return torch.stack([torch.cat(rows[path]) for path in paths])
 
 
 def activations(

@@ -65,11 +65,14 @@ class Edits:
         z: From z of all heads, ``[B, k, S, H * d_head]``, to the one that goes on.
         units: From the units' activations, ``[B, k, S, n_units]``, to those that go on.
         note: Sees what the projections put out, ``attn`` and ``mlp``, ``[B, k, S, d_model]``.
+        stream: From the residual stream after the layer, ``[B, k, S, d_model]``, to the one that
+            goes on; it may be changed in place.
     """
 
     z: Callable[[Tensor], Tensor] | None = None
     units: Callable[[Tensor], Tensor] | None = None
     note: Callable[[str, Tensor], None] | None = None
+    stream: Callable[[Tensor], Tensor] | None = None
 
 
 NOTHING = Edits()
@@ -148,7 +151,8 @@ class Layer:
         z = z if edits.z is None else edits.z(z)
         there = z[:, :, -1:] if crop else z
         resid = resid[:, :, -1:] if last or crop else resid
-        return self.finish(resid, there, edits), z
+        after = self.finish(resid, there, edits)
+        return after if edits.stream is None else edits.stream(after), z
 
     def pattern(
         self, resid: Tensor, inputs: LayerInputs, queries: slice, keys: Tensor | None

@@ -185,6 +185,17 @@ class Layerwise:
         return {path: ordered(parts) for path, parts in found.items()}
 
     @torch.no_grad()
+    def streams_at_last(self, side: Side) -> Tensor:
+        """Return the stream after each layer at the last token, ``[n_layers, n, d_model]``."""
+        found: list[list[tuple[Sequence[int], Tensor]]] = [[] for _ in self._model.layers]
+        for clean in self.clean_runs(side).of((), "last", more=False):
+            rows = clean.batch.rows
+            for layer in range(1, len(found)):
+                found[layer - 1].append((rows, clean.state(layer, 1).resid[:, -1]))
+            found[-1].append((rows, clean.final()))
+        return torch.stack([ordered(parts) for parts in found])
+
+    @torch.no_grad()
     def attention(self, side: Side, position: Position, see: See) -> None:
         """Show where heads look from some positions; see `emolib.engine.hooked.attention`."""
         model = self._model

@@ -191,7 +191,11 @@ class ModuleLayer:
         if (shared is not None or keep is not None) and not cache.asked:
             raise NotPlaced(f"{type(self.attention).__name__} does not ask for keys and values")
         after = (output[0] if isinstance(output, tuple) else output).view(*resid.shape)
-        return after[:, :, -1:] if last or crop else after, seen[0]
+        after = after[:, :, -1:] if last or crop else after
+        if edits.stream is not None:
+            # A copy: edits are made in place, and it may be a view of what the layer keeps.
+            after = apart(edits.stream, after.clone())
+        return after, seen[0]
 
 
 @contextmanager

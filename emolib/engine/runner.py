@@ -109,6 +109,9 @@ class Path(Protocol):
     def inputs_at_last(self, side: Side, paths: Sequence[str]) -> dict[str, Tensor]:
         """Return what goes into norms at the last token, ``[n, d_model]`` each."""
 
+    def streams_at_last(self, side: Side) -> Tensor:
+        """Return the stream after each layer at the last token, ``[n_layers, n, d_model]``."""
+
     def attention(self, side: Side, position: Position, see: hooked.See) -> None:
         """Show where heads look from some positions."""
 
@@ -264,10 +267,23 @@ class Runner(Generic[Score]):
         self._types.add(found.dtype)
         return found
 
-    def expect(self, runs: Sequence[Intervention], side: Side, position: Position) -> None:
-        """Have the scores of runs, of one edit each, computed together when one is asked for."""
-        if not self.under:
-            requests = [Request((one,), side, position) for one in runs]
+    def expect(
+        self, runs: Sequence[Intervention], side: Side, position: Position, *, texts: bool = False
+    ) -> None:
+        """Have runs, of one edit each, computed together when the first is asked for.
+
+        Args:
+            runs: What each does.
+            side: Whose prompts run.
+            position: Where they edit.
+            texts: Whether their texts are meant, in place of the scores.
+        """
+        if self.under:
+            return
+        requests = [Request((one,), side, position) for one in runs]
+        if texts:
+            self._texts.expect(requests, self._continued)
+        else:
             self._scores.expect(requests, self._halved)
 
     def texts(self, request: Request) -> Continuations:
@@ -281,14 +297,14 @@ class Runner(Generic[Score]):
                 )
             return _only(live.texts(request.side, [request.interventions], request.position))
 
-        def compute(requests: Sequence[Request]) -> Iterator[tuple[Any, Continuations]]:
-            first, runs = requests[0], [other.interventions for other in requests]
-            for index, found in self._kept().texts(first.side, runs, first.position):
-                yield requests[index].key, found
-            heap.give_back(self._weights)
-
         with self._as_loaded():
-            return self._texts.get(request, self.companions, compute)
+            return self._texts.get(request, self.companions, self._continued)
+
+    def _continued(self, requests: Sequence[Request]) -> Iterator[tuple[Any, Continuations]]:
+        first, runs = requests[0], [other.interventions for other in requests]
+        for index, found in self._kept().texts(first.side, runs, first.position):
+            yield requests[index].key, found
+        heap.give_back(self._weights)
 
     def log_probs(self, side: Side, ids: Sequence[tuple[int, ...]]) -> list[float]:
         """Return the mean log-probability, nats per token, of a continuation of each prompt.
@@ -373,6 +389,17 @@ class Runner(Generic[Score]):
                 end.
         """
         return self._now().inputs_at_last(side, paths)
+
+    def streams_at_last(self, side: Side) -> Tensor:
+        """Return the residual stream after each layer at the last token, without interventions.
+
+        Returns:
+            Shape ``[n_layers, n, d_model]``.
+
+        Raises:
+            InputError: When the model's layers put out no plain residual stream.
+        """
+        return self._now().streams_at_last(side)
 
     def _now(self) -> Path:
         """Return the path of the model as it is now."""

@@ -135,6 +135,10 @@ class Whole:
         """Return what goes into modules at the last token, ``[n, d]`` each."""
         return hooked.inputs_at_last(self._model, self._prompts(side), paths, batch_size=self._size)
 
+    def streams_at_last(self, side: Side) -> Tensor:
+        """Return the stream after each layer at the last token, ``[n_layers, n, d_model]``."""
+        return hooked.streams_at_last(self._model, self._prompts(side), batch_size=self._size)
+
     def attention(self, side: Side, position: Position, see: hooked.See) -> None:
         """Show where heads look from some positions; see `emolib.engine.hooked.attention`."""
         hooked.attention(self._model, self._prompts(side), position, see, batch_size=self._size)

@@ -1,6 +1,7 @@
 """What a study is asked about: heads, units, prompts, words, emotions and profiles.
 
 - ``heads``, ``units``: heads and MLP units, sets of them, and the specs that name them.
+- ``targets``: whatever an intervention edits: these, or the residual stream after a layer.
 - ``prompts``: prompt files, pairs and lexicons, each with its schema.
 - ``words``: what counts as a word.
 - ``emotions``: an emotion as the data that a study of it needs.
@@ -25,7 +26,8 @@ from emolib.inputs.prompts import (
     load_pairs,
     load_prompts,
 )
-from emolib.inputs.units import Targets, Unit, UnitSet, unit_set
+from emolib.inputs.targets import Stream, StreamSet, Targets
+from emolib.inputs.units import Unit, UnitSet, unit_set
 
 __all__ = [
     "Ablation",
@@ -38,6 +40,8 @@ __all__ = [
     "Position",
     "Profile",
     "Side",
+    "Stream",
+    "StreamSet",
     "Targets",
     "Turns",
     "Unit",

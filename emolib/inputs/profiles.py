@@ -14,7 +14,8 @@ from emolib.files import data_root
 from emolib.inputs.heads import check_spec
 from emolib.inputs.profile_fields import check_names, check_value, compared, following, said
 from emolib.inputs.prompts import Chat, Position
-from emolib.inputs.units import check_unit_spec, parse_set
+from emolib.inputs.targets import parse_set
+from emolib.inputs.units import check_unit_spec
 
 Ablation = Literal["zero", "mean", "resample"]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]

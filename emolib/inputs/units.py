@@ -10,11 +10,10 @@ import random
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, pairwise
-from typing import cast
+from itertools import pairwise
 
 from emolib.errors import InputError
-from emolib.inputs.heads import Head, HeadSet, Top, head_set, parse_head
+from emolib.inputs.heads import Top
 
 UNIT_FORMS = "3:1021 | 3:1021,3:77 | top:10 | random:10"
 _UNIT = re.compile(r"\s*(?:(\d+):(\d+)|L(\d+)U(\d+))\s*")
@@ -87,48 +86,11 @@ class LayerUnits:
         return (Unit(self.layer, index) for index in self.indices)
 
 
-Targets = Head | HeadSet | Unit | UnitSet | Iterable[Head] | Iterable[Unit]
-"""What an intervention edits: heads or units, one, a set or several."""
-Part = Head | LayerUnits
-"""What one call of an edit is given: one head, or all units of a set in one layer."""
-
-
 def unit_set(units: Unit | UnitSet | Iterable[Unit]) -> UnitSet:
     """Return `units` as a set, whether one unit, a set or several units were given."""
     if isinstance(units, UnitSet):
         return units
     return UnitSet((units,) if isinstance(units, Unit) else tuple(units))
-
-
-def target_set(targets: Targets) -> HeadSet | UnitSet:
-    """Return `targets` as a set of heads or a set of units.
-
-    Raises:
-        InputError: When heads and units are mixed: each is an intervention of its own.
-    """
-    if isinstance(targets, (Head, HeadSet)):
-        return head_set(targets)
-    if isinstance(targets, (Unit, UnitSet)):
-        return unit_set(targets)
-    members: list[Head | Unit] = list(targets)
-    if any(isinstance(member, Unit) for member in members):
-        if not all(isinstance(member, Unit) for member in members):
-            raise InputError(
-                f"expected heads or units, got both ({', '.join(map(str, members))}); "
-                "give an intervention on each"
-            )
-        return unit_set(cast("list[Unit]", members))
-    return head_set(cast("list[Head]", members))
-
-
-def parts(targets: HeadSet | UnitSet) -> list[Part]:
-    """Return what the edit of a set is called for: head by head, or the units of each layer."""
-    if isinstance(targets, HeadSet):
-        return list(targets)
-    return [
-        LayerUnits(layer, tuple(unit.index for unit in members))
-        for layer, members in groupby(targets, key=lambda unit: unit.layer)
-    ]
 
 
 def parse_unit(text: str) -> Unit:
@@ -142,23 +104,6 @@ def parse_unit(text: str) -> Unit:
         raise InputError(f"expected a unit such as 3:1021 or L3U1021, got {text!r}")
     layer, index = (int(group) for group in match.groups() if group is not None)
     return Unit(layer, index)
-
-
-def parse_set(text: str) -> HeadSet | UnitSet:
-    """Return the heads or units that ``L0H2``, ``0:2``, ``L0H2+L3H5`` or ``L3U77`` names.
-
-    Raises:
-        InputError: When `text` is none of these.
-    """
-    names = re.split(r"[+,]", text)
-    try:
-        if any("U" in name for name in names):
-            return UnitSet(tuple(map(parse_unit, names)))
-        return HeadSet(tuple(map(parse_head, names)))
-    except InputError as error:
-        raise InputError(
-            f"{text!r}: {error}; name heads as L0H2, a joint set as L0H2+L3H5, units as L3U77"
-        ) from None
 
 
 def check_unit_spec(spec: str) -> None:

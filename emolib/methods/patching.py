@@ -13,7 +13,7 @@ from typing import get_args
 from emolib.engine.costs import Planned, Runs
 from emolib.errors import InputError
 from emolib.inputs.prompts import Position, Side
-from emolib.inputs.units import Targets, target_set
+from emolib.inputs.targets import Targets, target_set
 from emolib.interventions import patch
 from emolib.methods.readouts import Readout
 from emolib.methods.study import Study

@@ -13,6 +13,7 @@ from emolib.engine.batching import Request
 from emolib.engine.costs import Planned, Runs
 from emolib.engine.decoding import Continuations
 from emolib.engine.runner import Runner
+from emolib.errors import InputError
 from emolib.inputs.profiles import TEXT_DRAWS
 from emolib.inputs.prompts import Lexicon, Side
 from emolib.methods import metrics, text_metrics
@@ -107,6 +108,18 @@ class Readout:
     def _of_lexicon(self, values: Vector | None) -> Vector:
         # Where there are none, asking for the ids says why.
         return to_numpy(self._reading.lexicon_ids()) if values is None else values
+
+    def metric(self, name: str) -> Vector:
+        """Return a further metric of the logits by name, as ``logit_diff_anger``.
+
+        Raises:
+            InputError: When the study reads no such metric.
+        """
+        others = self._scores.others
+        if name not in others:
+            known = ", ".join(sorted(others)) or "none"
+            raise InputError(f"metric({name!r}): this study has no such metric; it has {known}")
+        return others[name]
 
     def kl(self, clean: Readout) -> Vector:
         """Return ``KL(clean ‖ this)`` of the next-token distributions, in nats."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib.engine.slices import reduced
+from emolib.errors import InputError
 from emolib.methods import metrics
 
 Vector = NDArray[np.float64]
 Table = NDArray[np.float64]
+OfLogits = Callable[[Tensor], Tensor]
+"""A metric: from logits ``[n, vocab]`` to a number each, ``[n]``."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Scores:
         prob_mass: See `emolib.methods.metrics.prob_mass`; None likewise.
         kl: ``KL(clean ‖ this)``, in nats, 0 of the clean run itself; None where that is not known.
         dtype: The type that it was computed in.
+        others: By name the further metrics that the study reads.
     """
 
     logit_diff: Vector
@@ -35,6 +39,7 @@ class Scores:
     prob_mass: Vector | None
     kl: Vector | None
     dtype: str = "float32"
+    others: Mapping[str, Vector] = field(default_factory=dict)
 
     @property
     def effect(self) -> Vector:
@@ -54,7 +59,10 @@ class Scores:
             return None if here is None else here + after - before
 
         diff = self.logit_diff + new.logit_diff - old.logit_diff
-        return Scores(diff, step("log_odds"), step("prob_mass"), new.kl, new.dtype)
+        others = {
+            name: here + new.others[name] - old.others[name] for name, here in self.others.items()
+        }
+        return Scores(diff, step("log_odds"), step("prob_mass"), new.kl, new.dtype, others)
 
 
 @dataclass(frozen=True)
@@ -64,48 +72,65 @@ class Measuring:
     Attributes:
         targets: Token ids T_emo and T_neu.
         words: Token ids of the lexicon, None where it has none.
+        others: By name further metrics, from logits ``[n, vocab]`` to a number each, ``[n]``.
     """
 
     targets: tuple[Tensor, Tensor]
     words: Tensor | None
+    others: Mapping[str, OfLogits] = field(default_factory=dict)
 
     def rows(self, logits: Tensor, clean: Tensor | None) -> Tensor:
-        """Return the four metrics in float64, ``[b, k, 4]``, NaN where one is not known.
+        """Return the metrics in float64, ``[b, k, 4 + others]``, NaN where one is not known.
 
         Args:
             logits: Of k runs on b prompts, ``[b, k, vocab]``.
             clean: Of the clean run, ``[b, vocab]``; None where it is not known.
         """
         diff = metrics.logit_diff(logits, *self.targets)
-        return torch.stack([diff, *metrics.next_token(logits, self.words, clean)], dim=-1)
+        flat = logits.flatten(0, 1)
+        more = [self._other(name, flat).view(diff.shape) for name in self.others]
+        return torch.stack([diff, *metrics.next_token(logits, self.words, clean), *more], dim=-1)
+
+    def _other(self, name: str, logits: Tensor) -> Tensor:
+        """Return a further metric of logits ``[n, vocab]``, ``[n]``.
+
+        Raises:
+            InputError: When it is not a number of each row.
+        """
+        found: object = self.others[name](logits)
+        if not isinstance(found, Tensor) or found.shape != logits.shape[:1]:
+            got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise InputError(
+                f"metric {name}: expected a number for each row of logits {list(logits.shape)}, a "
+                f"tensor [{len(logits)}], got {got}"
+            )
+        return found.double()
 
     def scores(self, rows: Tensor, dtype: str, *, beside_clean: bool) -> Scores:
         """Return the scores of a run.
 
         Args:
-            rows: What `rows` made of its draws, ``[draws, n_prompts, 4]``.
+            rows: What `rows` made of its draws, ``[draws, n_prompts, 4 + others]``.
             dtype: The type that the logits were computed in.
             beside_clean: Whether it was given the clean run's.
         """
-        diff, odds, mass, kl = (mean_draws(column) for column in rows.unbind(-1))
+        diff, odds, mass, kl, *more = (mean_draws(column) for column in rows.unbind(-1))
+        others = dict(zip(self.others, more, strict=True))
+        known = kl if beside_clean else None
         if self.words is None:
-            return Scores(diff, None, None, kl if beside_clean else None, dtype)
-        return Scores(diff, odds, mass, kl if beside_clean else None, dtype)
+            return Scores(diff, None, None, known, dtype, others)
+        return Scores(diff, odds, mass, known, dtype, others)
 
 
-def score(
-    logits: Tensor, clean: Tensor | None, targets: tuple[Tensor, Tensor], words: Tensor | None
-) -> Scores:
+def score(logits: Tensor, clean: Tensor | None, measuring: Measuring) -> Scores:
     """Return the scores of a run.
 
     Args:
         logits: At the last prompt token, ``[draws, n_prompts, vocab]``.
         clean: Those of the clean run on the same prompts, ``[1, n_prompts, vocab]``; None where
             they are not known.
-        targets: Token ids T_emo and T_neu.
-        words: Token ids of the lexicon, None where it has none.
+        measuring: What is kept of them.
     """
-    measuring = Measuring(targets, words)
 
     def measure(part: Tensor, prompts: Sequence[int]) -> Tensor:
         return measuring.rows(part, None if clean is None else clean[0, list(prompts)])

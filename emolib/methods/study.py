@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, assert_never, get_args
 
 import torch
@@ -20,11 +20,12 @@ from emolib.errors import InputError
 from emolib.inputs.emotions import Emotion, load_emotion
 from emolib.inputs.profiles import Ablation, Profile, load_profile
 from emolib.inputs.prompts import Lexicon, Position, Side, load_lexicon
-from emolib.inputs.units import Targets, UnitSet, target_set
+from emolib.inputs.targets import Targets, target_set
+from emolib.inputs.units import UnitSet
 from emolib.interventions import Activations, ByLayer, Intervention, mean, resample, zero
 from emolib.methods import metrics
 from emolib.methods.readouts import Reading, Readout
-from emolib.methods.scores import Measuring, Scores, score
+from emolib.methods.scores import Measuring, OfLogits, Scores, score
 from emolib.models.architectures import register_all
 from emolib.models.encoding import AlignedPairs, Batch, Prompts
 from emolib.models.language_model import LanguageModel
@@ -164,9 +165,24 @@ class Study:
             return self.clean(on)
         return Readout(self._reading, request, self.prompts(on).texts)
 
-    def expect(self, runs: Sequence[Intervention], on: Side = "emotion") -> None:
-        """Have the logit metrics of runs that will be asked for one by one computed together."""
-        self.runner.expect(runs, on, self.profile.position)
+    def expect(
+        self,
+        runs: Sequence[Intervention],
+        on: Side = "emotion",
+        position: Position | None = None,
+        *,
+        texts: bool = False,
+    ) -> None:
+        """Have runs that will be asked for one by one, of one intervention each, computed together.
+
+        Args:
+            runs: What each does.
+            on: Which side's prompts.
+            position: Where in the prompt they edit; None takes the profile's.
+            texts: Whether their texts are meant, in place of the logit metrics.
+        """
+        where = self.profile.position if position is None else position
+        self.runner.expect(runs, on, where, texts=texts)
 
     def clean(self, side: Side = "emotion") -> Readout:
         """Return the readout of the clean run, of the model as it was loaded, made once."""
@@ -206,13 +222,26 @@ class Study:
         return traced(self.model, place, **options)
 
     @cached_property
+    def _others(self) -> dict[str, OfLogits]:
+        """By name ``logit_diff_<emotion>`` of every emotion whose lexicon is at hand."""
+        made: dict[str, OfLogits] = {}
+        for name, lexicon in self.lexicons.items():
+            try:
+                own, neutral = self.model.target_ids(lexicon, self.emotion.neutral)
+            except InputError:
+                # None of its targets is one token.
+                continue
+            made[f"logit_diff_{name}"] = partial(metrics.logit_diff, emotion=own, neutral=neutral)
+        return made
+
+    @cached_property
     def measuring(self) -> Measuring:
         """What is kept of logits."""
-        return Measuring(self.targets, self._lexicon_ids)
+        return Measuring(self.targets, self._lexicon_ids, self._others)
 
     def score(self, logits: Tensor, clean: Tensor | None) -> Scores:
         """Return what logits ``[draws, n_prompts, vocab]`` say, beside the clean run's."""
-        return score(logits, clean, self.targets, self._lexicon_ids)
+        return score(logits, clean, self.measuring)
 
     def logit_diff(self, logits: Tensor) -> Tensor:
         """Return the metric of logits, ``[…, vocab]``, in float64, ``[…]``."""
@@ -244,6 +273,15 @@ class Study:
             targets: Of units, their activations come in place of the heads' z.
         """
         return self.runner.activations(side, _units_of(targets))
+
+    def streams_at_last(self, side: Side) -> Tensor:
+        """Return the residual stream after each layer at the last prompt token, clean.
+
+        Returns:
+            Shape ``[n_layers, n_prompts, d_model]``.
+        """
+        _check("side", side, get_args(Side))
+        return self.runner.streams_at_last(side)
 
     @property
     def reference(self) -> Activations:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emolib.inputs.heads import HeadSet
-from emolib.inputs.units import UnitSet
+from emolib.inputs.targets import TargetSet
 from pytest_emolib.cases import Case
 from pytest_emolib.fixture_table import FIXTURES
 from pytest_emolib.items import case_of
@@ -54,7 +53,7 @@ class Companions:
         """
         own = case_of(item)
 
-        def found(targets: HeadSet | UnitSet) -> Sequence[HeadSet | UnitSet]:
+        def found(targets: TargetSet) -> Sequence[TargetSet]:
             for name in _SETS:
                 if self._loaded.edited(name, own, study) == targets:
                     others = (self._loaded.edited(name, c, study) for c in self._to_run(item))

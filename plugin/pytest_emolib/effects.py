@@ -14,7 +14,8 @@ from emolib.files import safe
 from emolib.inputs.emotions import Emotion
 from emolib.inputs.heads import HeadSet, expand
 from emolib.inputs.profiles import COMPARED, Profile
-from emolib.inputs.units import UnitSet, expand_units, parse_set
+from emolib.inputs.targets import parse_set
+from emolib.inputs.units import UnitSet, expand_units
 from emolib.models.sources import Source
 from emolib.reporting.regression_check import (
     Check,

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from emolib.inputs.emotions import Emotion
     from emolib.inputs.heads import Head, HeadSet
     from emolib.inputs.profiles import Ablation, Profile
-    from emolib.inputs.units import Targets, UnitSet
+    from emolib.inputs.targets import Targets
+    from emolib.inputs.units import UnitSet
     from emolib.interventions import Intervention
     from emolib.methods.attention import LastAttention
     from emolib.methods.controls import Controlled

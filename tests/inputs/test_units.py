@@ -10,17 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emolib.errors import InputError
-from emolib.inputs.heads import Head, HeadSet, Top
+from emolib.inputs.heads import Top
 from emolib.inputs.units import (
     UNIT_FORMS,
-    LayerUnits,
     Unit,
     UnitSet,
     check_unit_spec,
     expand_units,
     parse_unit,
-    parts,
-    target_set,
     unit_set,
 )
 
@@ -40,29 +37,8 @@ def test_a_set_does_not_depend_on_the_order(named):
     assert expand_units(str(one).replace("+", ","), 41, 4001) == [one]
 
 
-@given(st.sets(units, min_size=1))
-def test_parts_are_the_units_of_each_layer_once(named):
-    found = parts(unit_set(named))
-    assert [part.layer for part in found] == sorted({unit.layer for unit in named})
-    assert [unit for part in found for unit in part] == sorted(named)
-    assert "+".join(map(str, found)) == str(unit_set(named))
-
-
 def test_numbers_sort_as_numbers():
     assert str(unit_set([Unit(3, 1021), Unit(3, 77)])) == "L3U77+L3U1021"
-
-
-def test_targets_are_heads_or_units_but_not_both():
-    one, head = Unit(0, 1), Head(0, 1)
-    assert target_set(one) == target_set([one]) == target_set(UnitSet((one,))) == UnitSet((one,))
-    assert target_set(head) == target_set([head]) == HeadSet((head,))
-    assert parts(target_set([Head(1, 0), head])) == [head, Head(1, 0)]
-    assert parts(UnitSet((Unit(2, 5), one, Unit(2, 3)))) == [
-        LayerUnits(0, (1,)), LayerUnits(2, (3, 5)),
-    ]  # fmt: skip
-    for mixed in ([one, head], [head, one]):
-        with pytest.raises(InputError, match=r"^expected heads or units, got both \(L0"):
-            target_set(mixed)
 
 
 @pytest.mark.parametrize(

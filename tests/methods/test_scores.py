@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from emolib.methods import metrics
-from emolib.methods.scores import Scores, mean_draws, score, to_numpy
+from emolib.methods.scores import Measuring, Scores, mean_draws, score, to_numpy
 
 TARGETS = torch.tensor([1, 4]), torch.tensor([0, 2, 6])
 WORDS = torch.tensor([1, 4, 5])
@@ -27,7 +27,7 @@ vectors = arrays(np.float64, 4, elements=st.floats(-10, 10))
 @given(logits, logits)
 def test_a_score_is_each_metric_s_mean_over_draws(run, other):
     clean = other[:1]
-    found = score(run, clean, TARGETS, WORDS)
+    found = score(run, clean, Measuring(TARGETS, WORDS))
     each = {
         "logit_diff": [metrics.logit_diff(draw, *TARGETS) for draw in run],
         "log_odds": [metrics.log_odds(draw, WORDS) for draw in run],
@@ -44,7 +44,9 @@ def test_a_score_is_each_metric_s_mean_over_draws(run, other):
 def test_a_score_by_hand():
     """Two draws of one prompt; probabilities 1/2, 1/4, 1/4, and then all alike."""
     run = torch.tensor([[[0.5, 0.25, 0.25]], [[1 / 3] * 3]]).log()
-    found = score(run, run[:1], (torch.tensor([0]), torch.tensor([1, 2])), torch.tensor([1]))
+    found = score(
+        run, run[:1], Measuring((torch.tensor([0]), torch.tensor([1, 2])), torch.tensor([1]))
+    )
     assert found.logit_diff == pytest.approx([np.log(2) / 2])
     assert found.prob_mass == pytest.approx([(1 / 4 + 1 / 3) / 2])
     assert found.log_odds == pytest.approx([(np.log(1 / 3) + np.log(1 / 2)) / 2])
@@ -53,8 +55,11 @@ def test_a_score_by_hand():
 
 def test_what_is_not_known_is_none():
     run = torch.randn(DRAWS, PROMPTS, VOCAB)
-    whole = score(run, run[:1], TARGETS, WORDS)
-    unseen, wordless = score(run, None, TARGETS, WORDS), score(run, run[:1], TARGETS, None)
+    whole = score(run, run[:1], Measuring(TARGETS, WORDS))
+    unseen, wordless = (
+        score(run, None, Measuring(TARGETS, WORDS)),
+        score(run, run[:1], Measuring(TARGETS, None)),
+    )
     assert unseen.kl is None
     assert wordless.log_odds is wordless.prob_mass is None
     for name in VECTORS:
@@ -67,7 +72,7 @@ def test_what_is_not_known_is_none():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_score_names_the_type_it_was_computed_in(dtype):
     run = torch.randn(1, PROMPTS, VOCAB).to(dtype)
-    found = score(run, run, TARGETS, WORDS)
+    found = score(run, run, Measuring(TARGETS, WORDS))
     assert f"torch.{found.dtype}" == str(dtype)
     assert found.kl.tolist() == [0] * PROMPTS
     assert found.prob_mass == pytest.approx(metrics.prob_mass(run[0], WORDS).numpy())

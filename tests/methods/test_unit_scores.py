@@ -11,7 +11,8 @@ from tiny import FAMILIES, N_LAYERS, profile, study_of, tiny_emotion, tiny_model
 
 from emolib.engine import hooked
 from emolib.errors import InputError
-from emolib.inputs.units import LayerUnits, Unit, UnitSet, target_set
+from emolib.inputs.targets import target_set
+from emolib.inputs.units import LayerUnits, Unit, UnitSet
 from emolib.interventions import Intervention
 from emolib.methods.frozen_norms import frozen_norm
 from emolib.methods.study import Study
