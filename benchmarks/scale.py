@@ -48,9 +48,7 @@ import sys
 from pathlib import Path
 from emolib.results.records import Store
 
-folder = Path(sys.argv[1])
-file = folder / "records.jsonl"
-print(sum(1 for key in Store(file if file.is_file() else folder)))
+print(sum(1 for key in Store(Path(sys.argv[1]))))
 """
 
 

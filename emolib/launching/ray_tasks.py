@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +17,8 @@ from emolib.launching.jobs import Job
 
 _TIMES = 10
 """How often a task is run again whose node or process died."""
+_PATIENCE = 10.0
+"""Seconds in which a cluster has to answer."""
 
 
 class RayTasks:
@@ -57,16 +60,22 @@ class RayTasks:
         self._ended: dict[Shard, int | str] = {}
 
     def _connect(self) -> None:
+        place = self._address or os.environ.get("RAY_ADDRESS")
+        if place and (why := _no_answer(place)):
+            raise self._unreached(place, why)
         try:
             self._ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
         # Which error it is depends on what is wrong with the address, and on Ray's version.
         except Exception as error:
-            place = self._address or os.environ.get("RAY_ADDRESS") or "the one of this machine"
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"--on ray: no cluster can be reached at {place} ({said}); start one with `ray "
-                "start --head`, or leave RAY_ADDRESS and --set address=… out to have one started"
-            ) from None
+            raise self._unreached(place or "the one of this machine", said) from None
+
+    @staticmethod
+    def _unreached(place: str, why: str) -> InputError:
+        return InputError(
+            f"--on ray: no cluster can be reached at {place} ({why}); start one with `ray start "
+            "--head`, or leave RAY_ADDRESS and --set address=… out to have one started"
+        )
 
     def _check_room(self) -> None:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -127,6 +136,22 @@ class RayTasks:
     def stop(self) -> None:
         """End what runs, and leave the cluster; one that was started for this ends."""
         self._ray.shutdown()
+
+
+def _no_answer(address: str) -> str | None:
+    """Return why nothing answers at ``HOST:PORT``, None where something does.
+
+    Ray itself goes on trying for minutes and says nothing. Other forms of an address, as ``auto``
+    or ``ray://HOST:PORT``, are left to it.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or not host or "/" in host:
+        return None
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE):
+            return None
+    except (OSError, OverflowError) as error:
+        return str(error).strip() or type(error).__name__
 
 
 def _at_node() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -61,12 +62,35 @@ class FakeRay:
 def test_a_cluster_that_is_not_there_is_told_with_what_starts_one(monkeypatch, tmp_path):
     fake = FakeRay([], ConnectionError("no answer\nand more"))
     monkeypatch.setitem(sys.modules, "ray", fake)
-    needs = Needs(settings={"address": "10.0.0.1:6379"})
+    needs = Needs(settings={"address": "ray://10.0.0.1:10001"})
     with pytest.raises(InputError) as caught:
         RayTasks(needs, tmp_path)
     said = str(caught.value)
-    assert "no cluster can be reached at 10.0.0.1:6379 (no answer); start one with `ray" in said
+    assert "no cluster can be reached at ray://10.0.0.1:10001 (no answer); start one with" in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("given", ["setting", "environment"])
+def test_where_nothing_listens_ray_is_not_asked(monkeypatch, tmp_path, given):
+    # Ray would go on trying for minutes.
+    monkeypatch.setitem(sys.modules, "ray", FakeRay([], AssertionError("was asked")))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # Bound and not listening: nothing can be reached there.
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = {"address": address} if given == "setting" else {}
+        if given == "environment":
+            monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(InputError, match=rf"reached at {address} \(.*refused.*\); start one"):
+            RayTasks(Needs(settings=settings), tmp_path)
+
+
+def test_where_something_listens_ray_is_asked(monkeypatch, tmp_path):
+    fake = FakeRay([{"Alive": True, "Resources": {"CPU": 4.0}}])
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert RayTasks(Needs(settings={"address": address}), tmp_path) and fake.is_up
 
 
 def test_what_no_node_has_is_not_waited_for(monkeypatch, tmp_path):
