@@ -72,11 +72,14 @@ class Recipe:
         make: The function that made it, from targets.
         arguments: What else it was given, in order.
         options: What it was given by name.
+        general: Whether the same can be made of any other targets; not where it was given the
+            activations of its own units alone.
     """
 
     make: Callable[..., Intervention]
     arguments: tuple[Any, ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
+    general: bool = True
 
     def of(self, targets: Targets) -> Intervention:
         """Return the same intervention of other targets."""
@@ -272,9 +275,9 @@ def mean(targets: Targets, reference: Activations) -> Intervention:
     return Intervention("mean", target_set(targets), apply, tokenwise=True, recipe=recipe)
 
 
-def _recipe(make: Callable[..., Intervention], z: Activations, **options: Any) -> Recipe | None:
-    """Return the recipe of an intervention that takes z of all heads; of units each has its own."""
-    return Recipe(make, (z,), tuple(options.items())) if z.z else None
+def _recipe(make: Callable[..., Intervention], z: Activations, **options: Any) -> Recipe:
+    """Return the recipe of an intervention that takes z: of all heads, or of some units alone."""
+    return Recipe(make, (z,), tuple(options.items()), general=bool(z.z))
 
 
 def resample(
@@ -385,7 +388,8 @@ def alone(intervention: Intervention, clean: Activations) -> Intervention:
     Raises:
         InputError: In the run, when `clean` is of other prompts.
     """
-    recipe = intervention.recipe and Recipe(_alone, (intervention.recipe, clean))
+    inner = intervention.recipe
+    recipe = inner and Recipe(_alone, (inner, clean), general=inner.general)
     kind = f"alone[{intervention.kind}]"
     return replace(intervention, kind=kind, recipe=recipe, held=clean)
 

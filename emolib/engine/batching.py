@@ -49,6 +49,8 @@ class Request:
         """Return the runs of the same kind that are to come, this one first."""
         if len(self.interventions) != 1 or (recipe := self.interventions[0].recipe) is None:
             return [self]
+        if not recipe.general:
+            return [self]
         others = companions(self.interventions[0].targets)
         made = [Request((recipe.of(other),), self.side, self.position) for other in others]
         return [self, *(other for other in made if other.key != self.key)]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emolib.engine.costs import Planned, Runs
 from emolib.inputs.units import Unit, UnitSet
-from emolib.interventions import mean, zero
+from emolib.interventions import Intervention, mean, zero
 from emolib.methods.scores import Vector
 from emolib.methods.study import Study
 from emolib.methods.unit_scores import (
@@ -81,12 +81,15 @@ def screen_units(study: Study) -> UnitScreening:
     others = [unit for fold in folds for unit in (*fold.top, *fold.random)]
     reference = study.reference_of(UnitSet(tuple({*top, *others})))
 
+    def ablated(kind: UnitAblation, units: Unit | UnitSet) -> Intervention:
+        return zero(units) if kind == "zero" else mean(units, reference)
+
     def effect(kind: UnitAblation, units: Unit | UnitSet) -> Vector:
-        ablated = study.run(zero(units) if kind == "zero" else mean(units, reference))
-        return ablated.logit_diff - study.run().logit_diff
+        return study.run(ablated(kind, units)).logit_diff - study.run().logit_diff
 
     together = [units for fold in folds for units in (fold.top, fold.random)]
-    study.expect([*(zero(unit) for unit in top), *(zero(units) for units in together)])
+    edited: list[Unit | UnitSet] = [*top, *together]
+    study.expect([ablated(kind, units) for kind in KINDS for units in edited])
     alone = {unit: {kind: effect(kind, unit) for kind in KINDS} for unit in top}
     joint: dict[UnitAblation, dict[str, Vector]] = {}
     for kind in KINDS if folds else ():

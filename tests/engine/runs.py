@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from tiny import HEADS, profile, tiny_emotion, tiny_model
 
 from emolib.engine import hooked
 from emolib.inputs.heads import HeadSet
 from emolib.inputs.units import Unit, UnitSet
-from emolib.interventions import mean, patch, resample, scale, zero
+from emolib.interventions import alone, mean, patch, resample, scale, shift, steer, zero
 from emolib.methods.study import Study
 
 POSITIONS = ("last", "slot", "after_slot", "all")
@@ -23,6 +24,9 @@ def study_in(dtype, kind, **fields):
 def every_kind(study, position):
     """Give runs of every intervention, alone and together, on heads and units of both layers."""
     z, units = study.activations("neutral"), study.activations("neutral", UNITS)
+    own, d_model = study.activations("emotion"), study.model.w_o(HEADS[0]).shape[1]
+    vector = torch.linspace(-1, 2, d_model, dtype=torch.float64)
+    moves = {head: z.of(head, 1)[:, 0].mean(0) for head in HEADS}
     reference, alike = study.reference, position in ("last", "all")
     runs = [
         (),
@@ -35,6 +39,11 @@ def every_kind(study, position):
         (zero(UNITS),),
         (patch(UNITS, units),),
         (scale(HEADS[4], 0.5), zero(UNITS)),
+        (alone(zero(HEADS[1]), own),),
+        (alone(patch(HeadSet((HEADS[2], HEADS[6])), z), own),),
+        (steer(0, vector, 0.5),),
+        (steer(1, vector, -1),),
+        (shift([HEADS[0], HEADS[7]], moves, 2), scale(HEADS[7], 0.5)),
     ]
     return [*runs, (resample(HEADS[3], reference, draws=3),)] if alike else runs
 

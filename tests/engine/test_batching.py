@@ -11,7 +11,7 @@ from emolib.engine import layerwise, runner
 from emolib.errors import InputError
 from emolib.inputs.heads import Head, HeadSet
 from emolib.inputs.units import Unit, UnitSet
-from emolib.interventions import Recipe, edit, mean, patch, resample, scale, zero
+from emolib.interventions import Recipe, alone, edit, mean, patch, resample, scale, zero
 from emolib.methods.patching import patched
 from emolib.methods.study import Study
 from emolib.models.loading import in_half
@@ -123,11 +123,24 @@ def test_a_recipe_makes_the_same_of_other_targets(study):
     assert zero(HEADS[0]).recipe != scale(HEADS[0], 0).recipe
 
 
-def test_edits_of_units_from_activations_of_their_own_have_no_recipe(study):
-    units = UnitSet((Unit(0, 1),))
-    z = study.activations("neutral", units)
-    assert patch(units, z).recipe is None and mean(units, z).recipe is None
-    assert zero(units).recipe is not None
+def test_edits_of_units_from_activations_of_their_own_are_not_made_of_others(study, sweeps):
+    """They ride in one sweep where each is asked for, and bring no companions along."""
+    units = [UnitSet((Unit(0, index),)) for index in (1, 3, 4)]
+    study.runner.companions = lambda targets: units
+    z = study.activations("emotion", UnitSet(tuple(unit for one in units for unit in one)))
+    runs = [mean(one, z) for one in units]
+    assert not any(run.recipe.general for run in (*runs, patch(units[0], z)))
+    assert zero(units[0]).recipe.general and alone(runs[0], study.reference).recipe is not None
+    alike = [study_of("gpt2").run(run).logit_diff for run in runs]
+    read(study.run())
+    sweeps.clear()
+    read(study.run(runs[0]))
+    assert [len(found) for _, found in sweeps] == [1]
+    study.expect(runs)
+    sweeps.clear()
+    found = read(*map(study.run, runs))
+    assert [len(made) for _, made in sweeps] == [2]
+    np.testing.assert_allclose(found, alike, atol=1e-6)
 
 
 def halved(monkeypatch, **sizes):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from runs import POSITIONS
 from tiny import HEADS, N_HEADS, N_LAYERS, TEXTS, study_of, tiny_model
 
 from emolib.engine import hooked
@@ -25,9 +26,9 @@ from emolib.engine.edits import (
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.units import LayerUnits, Unit
-from emolib.interventions import Intervention, edit, patch, resample, scale, zero
+from emolib.interventions import Intervention, alone, edit, patch, resample, scale, steer, zero
 from emolib.models.encoding import Prompts
-from emolib.tracing import hook_count
+from emolib.tracing import TraceDict, hook_count
 
 SLOTS = ((1, 3), (0, 1), (2, 3))
 D_HEAD = 8
@@ -232,3 +233,44 @@ def test_a_part_writes_by_its_rows_of_a_projection(kind, normed):
 def test_a_unit_the_model_lacks_is_refused_before_anything_runs():
     with pytest.raises(InputError, match=r"^zero\(L1U40\): L1U40 does not exist, tiny-gpt2 has 2 "):
         made(zero(Unit(1, 40)))
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "olmo2"])
+def test_every_other_head_is_held_at_its_clean_z(kind, position):
+    """All heads of the run are as in the clean one, but for the one that is edited."""
+    study = study_of(kind, position=position)
+    model, head, clean = study.model, HEADS[1], study.activations("emotion")
+    (batch,) = study.prompts().batches(99, model.pad, model.device)
+    paths = {layer: model.attn_out(layer) for layer in range(N_LAYERS)}
+    edits = [alone(scale(head, 3), clean)]
+    # What goes on after the edits is what the projection puts out.
+    with TraceDict(model.hf, list(paths.values())) as before:
+        hooked.forward(model, batch)
+    with (
+        hooked.intervened(model, edits, batch, position),
+        TraceDict(model.hf, list(paths.values())) as after,
+    ):
+        hooked.forward(model, batch)
+    mask = batch.at(position)
+    step = 2 * clean.of(head) @ model.w_o(head)
+    step = torch.where(mask[..., None], step, torch.zeros_like(step))
+    real = batch.attention_mask.bool()
+    for layer, path in paths.items():
+        change = after[path].output - before[path].output
+        expected = step if layer == head.layer else torch.zeros_like(step)
+        torch.testing.assert_close(change[real], expected[real], atol=1e-5, rtol=1e-4)
+    assert position == "slot" or bool(step[:, -1].any())
+
+
+def test_heads_are_held_at_z_of_the_prompts_that_run():
+    study = study_of("gpt2")
+    other = alone(zero(HEADS[0]), study.activations("neutral"))
+    with pytest.raises(InputError, match=r"^alone\[zero\]\(L0H0\): .* is of other prompts; give"):
+        study.run(other).logit_diff.sum()
+
+
+def test_a_layer_that_the_model_lacks_is_refused():
+    study = study_of("gpt2")
+    with pytest.raises(InputError, match=r"^steer\[1\]\(resid:2\): layer 2 does not exist, tiny-"):
+        study.run(steer(2, torch.ones(32))).logit_diff.sum()

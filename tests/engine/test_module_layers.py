@@ -21,6 +21,9 @@ from emolib.tracing import hook_count
 
 # One of each way in which transformers' layers are called.
 KINDS = ("gpt2", "gpt_neo", "falcon", "opt", "gemma2", "olmo2")
+# Their softmax is in float32 whatever the model's type, and what it rounds to depends on how many
+# tokens are beside, and on the machine.
+IN_FLOAT32 = ("opt", "gemma2", "olmo2")
 # Without a row of layers: experts, keys of another width than values, logits scaled, no rotary.
 OTHERS = ("mixtral", "deepseek_v3", "cohere2", "granite", "gpt_oss", "codegen")
 
@@ -49,8 +52,9 @@ def test_every_run_is_that_of_hooks(kind, position):
     runs = every_kind(study, position)
     path = study.runner._kept()
     assert isinstance(path, Layerwise) and not path._model.apart
+    near = 1e-5 if kind in IN_FLOAT32 else 1e-8
     for index, logits in path.logits("emotion", runs, position):
-        torch.testing.assert_close(logits, whole(study, runs[index], position), rtol=0, atol=1e-8)
+        torch.testing.assert_close(logits, whole(study, runs[index], position), rtol=0, atol=near)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,6 +30,8 @@ def test_rows_say_what_the_whole_model_says(kind, position):
             or (found[index][0] - found[0][0]).abs().max() > 10 * NEAR
             or (position == "slot" and run[0].targets == HeadSet((HEADS[5],)))
             or _in_last_layer(run)
+            # With every other head held there is no way from the slot to the last token.
+            or (position == "slot" and run[0].held is not None)
         )
 
 
