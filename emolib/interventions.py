@@ -400,7 +400,7 @@ def _alone(targets: Targets, recipe: Recipe, clean: Activations) -> Intervention
 
 @dataclass(frozen=True, eq=False)
 class _Vectors:
-    """Vectors by part: two that were made apart are never taken for the same."""
+    """Vectors by part, ``[draws, d]``: two that were made apart are never taken for the same."""
 
     of: Mapping[Part, Tensor]
 
@@ -414,12 +414,13 @@ def steer(streams: Targets | int, vector: Tensor, alpha: float = 1.0) -> Interve
 
     Args:
         streams: The layer, or several: the stream after each.
-        vector: Shape ``[d_model]``, in units of the residual stream.
+        vector: Shape ``[d_model]``, in units of the residual stream; or several, ``[draws,
+            d_model]``, over which the effect is averaged, as of random directions.
         alpha: Its factor.
 
     Raises:
-        InputError: When the vector is not one of finite numbers; in the run, when it is of
-            another width than the stream.
+        InputError: When the vector is not one of finite numbers, or no layer is named; in the run,
+            when it is of another width than the stream, or the model has no such layer.
     """
     chosen = target_set(Stream(streams) if isinstance(streams, int) else streams)
     if not isinstance(chosen, StreamSet):
@@ -435,12 +436,13 @@ def shift(heads: Targets, vectors: Mapping[Head, Tensor], alpha: float = 1.0) ->
 
     Args:
         heads: The heads, edited together.
-        vectors: By head the vector, ``[d_head]``.
+        vectors: By head the vector, ``[d_head]``; or several each, ``[draws, d_head]``, over which
+            the effect is averaged.
         alpha: Their factor.
 
     Raises:
-        InputError: When a head has no vector, or it is not one of finite numbers; in the run,
-            when it is of another width than z.
+        InputError: When a head has no vector, it is not one of finite numbers, or heads have
+            another number of draws each; in the run, when it is of another width than z.
     """
     chosen = target_set(heads)
     made: dict[Part, Tensor] = {}
@@ -454,27 +456,43 @@ def shift(heads: Targets, vectors: Mapping[Head, Tensor], alpha: float = 1.0) ->
 
 
 def _checked(what: str, vector: Tensor) -> Tensor:
-    if not isinstance(vector, Tensor) or vector.ndim != 1 or not bool(vector.isfinite().all()):
-        got = list(vector.shape) if isinstance(vector, Tensor) else type(vector).__name__
-        raise InputError(f"{what}: expected a vector of finite numbers, [d], got {got}")
-    return vector.detach()
+    """Return vectors as ``[draws, d]``."""
+    fits = isinstance(vector, Tensor) and vector.ndim in (1, 2) and vector.numel() > 0
+    if not fits or not bool(vector.isfinite().all()):
+        got = f"shape {list(vector.shape)}" if isinstance(vector, Tensor) else type(vector).__name__
+        why = f"{got}, some of it not finite" if fits else got
+        raise InputError(
+            f"{what}: expected a tensor of finite numbers, [d] or [draws, d], got {why}"
+        )
+    return torch.atleast_2d(vector.detach())
 
 
-def _steer(targets: Targets, vectors: _Vectors, alpha: float, kind: str = "steer") -> Intervention:
+def _steer(chosen: TargetSet, vectors: _Vectors, alpha: float, kind: str = "steer") -> Intervention:
+    [draws, *others] = sorted({len(vector) for vector in vectors.of.values()})
+    if others:
+        raise InputError(f"{kind}: expected as many draws of each vector, got {[draws, *others]}")
+
     def apply(values: Tensor, site: Site) -> Tensor:
-        vector = vectors.of[site.target]
+        # Beside an intervention of more draws they come around again.
+        vector = vectors.of[site.target][site.draw % draws]
         if len(vector) != values.shape[-1]:
             raise InputError(
                 f"{kind}: the vector at {site.target} has {len(vector)} numbers, expected "
-                f"{values.shape[-1]}"
+                f"{values.shape[-1]}; make it of this model's own (emolib.methods.directions)"
             )
         return values + (alpha * vector).to(values)
 
     return Intervention(
         f"{kind}[{alpha:g}]",
-        target_set(targets),
+        chosen,
         apply,
+        draws,
         every_step=True,
         tokenwise=True,
-        recipe=Recipe(_steer, (vectors, alpha, kind)),
+        recipe=Recipe(_same, (chosen, vectors, alpha, kind)),
     )
+
+
+def _same(_: Targets, targets: TargetSet, *made: Any) -> Intervention:
+    """Return the same at its own place, whatever others there are: vectors are of theirs."""
+    return _steer(targets, *made)

@@ -4,12 +4,25 @@ import re
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import profile, text, tiny_emotion, tiny_model
 
 from emolib.engine import hooked
 from emolib.errors import InputError
 from emolib.inputs.heads import Head, HeadSet
-from emolib.interventions import Site, edit, mean, patch, resample, scale, zero
+from emolib.inputs.targets import Stream
+from emolib.interventions import (
+    Site,
+    edit,
+    mean,
+    patch,
+    resample,
+    scale,
+    shift,
+    steer,
+    zero,
+)
 from emolib.methods.study import Study
 from emolib.models.encoding import Prompts
 from emolib.tracing import OwnTrace
@@ -218,3 +231,93 @@ def test_patching_every_head_everywhere_gives_the_pair_s_attention_output(model_
     # Some architectures compute the softmax in float32 whatever their type.
     near = {"atol": 1e-6, "rtol": 1e-4}
     torch.testing.assert_close(patched.output[real], emotion.output[real], **near)
+
+
+def test_steer_and_shift_add_their_vectors_whatever_the_token():
+    prompts, vector = free(3, 2), torch.arange(12.0)
+    one = shift(HEAD, {HEAD: vector}, 0.5)
+    assert torch.equal(edited(one, prompts), 1 + 0.5 * vector.expand(2, 3, 12))
+    assert torch.equal(edited(one, prompts, generated=True), 1 + 0.5 * vector.expand(2, 1, 12))
+    none = shift(HEAD, {HEAD: vector}, 0)
+    assert torch.equal(edited(none, prompts), torch.ones(2, 3, 12))
+    assert str(one) == "shift[0.5](L1H1)" and one.every_step and one.tokenwise and one.draws == 1
+    assert str(steer(2, vector, -1)) == "steer[-1](resid:2)"
+    assert str(steer([Stream(2), Stream(0)], vector)) == "steer[1](resid:0+resid:2)"
+
+
+def test_draws_of_a_vector_come_one_by_one_and_around_again():
+    vectors = torch.stack([torch.zeros(12), torch.ones(12)])
+    made = shift([HEAD, OTHER], {HEAD: vectors, OTHER: 2 * vectors}, 3)
+    assert made.draws == 2
+    values = [edited(made, free(2), draw=draw).unique().tolist() for draw in range(4)]
+    assert values == [[1], [4], [1], [4]]
+
+
+@given(alpha=st.floats(-4, 4), other=st.floats(-4, 4))
+def test_doses_of_one_vector_add_up(alpha, other):
+    vector, prompts = torch.linspace(-1, 1, 12), free(2)
+    apart = edited(shift(HEAD, {HEAD: vector}, alpha), prompts) - 1
+    apart = apart + edited(shift(HEAD, {HEAD: vector}, other), prompts) - 1
+    both = edited(shift(HEAD, {HEAD: vector}, alpha + other), prompts) - 1
+    torch.testing.assert_close(apart, both, rtol=0, atol=1e-5)
+
+
+def test_of_other_heads_a_shift_is_the_same():
+    """Vectors are of their heads: what an item's companions would get is the item's own run."""
+    one = shift(HEAD, {HEAD: torch.ones(12)}, 2)
+    same = one.recipe.of(OTHER)
+    assert same.targets == one.targets and same.recipe == one.recipe
+    again = shift(HEAD, {HEAD: torch.ones(12)}, 2)
+    assert again.recipe != one.recipe, "another vector, for all that is known"
+
+
+VECTOR = torch.ones(12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: steer(HEAD, VECTOR),
+            "steer: expected layers, got L1H1; shift(heads, …) moves z of heads",
+        ),
+        (lambda: steer(-1, VECTOR), "resid:-1: layers are counted from 0"),
+        (
+            lambda: steer(1, [1.0, 2.0]),
+            "steer: expected a tensor of finite numbers, [d] or [draws, d], got list",
+        ),
+        (
+            lambda: steer(1, torch.ones(2, 3, 4)),
+            "steer: expected a tensor of finite numbers, [d] or [draws, d], got shape [2, 3, 4]",
+        ),
+        (
+            lambda: steer(1, torch.ones(0)),
+            "steer: expected a tensor of finite numbers, [d] or [draws, d], got shape [0]",
+        ),
+        (
+            lambda: steer(1, torch.tensor([1.0, float("nan")])),
+            "steer: expected a tensor of finite numbers, [d] or [draws, d], got shape [2], some of "
+            "it not finite",
+        ),
+        (
+            lambda: shift(Stream(1), {}),
+            "shift: expected heads, got resid:1; steer(layer, …) moves the stream",
+        ),
+        (
+            lambda: shift([HEAD, OTHER], {HEAD: VECTOR}),
+            "shift: head L0H3 has no vector; give one for each head",
+        ),
+        (
+            lambda: shift(HEAD, {HEAD: 3.0}),
+            "shift: L1H1: expected a tensor of finite numbers, [d] or [draws, d], got float",
+        ),
+        (
+            lambda: shift([HEAD, OTHER], {HEAD: VECTOR, OTHER: torch.ones(2, 12)}),
+            "shift: expected as many draws of each vector, got [1, 2]",
+        ),
+    ],
+)
+def test_what_is_no_vector_is_one_line(make, message):
+    with pytest.raises(InputError) as error:
+        make()
+    assert str(error.value) == message

@@ -21,9 +21,11 @@ from tiny import profile, tiny_emotion, tokenizer
 from emolib.inputs.emotions import load_emotion
 from emolib.inputs.heads import HeadSet, all_heads
 from emolib.inputs.profiles import load_profile
+from emolib.inputs.targets import Stream
 from emolib.inputs.units import Unit, UnitSet
-from emolib.interventions import patch, zero
+from emolib.interventions import patch, shift, steer, zero
 from emolib.methods.attribution import attribution_scores
+from emolib.methods.steering import directions
 from emolib.methods.study import Study
 from emolib.methods.unit_scores import unit_scores
 from emolib.models import loading, sources
@@ -38,10 +40,10 @@ LOGITS = 1e-4
 RANDOM = "random-gpt2"
 WHERE = {"last": slice(-1, None), "all": slice(None)}
 SIDES = {"denoise": ("neutral", "emotion"), "noise": ("emotion", "neutral")}
-SITES = {"heads": "attn.hook_z", "units": "mlp.hook_post"}
+SITES = {"heads": "attn.hook_z", "units": "mlp.hook_post", "streams": "hook_resid_post"}
 
 everywhere = pytest.mark.parametrize("position", WHERE)
-both_kinds = pytest.mark.parametrize("kind", SITES)
+both_kinds = pytest.mark.parametrize("kind", ["heads", "units"])
 
 
 class Witness:
@@ -84,6 +86,23 @@ class Witness:
         hooks = self.hooks(edit, kind) if targets else []
         with torch.no_grad():
             return self.bridge.run_with_hooks(self.ids(text), fwd_hooks=hooks)[0, -1]
+
+    def steered(self, text, vectors, position="last"):
+        """Give the last logits with vectors added: by ``(layer, head)``, or ``(layer, None)``."""
+
+        def edit(values, hook):
+            values = values.clone()
+            for (layer, head), vector in vectors.items():
+                if layer == hook.layer():
+                    place = (0, WHERE[position], *(() if head is None else (head,)))
+                    values[place] += vector
+            return values
+
+        kind = "streams" if (None in {head for _, head in vectors}) else "heads"
+        with torch.no_grad():
+            return self.bridge.run_with_hooks(self.ids(text), fwd_hooks=self.hooks(edit, kind))[
+                0, -1
+            ]
 
     def slopes(self, text, kind, up, down):
         """Give per layer the gradient of mean logit of `up` less that of `down`."""
@@ -209,6 +228,39 @@ def test_patched(witness, study_at, kind, position, direction):
         pairs = zip(prompts, values, strict=True)
         expected.append([witness.logits(text, chosen, position, z) for text, z in pairs])
     check(found, expected, [witness.logits(text) for text in prompts])
+
+
+@everywhere
+def test_steered(witness, study_at, position):
+    """Directions that the witness reads itself, added by it, beside emolib's."""
+    study = study_at(position)
+    sides = {side: texts(study, side) for side in ("emotion", "neutral")}
+
+    def difference(kind):
+        """Give per layer emotion less neutral at the last token, ``[heads, d_head]`` of heads."""
+        means = []
+        for prompts in sides.values():
+            read = [witness.read(text, kind) for text in prompts]
+            means.append([torch.stack([one[layer][0, -1] for one in read]).mean(0)
+                          for layer in range(study.model.n_layers)])  # fmt: skip
+        return [emotion - neutral for emotion, neutral in zip(*means, strict=True)]
+
+    ours, streams, z = directions(study), difference("streams"), difference("heads")
+    check(ours.streams, torch.stack(streams))
+    check([[ours.z[head].numpy() for head in study.model.heads]],
+          [torch.cat(z).numpy()], moved=0.01)  # fmt: skip
+    clean = [witness.logits(text) for text in sides["neutral"]]
+    heads = study.model.heads[1:6]
+    for alpha in (-2, 0.5, 1):
+        for layer in range(study.model.n_layers):
+            run = study.run(steer(Stream(layer), ours.streams[layer], alpha), on="neutral")
+            added = {(layer, None): alpha * streams[layer]}
+            expected = [witness.steered(text, added, position) for text in sides["neutral"]]
+            check(run.logits[0], torch.stack(expected), clean)
+        run = study.run(shift(heads, ours.z, alpha), on="neutral")
+        added = {(head.layer, head.index): alpha * z[head.layer][head.index] for head in heads}
+        expected = [witness.steered(text, added, position) for text in sides["neutral"]]
+        check(run.logits[0], torch.stack(expected), clean, moved=0.01)
 
 
 @both_kinds

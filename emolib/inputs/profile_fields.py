@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
@@ -55,6 +56,9 @@ def check_value(label: str, value: Any, hint: Any, least: int | None) -> None:
         TypeError: When no check is known for the type, which is a mistake of the profile's.
     """
     origin, members = get_origin(hint), get_args(hint)
+    if origin is tuple and members[0] is float:
+        _check_numbers(label, value)
+        return
     if origin is tuple:
         check_names(label, value)
         if get_origin(members[0]) is Literal:
@@ -78,6 +82,22 @@ def check_value(label: str, value: Any, hint: Any, least: int | None) -> None:
         raise TypeError(f"{label}: nothing checks a field of type {hint}; add it here")
     if not fits:
         raise InputError(f"{label}: expected {expected}, got {value!r}")
+
+
+def _check_numbers(label: str, values: Any) -> None:
+    """Check that values are a tuple of different finite numbers.
+
+    Raises:
+        InputError: When they are not.
+    """
+    are = isinstance(values, tuple) and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values
+    )
+    if not are or not values:
+        raise InputError(f"{label}: expected a list of numbers, got {values!r}")
+    for value in values:
+        if values.count(value) > 1:
+            raise InputError(f"{label}: {value!r} is named twice; name it once")
 
 
 def check_names(label: str, values: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_origin, get_type_hints
 from emolib.errors import InputError
 from emolib.files import data_root
 from emolib.inputs.heads import check_spec
+from emolib.inputs.layers import check_layer_spec
 from emolib.inputs.profile_fields import check_names, check_value, compared, following, said
 from emolib.inputs.prompts import Chat, Position
 from emolib.inputs.targets import parse_set
@@ -23,6 +24,8 @@ ROLES = ("gated", "controls")
 MIN_DRAWS = 10
 TEXT_DRAWS = 1
 """Draws of an intervention that make text; logit metrics are averaged over all of them."""
+DOSES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+"""Factors of a direction at which a dose–response is read."""
 _FILE_KINDS = {
     "pairs": "pairs/{}.json",
     "prompts": "{}_prompts.json",
@@ -51,6 +54,10 @@ class Profile:
         chat: Whether prompts are put through the model's chat template.
         system: The system turn of such prompts; None for none.
         verify: How many top heads, and as many random ones, screening verifies by patching.
+        steering_doses: Factors of the emotion direction that is added, 1 what separates the sides.
+        steering_layers: Layer specs: after which layers it is added.
+        steering_heads: How many heads are moved together along theirs; 0 for none.
+        steering_prompts: On how many prompts of each side, at most, its effect is read.
         dtype: The models' floating point type.
         device: torch's name of the device, or ``auto``.
         batch_size: Prompts per forward; None lets the engine choose.
@@ -73,6 +80,10 @@ class Profile:
     seed: int = field(default=0, metadata=said("value", compared=3, least=0))
     draws: int = field(default=MIN_DRAWS, metadata=said("value", compared=4, least=MIN_DRAWS))
     verify: int = field(default=5, metadata=said("value", least=0))
+    steering_doses: tuple[float, ...] = field(default=DOSES, metadata=said("value"))
+    steering_layers: tuple[str, ...] = field(default=("50%",), metadata=said("value"))
+    steering_heads: int = field(default=5, metadata=said("value", least=0))
+    steering_prompts: int = field(default=24, metadata=said("value", least=1))
     patch_generated: bool = field(default=False, metadata=said("value", compared=6))
     chat: bool = field(default=False, metadata=said("value", compared=7))
     system: str | None = field(default=None, metadata=said("value", compared=8))
@@ -288,7 +299,11 @@ def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
                 f"{label('emotions')}: expected a name of letters, digits and _ other than "
                 f"neutral, got {name!r}"
             )
-    checks: dict[str, Callable[[str], None]] = {"heads": check_spec, "units": check_unit_spec}
+    checks: dict[str, Callable[[str], None]] = {
+        "heads": check_spec,
+        "units": check_unit_spec,
+        "steering_layers": check_layer_spec,
+    }
     for key, check in checks.items():
         for spec in getattr(profile, key):
             try:

@@ -5,6 +5,7 @@
 - ``screening``, ``attribution``, ``attention``: scores of every head.
 - ``direct_effects``, ``frozen_norms``: what of a part reaches the logits, and whether it adds up.
 - ``patching``: what is carried over between the sides of pairs.
+- ``steering``: directions that separate the sides, and what adding them does.
 - ``unit_scores``, ``unit_screening``: the same of MLP units.
 - ``verification``: what holds of a model's structure, type by type.
 - ``controls``: what heads that should not matter come to.
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from emolib.methods.patching import Patched, patched
     from emolib.methods.readouts import Readout
     from emolib.methods.screening import Screening, screen
+    from emolib.methods.steering import Directions, directions
     from emolib.methods.study import Study
     from emolib.methods.unit_screening import UnitScreening, screen_units
 else:
@@ -33,6 +35,7 @@ else:
             "emolib.methods.patching": ["Patched", "patched"],
             "emolib.methods.readouts": ["Readout"],
             "emolib.methods.screening": ["Screening", "screen"],
+            "emolib.methods.steering": ["Directions", "directions"],
             "emolib.methods.study": ["Study"],
             "emolib.methods.unit_screening": ["UnitScreening", "screen_units"],
         },
@@ -40,12 +43,14 @@ else:
 
 __all__ = [
     "Controlled",
+    "Directions",
     "LastAttention",
     "Patched",
     "Readout",
     "Screening",
     "Study",
     "UnitScreening",
+    "directions",
     "last_attention",
     "patched",
     "screen",

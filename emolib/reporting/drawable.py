@@ -20,6 +20,7 @@ from emolib.results.selection import kind_of, layer_of
 ABLATION, PATCHING = "patching/head_ablation/*.json", "patching/head_patching/*.json"
 """Results files that hold effects on heads."""
 _SCORES, _ATTENTION = "alignment/head_scores_*.json", "attention/*.json"
+_STEERING = "steering/*.json"
 
 
 class Drawable:
@@ -39,7 +40,7 @@ class Drawable:
         self._results, self._emotion, self._run = results, emotion, run
         self._store = Store(results)
         self._found: dict[str, list[Row]] = {
-            pattern: [] for pattern in (ABLATION, PATCHING, _SCORES, _ATTENTION)
+            pattern: [] for pattern in (ABLATION, PATCHING, _SCORES, _ATTENTION, _STEERING)
         }
         for row in abridged(self._store.rows(run=run)):
             path = row.output.get("path", "")
@@ -48,7 +49,9 @@ class Drawable:
                 _check_effect(row, pattern)
             if pattern == _SCORES and row.output["shape"] != "scores":
                 continue
-            if pattern in (_SCORES, _ATTENTION) or (pattern and is_drawn(row)):
+            if pattern == _STEERING and not {"place", "direction", "alpha"} <= row.labels.keys():
+                continue
+            if pattern in (_SCORES, _ATTENTION, _STEERING) or (pattern and is_drawn(row)):
                 self._found[pattern].append(row)
 
     def _files(self, pattern: str) -> list[Path]:
@@ -84,6 +87,11 @@ class Drawable:
             whole = (row for path in named or self._files(pattern) for row in read_effects([path]))
             rows = abridged(whole, ("logit_diff",))
         return [row for row in rows if self._emotion in (None, row.dims["emotion"])]
+
+    def doses(self) -> list[Row]:
+        """Return the rows of steering, which are drawn from the store alone."""
+        rows = _in_order(self._found[_STEERING])
+        return [row for row in rows if self._emotion in (None, row.dims.get("emotion"))]
 
     def compared(self, rows: Iterable[Row]) -> list[Row]:
         """Return those of rows by which models are compared, with their values per prompt."""

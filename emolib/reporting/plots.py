@@ -7,6 +7,7 @@ from pathlib import Path
 
 from emolib.errors import InputError
 from emolib.reporting.attention_plots import attention_patterns
+from emolib.reporting.dose_plots import dose_response
 from emolib.reporting.drawable import ABLATION, PATCHING, Drawable
 from emolib.reporting.effect_plots import (
     ablation_sentiment_comparison,
@@ -36,7 +37,8 @@ def draw(
 
     Args:
         results: The results folder of a profile.
-        out: Where to; ``plots/heads`` and ``plots/attention`` in `results` by default.
+        out: Where to; ``plots/heads``, ``plots/attention`` and ``plots/steering`` in `results` by
+            default, of which the last two are then not drawn.
         head_scores: Scores files, in place of the rows in the store.
         ablation_files: Files of head ablation, in place of the rows in the store.
         patching_files: Files of head patching, in place of the rows in the store.
@@ -54,7 +56,8 @@ def draw(
     ablation = found.effects(ABLATION, ablation_files)
     patching = found.effects(PATCHING, patching_files)
     attention = [] if head_scores or out else list(found.heads())
-    if not (scores or ablation or patching or attention):
+    steered = [] if out else found.doses()
+    if not (scores or ablation or patching or attention or steered):
         about = f" for {emotion!r}" if emotion else ""
         raise InputError(
             f"{results}: no results to draw{about}; run `pytest experiments` first, or name files "
@@ -77,4 +80,6 @@ def draw(
         name = "patching_keyword_comparison.png"
         made.append(patching_keyword_comparison(patching, folder / name))
     made += attention_patterns(attention, results / "plots/attention", emotion=emotion)
+    if steered:
+        made.append(dose_response(steered, results / "plots/steering/dose_response.png"))
     return made

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from emolib.errors import InputError
 from emolib.files import write_text
-from emolib.reporting import report_heads, report_study, report_units
+from emolib.reporting import report_heads, report_steering, report_study, report_units
 from emolib.reporting.experiments import (
     ABLATED,
     ATTENTION,
     CONTROLLED,
     PATCHED,
     SCREENED,
+    STEERED,
     UNITS,
 )
 from emolib.reporting.markdown import escape
@@ -32,7 +33,11 @@ from emolib.results.selection import StudyKey, study_of
 # Whose rows stand beside each other in one section, with intervals of what is tested alone; those
 # of others are let go of one by one.
 _TOGETHER = (SCREENED, ABLATED, PATCHED)
-_ALONE = {CONTROLLED: report_heads.controls, ATTENTION: report_heads.attention}
+_ALONE = {
+    CONTROLLED: report_heads.controls,
+    ATTENTION: report_heads.attention,
+    STEERED: report_steering.steering,
+}
 # The metrics that sections test against chance, beside the first of each study.
 _TESTED = ("logit_diff", "atp_ig", "difference")
 
@@ -87,6 +92,7 @@ def write_report(
         *of_heads[CONTROLLED],
         *report_units.units(kept, top_n),
         *of_heads[ATTENTION],
+        *of_heads[STEERED],
         *report_study.models(ablated, patched, screened),
         *report_study.significance(ablated, patched, *kept.values(), clusters=read.clusters),
         *samples.section(),

@@ -34,7 +34,7 @@ from emolib.stats.significance import LEVEL
 
 # Texts shown of a study, and rows named of those that are significant.
 _SAMPLES, _NAMED = 3, 6
-_FIGURES = ("plots/heads/*.png", "plots/attention/*.png")
+_FIGURES = ("plots/heads/*.png", "plots/attention/*.png", "plots/steering/*.png")
 # What provenance has that is told elsewhere than among the settings.
 _NO_SETTINGS = (
     "model", "shape", "heads", "units", "left_out", "in_pieces", "versions", "ablation", "prompts"

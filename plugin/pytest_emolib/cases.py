@@ -11,6 +11,7 @@ import pytest
 from emolib.errors import InputError
 from emolib.files import hash_json
 from emolib.inputs.heads import HeadSet, Top, expand
+from emolib.inputs.layers import chosen_layers
 from emolib.inputs.profiles import Ablation, Profile
 from emolib.inputs.units import UnitSet, expand_units
 from emolib.models.sources import Source
@@ -84,12 +85,13 @@ class Cases:
         self.left_out: dict[str, str] = {}
 
     def check(self) -> None:
-        """Check that every model has the heads and units that the profile names.
+        """Check that every model has the heads, units and layers that the profile names.
 
         Raises:
             InputError: When one has not.
         """
         for source in self._sources.values():
+            chosen_layers(self._profile.steering_layers, source.n_layers, model=source.name)
             for emotion in self._profile.emotions:
                 self._head_sets(source, emotion)
                 self._unit_sets(source, emotion)

@@ -64,6 +64,7 @@ FIXTURES = {
     "attention": Fixture(_PAIRS, once=("attention.costs",)),
     "screening": Fixture(_PAIRS, once=("attribution.costs", "screening.costs")),
     "unit_screening": Fixture(_PAIRS, once=("unit_scores.costs", "unit_screening.costs")),
+    "steering": Fixture(_STUDY, once=("steering.costs",)),
     "controls": Fixture(_PAIRS, once=("attribution.costs", "controls.costs")),
 }
 

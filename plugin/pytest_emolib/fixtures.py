@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from emolib.methods.patching import Patched
     from emolib.methods.readouts import Readout
     from emolib.methods.screening import Screening
+    from emolib.methods.steering import Steering
     from emolib.methods.study import Study
     from emolib.methods.unit_screening import UnitScreening
     from emolib.models.encoding import AlignedPairs, Prompts
@@ -181,6 +182,17 @@ def attention(request: pytest.FixtureRequest, study: Study) -> LastAttention:
 
 
 @pytest.fixture
+def steering(study: Study) -> Steering:
+    """Emotion directions in doses, beside random ones: ``for dose in steering``.
+
+    A dose has a `clean` run and its `run`, on prompts that took no part in the directions.
+    """
+    from emolib.methods.steering import steering
+
+    return steering(study)
+
+
+@pytest.fixture
 def controls(study: Study, emolib_case: Case, request: pytest.FixtureRequest) -> list[Controlled]:
     """The strongest heads of screening, each beside its controls."""
     from emolib.methods.controls import controls
@@ -195,7 +207,8 @@ def record() -> Callable[..., None]:
     """``record(logit_diff=…, note=…)`` adds a row to the results.
 
     A value is a number, None, a vector with a number per prompt (tables show its mean, 95 % CI, n
-    and d_z), a text, or a list with a text per prompt. May be called several times.
+    and d_z), a text, or a list with a text per prompt. ``study=`` names the study of whose prompts
+    they are, where that is not the item's own. May be called several times.
     """
     # Not by the fixture request: pytest takes as long to give one as all of recording takes.
     session = ExperimentSession.current()
@@ -203,13 +216,15 @@ def record() -> Callable[..., None]:
     rows: list[dict[str, Any]] = item.stash.setdefault(RECORDED, [])
     rows.clear()
 
-    def record(**values: Any) -> None:
+    def record(*, study: Study | None = None, **values: Any) -> None:
         if not values:
             raise TypeError("record(): expected values by name, as in record(logit_diff=…)")
+        if study is not None and not hasattr(study, "prompts"):
+            raise TypeError(f"record(study=…): expected a study, got {type(study).__name__}")
         for name in _COLUMNS & values.keys():
             raise TypeError(f"record({name}=…): tables have a column {name}; take another name")
         asked = "study" in item.fixturenames
-        study = item._request.getfixturevalue("study") if asked else None
-        rows.append(session.lab.rows.sorted(values, study))
+        own = item._request.getfixturevalue("study") if asked else None
+        rows.append(session.lab.rows.sorted(values, own, study))
 
     return record

@@ -74,14 +74,19 @@ class Rows:
             self._keyed = item, found
         return self._keyed[1]
 
-    def sorted(self, values: dict[str, Any], study: Study | None) -> dict[str, Any]:
+    def sorted(
+        self, values: dict[str, Any], study: Study | None, on: Study | None = None
+    ) -> dict[str, Any]:
         """Return recorded values sorted into the fields of a row, vectors summarised.
 
         Args:
             values: What an experiment gave ``record``.
-            study: Its study when it has one, whose templates are the clusters of the bootstrap.
+            study: Its study when it has one.
+            on: The study of whose prompts the values are, where that is not the item's: its
+                templates are the clusters of the bootstrap.
         """
-        clusters = study.prompts("emotion").clusters if study else None
+        of = study if on is None else on
+        clusters = of.prompts("emotion").clusters if of else None
         if study and all(change.can_be_lifted for change in study.runner.under):
             # Read here, where an error is the item's own.
             self._gaps[study.model.name, study.emotion.name] = study.clean_gap
@@ -98,8 +103,8 @@ class Rows:
             values = values | {"precision": study.runner.precision or "float32"}
         row = sort_values(values, summary)
         columns = [*row["vectors"].values(), *row["texts"].values(), *row["lists"].values()]
-        if study and clusters and any(len(column) == len(clusters) for column in columns):
-            ids = [pair.id for pair in study.pairs.pairs]
+        if of and clusters and any(len(column) == len(clusters) for column in columns):
+            ids = [pair.id for pair in of.pairs.pairs]
             row["pairs"] = {"ids": ids, "templates": list(clusters)}
         return row
 

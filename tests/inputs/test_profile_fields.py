@@ -85,6 +85,16 @@ def test_each_of_a_list_is_of_the_type_of_its_members():
         check(("left", 1), tuple[Side, ...])
 
 
+def test_numbers_are_a_tuple_of_different_finite_ones():
+    check((1, -0.5, 0), tuple[float, ...])
+    for wrong in ((), (True,), ("1",), (float("inf"),), [1.0], None, 2.0):
+        with pytest.raises(InputError) as error:
+            check(wrong, tuple[float, ...])
+        assert str(error.value) == f"here: expected a list of numbers, got {wrong!r}"
+    with pytest.raises(InputError, match=r"^here: 1 is named twice; name it once$"):
+        check((1, 0.5, 1.0), tuple[float, ...])
+
+
 @pytest.mark.parametrize("hint", [float, dict[str, int], int, int | str, bytes], ids=str)
 def test_a_type_without_a_check_is_a_mistake_of_the_profile_s(hint):
     """A whole number without a least one too: nothing would be checked of it."""

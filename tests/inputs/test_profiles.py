@@ -22,7 +22,8 @@ from emolib.inputs.prompts import Chat
 
 SET = (
     "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
-    "patch_generated, chat, system, dtype, device, batch_size, files, effects, architectures"
+    "steering_doses, steering_layers, steering_heads, steering_prompts, patch_generated, chat, "
+    "system, dtype, device, batch_size, files, effects, architectures"
 )
 
 
@@ -91,6 +92,10 @@ def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
         ("seed = -1", "seed: expected a whole number from 0, got -1"),
         ("draws = 9", "draws: expected a whole number from 10, got 9"),
         ("verify = 1.5", "verify: expected a whole number from 0, got 1.5"),
+        ("steering_doses = [1, nan]", "steering_doses: expected a list of numbers, got (1, nan)"),
+        ("steering_doses = [1, 1.0]", "steering_doses: 1 is named twice; name it once"),
+        ("steering_layers = ['x']", "steering_layers: layer spec 'x': expected the number of a "
+         "layer, from 0, a depth as 50% (0% the first layer, 100% the last), or all"),
         ("max_new_tokens = true", "max_new_tokens: expected a whole number from 1, got True"),
         ("batch_size = 'auto'", "batch_size: expected a whole number from 1, got 'auto'"),
         ("files = 3", "files: expected a table [files.EMOTION], got 3"),
@@ -218,8 +223,9 @@ def test_a_field_says_what_it_decides():
         assert one.metadata["follows"] in get_args(Follows), one.name
         assert one.metadata["compared"] is None or one.metadata["follows"] == "value"
     assert (
-        *("position", "max_new_tokens", "seed", "draws", "verify", "patch_generated"),
-        *("chat", "system", "dtype", "device", "architectures"),
+        *("position", "max_new_tokens", "seed", "draws", "verify"),
+        *("steering_doses", "steering_layers", "steering_heads", "steering_prompts"),
+        *("patch_generated", "chat", "system", "dtype", "device", "architectures"),
     ) == SETTINGS
     assert (
         *("dtype", "position", "seed", "draws", "max_new_tokens", "patch_generated"),

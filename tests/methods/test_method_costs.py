@@ -17,6 +17,7 @@ from emolib.methods import (
     patching,
     readouts,
     screening,
+    steering,
     study,
     unit_scores,
     unit_screening,
@@ -104,6 +105,25 @@ def test_patching(made, asked):
         # And a text each way, at the profile's position.
         assert sum(edited.values()) == len(runs) + 2 == sum(asked.values()) + 2 and not clean
     assert stated(patching.costs(planned(made, items=3, positions=("last",))))[0].total() == 12
+
+
+@pytest.mark.parametrize("heads", [0, 2])
+def test_steering(made, asked, heads):
+    """Of random directions five draws each, and a text of one: no run of its own for them."""
+    made.profile = replace(made.profile, steering_heads=heads, steering_layers=("all",))
+    doses = list(steering.steering(made))
+    plan = list(steering.costs(planned(made)))
+    places, neutral, emotion = N_LAYERS + (heads > 0), 7 + 6, 3 + 3
+    assert asked == {"neutral": places * neutral, "emotion": places * emotion}
+    assert len(doses) == sum(asked.values())
+    texts = {len(one.prompts): len(one.firsts) for one in plan if one.new and CLEAN in one.firsts}
+    assert set(texts) == {len(doses[0].clean.prompts)} and len(doses[0].clean.prompts) == 2
+    decoded = sum(len(one.firsts) for one in plan if one.new and CLEAN not in one.firsts)
+    assert decoded == len(doses)
+    swept = sum(len(one.firsts) for one in plan if not (one.new or one.backward))
+    # And two clean runs that others have made.
+    assert swept == places * (7 + 3 + 5 * (6 + 3)) + 2
+    assert [one.firsts for one in plan if one.backward] == [(0,)] * (heads > 0)
 
 
 def test_readouts(made):

@@ -52,8 +52,15 @@ CASES = {
         [],
         {"data/profiles/small.toml": profile(layers="3")},
         "data/profiles/small.toml: unknown key 'layers'; the keys are models, emotions, heads, "
-        "units, ablations, position, max_new_tokens, seed, draws, verify, patch_generated, chat, "
-        "system, dtype, device, batch_size, files, effects, architectures",
+        "units, ablations, position, max_new_tokens, seed, draws, verify, steering_doses, "
+        "steering_layers, steering_heads, steering_prompts, patch_generated, chat, system, dtype, "
+        "device, batch_size, files, effects, architectures",
+    ),
+    "a layer that the model lacks": (
+        [],
+        {"data/profiles/small.toml": profile(steering_layers='["0", "4"]')},
+        "layer spec '4': tiny-neo has 4 layers, counted from 0; name one of them, or a depth as "
+        "50%",
     ),
     "profile without models": (
         [],

@@ -62,6 +62,40 @@ def test_what_cannot_be_recorded_is_an_error(folder, body, message):
     assert folder.rows() == []
 
 
+OF_SOME = """
+from dataclasses import replace
+
+from emolib.methods.study import Study
+
+
+def exp_some(study, run, record):
+    pairs = study.emotion.pairs[2:8]
+    some = Study(study.model, replace(study.emotion, pairs=pairs), study.profile)
+    record(study=some, logit_diff=some.run().logit_diff, prompt=some.prompts().texts)
+    record(logit_diff=some.run().logit_diff)
+    record(logit_diff=run().logit_diff)
+"""
+
+
+def test_values_of_another_study_go_along_with_its_prompts(folder):
+    """Its templates are the clusters; without being told nobody knows of them."""
+    folder.write("exp_effect.py", OF_SOME)
+    folder.pytest().stdout.fnmatch_lines(["*1 recorded*"])
+    some, untold, every = folder.rows()
+    ids, templates = every["pairs"]["ids"], every["pairs"]["templates"]
+    assert some["pairs"] == {"ids": ids[2:8], "templates": templates[2:8]}
+    assert not untold["pairs"] and some["vectors"] == untold["vectors"]
+    assert some["vectors"]["logit_diff"] == pytest.approx(every["vectors"]["logit_diff"][2:8],
+                                                          abs=1e-4)  # fmt: skip
+    alone, clustered = (row["values"]["logit_diff"]["ci"] for row in (untold, some))
+    assert len(set(templates[2:8])) < 6 and alone != clustered
+
+
+def test_what_is_no_study_is_an_error(folder):
+    result = recorded(folder, "record(study='x', a=1)")
+    result.stdout.fnmatch_lines(["E*TypeError: record(study=…): expected a study, got str"])
+
+
 @pytest.mark.parametrize("name", ["item", "model", "emotion", "heads", "ablation"])
 def test_names_of_columns_are_taken(folder, name):
     result = recorded(folder, f"record({name}='x')")

@@ -1,0 +1,90 @@
+"""Plots of steering: what doses of a direction do, and what they cost in fluency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from emolib.reporting.plot_style import COLOURS, grid, save, short
+from emolib.results.rows import Row, group
+from emolib.results.selection import studies
+
+_SHOWN = len(COLOURS)
+_STYLES = {"emotion": {"ls": "-", "marker": "o"}, "random": {"ls": ":", "marker": "x"}}
+_METRICS = {"logit_diff": "Δ logit_diff", "fluency": "Δ fluency"}
+
+
+def dose_response(rows: Sequence[Row], out: Path) -> Path:
+    """Draw what doses do to ``logit_diff`` and to fluency on neutral prompts, a line a place.
+
+    Columns are models; every emotion has two panels, logits above and nats a token below. Emotion
+    directions are solid with their 95 % CI, random ones of the same norm dotted. Of many places the
+    six are drawn that move ``logit_diff`` the most in any study, the same in all panels.
+
+    Args:
+        rows: Rows of steering.
+        out: The PNG to write.
+    """
+    told = [row for row in rows if row.labels.get("on") == "neutral"]
+    found = studies(told)
+    models = list(dict.fromkeys(study.model for study in found))
+    emotions = list(dict.fromkeys(study.emotion for study in found))
+    places = _places(told)
+    figure, axes = grid(2 * len(emotions), len(models), (2.6, 1.5), legend=len(places) + 2)
+    for study, members in found.items():
+        column, first = models.index(study.model), 2 * emotions.index(study.emotion)
+        for down, metric in enumerate(_METRICS):
+            panel = axes[first + down, column]
+            _lines(panel, members, metric, places)
+            if column == 0:
+                panel.set_ylabel(f"{study.emotion}\n{_METRICS[metric]}", fontsize=8)
+            if first + down == 0:
+                panel.set_title(study.model, fontsize=10)
+            if first + down == 2 * len(emotions) - 1:
+                panel.set_xlabel("α", fontsize=8)
+    _legend(figure, axes[0, 0], places)
+    figure.supylabel("under the dose less clean, on neutral prompts (logits; nats a token)",
+                     fontsize=9)  # fmt: skip
+    return save(figure, out)
+
+
+def _places(rows: Sequence[Row]) -> list[str]:
+    """Return the places that are drawn, in their order."""
+    size: dict[str, float] = {}
+    for row in rows:
+        if row.labels.get("direction") == "emotion":
+            place, moved = row.labels["place"], abs(row.mean("logit_diff") or 0.0)
+            size[place] = max(moved, size.get(place, 0.0))
+    chosen = sorted(size, key=lambda place: -size[place])[:_SHOWN]
+    return [place for place in size if place in chosen]
+
+
+def _lines(panel: Any, rows: Sequence[Row], metric: str, places: Sequence[str]) -> None:
+    by_line = group(rows, lambda row: (row.labels["place"], row.labels["direction"]))
+    for (place, direction), members in by_line.items():
+        if place not in places or direction not in _STYLES:
+            continue
+        ordered = sorted(members, key=lambda row: float(row.labels["alpha"]))
+        drawn = [row for row in ordered if row.mean(metric) is not None]
+        x, y = [float(row.labels["alpha"]) for row in drawn], [row.mean(metric) for row in drawn]
+        colour = COLOURS[places.index(place)]
+        panel.plot(x, y, color=colour, ms=3, lw=1, **_STYLES[direction])
+        ends = [row.interval(metric) for row in drawn]
+        if direction == "emotion" and all(ends):
+            low, high = zip(*filter(None, ends), strict=True)
+            panel.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+    panel.axhline(0, color="0.4", lw=0.6)
+    panel.tick_params(labelsize=7)
+
+
+def _legend(figure: Any, panel: Any, places: Sequence[str]) -> None:
+    handles = [
+        panel.plot([], [], color=COLOURS[i], lw=1, label=short(name))[0]
+        for i, name in enumerate(places)
+    ]
+    handles += [
+        panel.plot([], [], color="0.3", lw=1, ms=3, label=f"{name} direction", **style)[0]
+        for name, style in _STYLES.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
