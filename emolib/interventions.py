@@ -464,7 +464,7 @@ def _checked(what: str, vector: Tensor) -> Tensor:
         raise InputError(
             f"{what}: expected a tensor of finite numbers, [d] or [draws, d], got {why}"
         )
-    return torch.atleast_2d(vector.detach())
+    return vector.detach().reshape(-1, vector.shape[-1])
 
 
 def _steer(chosen: TargetSet, vectors: _Vectors, alpha: float, kind: str = "steer") -> Intervention:

@@ -91,7 +91,8 @@ def _check_numbers(label: str, values: Any) -> None:
         InputError: When they are not.
     """
     are = isinstance(values, tuple) and all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values
+        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < math.inf
+        for v in values
     )
     if not are or not values:
         raise InputError(f"{label}: expected a list of numbers, got {values!r}")

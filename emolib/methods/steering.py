@@ -242,7 +242,7 @@ def _drawn(vector: Tensor, seed: str) -> Tensor:
     generator = torch.Generator().manual_seed(random.Random(seed).getrandbits(63))
     drawn = torch.randn(RANDOM, len(vector), generator=generator, dtype=vector.dtype)
     unit = drawn / drawn.norm(dim=-1, keepdim=True)
-    return unit.to(vector.device) * vector.norm()
+    return torch.mul(unit.to(vector.device), vector.norm())
 
 
 def _cosine(left: Tensor, right: Tensor) -> float | None:

@@ -71,7 +71,7 @@ def _lines(panel: Any, rows: Sequence[Row], metric: str, places: Sequence[str]) 
         colour = COLOURS[places.index(place)]
         panel.plot(x, y, color=colour, ms=3, lw=1, **_STYLES[direction])
         ends = [row.interval(metric) for row in drawn]
-        if direction == "emotion" and all(ends):
+        if direction == "emotion" and ends and all(ends):
             low, high = zip(*filter(None, ends), strict=True)
             panel.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     panel.axhline(0, color="0.4", lw=0.6)

@@ -196,7 +196,9 @@ def test_a_field_takes_what_its_type_says_and_nothing_else(key, value):
     given = tuple(value) if isinstance(value, list) else value
     assert found == given and type(found) is type(given)
     if get_origin(hint) is tuple:
-        assert isinstance(value, list) and all(type(name) is str for name in value)
+        of_numbers = get_args(hint)[0] is float
+        kinds = (int, float) if of_numbers else (str,)
+        assert isinstance(value, list) and all(type(member) in kinds for member in value)
     elif get_origin(hint) is Literal:
         assert value in get_args(hint)
     else:

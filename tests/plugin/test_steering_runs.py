@@ -178,6 +178,6 @@ def test_too_few_prompts_are_one_line(steered):
     steered.write("data/pairs/gratitude.json", json.dumps(pairs(count=1)))
     done = steered.pytest()
     done.stdout.fnmatch_lines(
-        ["E*InputError: steering reads directions of one half of the prompts on the other: *"]
+        ["*: steering reads directions of one half of the prompts on the other: expected 2 or *"]
     )
     assert done.ret == 1 and not steered.rows()

@@ -26,8 +26,8 @@ def test_every_section_says_what_was_recorded(results):
     found = sections(write_report(results).read_text("utf-8"))
     assert list(found) == [
         "In short", "Setup", "Screening", "Ablation", "Patching", "Controls", "Units",
-        "Attention from the last token", "Models side by side", "What is significant", "Texts",
-        "Figures",
+        "Attention from the last token", "Steering", "Models side by side", "What is significant",
+        "Texts", "Figures",
     ]  # fmt: skip
     assert re.search(r"^\| one +\| joy +\| L1H0 ", found["In short"], re.MULTILINE)
     assert "| one     | one  | gpt2   | 2 × 2" in found["Setup"]
