@@ -489,10 +489,6 @@ def _steer(chosen: TargetSet, vectors: _Vectors, alpha: float, kind: str = "stee
         draws,
         every_step=True,
         tokenwise=True,
-        recipe=Recipe(_same, (chosen, vectors, alpha, kind)),
+        # Vectors are of their own place, whatever others there are.
+        recipe=Recipe(_steer, (vectors, alpha, kind), general=False),
     )
-
-
-def _same(_: Targets, targets: TargetSet, *made: Any) -> Intervention:
-    """Return the same at its own place, whatever others there are: vectors are of theirs."""
-    return _steer(targets, *made)
