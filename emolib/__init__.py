@@ -27,6 +27,7 @@ from emolib.lazy import hand_on
 
 if TYPE_CHECKING:
     from emolib.errors import InputError
+    from emolib.methods.own_metrics import metric
     from emolib.methods.study import study
     from emolib.results.frames import load
 else:
@@ -34,10 +35,11 @@ else:
         __name__,
         {
             "emolib.errors": ["InputError"],
+            "emolib.methods.own_metrics": ["metric"],
             "emolib.methods.study": ["study"],
             "emolib.results.frames": ["load"],
         },
     )
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "__version__", "load", "study"]
+__all__ = ["InputError", "__version__", "load", "metric", "study"]

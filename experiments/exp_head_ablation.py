@@ -20,6 +20,7 @@ def exp_head_ablation(run, heads, ablation, record):
         fluency=ablated.fluency - clean.fluency,
         distinct_2=ablated.distinct_2 - clean.distinct_2,
         margin=ablated.margin,
+        **ablated.own_metrics(clean),
         prompt=clean.prompts,
         clean_text=clean.texts,
         ablated_text=ablated.texts,

@@ -18,6 +18,7 @@ def exp_head_patching(patched, heads, profile, record):
                 changed=run.changed(clean),
                 fluency=run.fluency - clean.fluency,
                 margin=run.margin,
+                **run.own_metrics(clean, of="texts"),
                 prompt=clean.prompts,
                 clean_text=clean.texts,
                 patched_text=run.texts,
@@ -29,5 +30,6 @@ def exp_head_patching(patched, heads, profile, record):
             recovery=case.recovery,
             log_odds=run.log_odds - clean.log_odds,
             kl=run.kl(clean),
+            **run.own_metrics(clean, of="logits"),
             **more,
         )

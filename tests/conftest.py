@@ -52,3 +52,11 @@ def gratitude():
 
     emotion = load_emotion(load_profile("demo"), "gratitude")
     return dataclasses.replace(emotion, pairs=emotion.pairs[:12])
+
+
+@pytest.fixture(autouse=True)
+def _metrics_are_the_test_s_own(monkeypatch):
+    """Metrics that a test registers, itself or in a run inside this process, go with it."""
+    from emolib.methods import own_metrics
+
+    monkeypatch.setattr(own_metrics, "_registered", {})

@@ -7,7 +7,8 @@
 - ``batching``, ``sweeps``, ``clean_runs``, ``edits``: many runs as rows of one batch, resumed from
   the clean run at the layer they edit.
 - ``slices``: logits a few rows at a time, reduced to what is kept of them.
-- ``forwards``, ``decoding``, ``gradients``: whole batches, greedy continuations, gradients.
+- ``forwards``, ``decoding``, ``gradients``, ``constants``: whole batches, greedy continuations,
+  gradients at z and at constants in its place.
 - ``batch_sizes``, ``shapes``, ``costs``: how much goes into one batch, and what runs will cost.
 - ``heap``: memory that was let go of, given back to the system.
 - ``support``: whether a model's layers can be taken apart.

@@ -18,7 +18,7 @@ from emolib.engine import kernels
 from emolib.engine.batch_sizes import BATCH, CLEAN_LOGITS, KEPT, ROOM, columns_of, fit
 from emolib.engine.shapes import Shape
 from emolib.engine.slices import LOGITS, WIDE, rows_at_once
-from emolib.inputs.profiles import Profile
+from emolib.inputs.profiles import Ablation, Profile
 from emolib.inputs.prompts import Position, Side
 from emolib.models.encoding import Batch, Prompts
 
@@ -189,6 +189,7 @@ class Planned:
         firsts: Of each set that they edit, the first layer; empty where they name none.
         positions: Where they edit; None for wherever the method does.
         draws: Draws of a run of theirs.
+        ablation: The kind of ablation that they are for; None of none.
     """
 
     prompts: Mapping[Side, Prompts]
@@ -200,6 +201,7 @@ class Planned:
     firsts: tuple[int, ...] = ()
     positions: tuple[Position, ...] | None = None
     draws: int = 1
+    ablation: Ablation | None = None
 
     def runs(
         self, side: Side, firsts: Sequence[int], *, new: int = 0, backward: bool = False

@@ -45,6 +45,22 @@ def weight_of(model: LanguageModel, part: Part) -> Tensor:
     return model.w_out(part.layer)[list(part.indices)]
 
 
+def columns_in(part: Part, width: int, n_heads: int) -> slice | list[int]:
+    """Return which columns of what goes into a projection, or of a stream, are a part's.
+
+    Args:
+        part: The part.
+        width: How many columns there are.
+        n_heads: Heads per layer.
+    """
+    if isinstance(part, LayerUnits):
+        return list(part.indices)
+    if isinstance(part, Stream):
+        return slice(None)
+    d_head = width // n_heads
+    return slice(part.index * d_head, (part.index + 1) * d_head)
+
+
 class RunEdits:
     """The edits of one run on one batch of prompts."""
 
@@ -152,12 +168,7 @@ class RunEdits:
 
     def columns(self, part: Part, z: Tensor) -> slice | list[int]:
         """Return which columns of z, or of the stream, are a part's."""
-        if isinstance(part, LayerUnits):
-            return list(part.indices)
-        if isinstance(part, Stream):
-            return slice(None)
-        d_head = z.shape[-1] // self.n_heads
-        return slice(part.index * d_head, (part.index + 1) * d_head)
+        return columns_in(part, z.shape[-1], self.n_heads)
 
 
 def _check_targets(model: LanguageModel, intervention: Intervention) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from emolib.engine.batch_sizes import columns_of, whole_batches
+from emolib.engine.constants import Constant, Slopes, replaced_by
 from emolib.engine.decoding import Continuations, Greedy, continuations, mean_log_probs
 from emolib.engine.edits import RunEdits, apart, is_normed, path_of, stream_path, weight_of
 from emolib.engine.forwards import Prefix, forward, next_token
@@ -20,7 +21,7 @@ from emolib.engine.gradients import At, Objective, Values, replaced
 from emolib.engine.slices import Measure, reduced
 from emolib.errors import InputError
 from emolib.inputs.prompts import Position
-from emolib.inputs.targets import parts
+from emolib.inputs.targets import Part, parts
 from emolib.inputs.units import LayerUnits, Unit, UnitSet
 from emolib.interventions import NO_HEADS, Activations, ByLayer, Intervention
 from emolib.models.encoding import Batch, Prompts
@@ -534,3 +535,34 @@ def gradients(
         none = made[0].new_zeros(*made[0].shape[:2], 0)
         found.append([by_layer.get(layer, none) for layer in range(model.n_layers)])
     return found
+
+
+def constant_slopes(
+    model: LanguageModel, batch: Batch, position: Position, objective: Objective, run: Constant
+) -> Slopes:
+    """Return a metric at constants put in for z of some heads or units, and its gradient there.
+
+    Returns:
+        As `emolib.engine.constants.constant_slopes`, of one run.
+    """
+    by_path: dict[str, dict[Part, Tensor]] = {}
+    for part, value in run.of(model, batch.rows).items():
+        by_path.setdefault(path_of(model, part), {})[part] = value
+    mask, seen = batch.at(position), list[Tensor]()
+
+    def of(logits: Tensor) -> Tensor:
+        metric = objective.of(logits)
+        seen.append(metric.detach())
+        return metric
+
+    def probe(_: Tensor, path: str, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        values = by_path[path]
+        leaf = torch.cat(list(values.values()), dim=1).detach().requires_grad_()
+        cut = torch.split(leaf, [value.shape[1] for value in values.values()], dim=1)
+        there = dict(zip(values, cut, strict=True))
+        z = replaced_by(by_prompt(inputs[0], batch), there, mask, model)
+        return leaf, model.module(path).forward(z.view_as(inputs[0]))
+
+    found, _ = slopes(model, batch, Objective(objective.tokens, of), list(by_path), probe)
+    # Parts come layer by layer, and so do their paths.
+    return _at(model, seen[0]), torch.cat(found, dim=1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from emolib.engine import heap, hooked
 from emolib.engine.batch_sizes import KEPT, attended_at_once, columns_of
 from emolib.engine.clean_runs import CleanRuns
+from emolib.engine.constants import Constant, Slopes, constant_slopes
 from emolib.engine.decoding import Continuations, generate, log_probs
 from emolib.engine.gradients import Objective, Points, gradients, unit_gradients
 from emolib.engine.hooked import See, split_heads
@@ -236,3 +237,10 @@ class Layerwise:
         for clean in self.clean_runs(side).of((), position, more=False):
             values = points(clean.batch, columns_of(clean.batch, (), position))
             yield clean.batch, gradients(self._model, clean, position, objective, values)
+
+    def constant_slopes(
+        self, side: Side, position: Position, objective: Objective, runs: Sequence[Constant]
+    ) -> Iterator[tuple[Batch, list[Slopes]]]:
+        """Yield batches with a metric at constants in place of z, and its gradient, per run."""
+        for clean in self.clean_runs(side).of((), position, more=False):
+            yield clean.batch, constant_slopes(self._model, clean, position, objective, runs)

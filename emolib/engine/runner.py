@@ -22,6 +22,7 @@ from torch import Tensor
 from emolib.engine import heap, hooked
 from emolib.engine.batch_sizes import CLEAN_LOGITS
 from emolib.engine.batching import Companions, Request, Shelf
+from emolib.engine.constants import Constant, Slopes, joined
 from emolib.engine.decoding import Continuations
 from emolib.engine.gradients import Objective, Points
 from emolib.engine.layerwise import Layerwise
@@ -119,6 +120,11 @@ class Path(Protocol):
         self, side: Side, position: Position, objective: Objective
     ) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
         """Yield batches with the units and the gradient at them, of the last S columns."""
+
+    def constant_slopes(
+        self, side: Side, position: Position, objective: Objective, runs: Sequence[Constant]
+    ) -> Iterator[tuple[Batch, list[Slopes]]]:
+        """Yield batches with a metric at constants in place of z, and its gradient, per run."""
 
     def gradients(
         self, side: Side, position: Position, objective: Objective, points: Points
@@ -375,6 +381,25 @@ class Runner(Generic[Score]):
             (The batch, per layer the units' activations and the gradient, ``[B, S, n_units]``.)
         """
         return self._now().unit_gradients(side, position, objective)
+
+    def constant_slopes(
+        self, side: Side, position: Position, objective: Objective, runs: Sequence[Constant]
+    ) -> list[Slopes]:
+        """Return a metric at constants put in for z of heads or units, and its gradient there.
+
+        Args:
+            side: Whose prompts run.
+            position: Where the constants stand.
+            objective: The metric, from logits at the last token.
+            runs: What stands in for which set in each run; all else runs on.
+
+        Returns:
+            Per run the metric, ``[n]``, and its gradient at the constant, ``[n, D]``.
+        """
+        found = self._now().constant_slopes(side, position, objective, runs)
+        made = joined(found, len(runs))
+        heap.give_back(self._weights)
+        return made
 
     def attention(self, side: Side, position: Position, see: hooked.See) -> None:
         """Show where heads look from some positions; see `emolib.engine.hooked.attention`."""

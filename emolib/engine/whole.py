@@ -12,6 +12,7 @@ from torch import Tensor
 
 from emolib.engine import hooked
 from emolib.engine.batch_sizes import columns_of, prompts_at_once, whole_batches
+from emolib.engine.constants import Constant, Slopes
 from emolib.engine.decoding import Continuations
 from emolib.engine.forwards import Prefix, forward
 from emolib.engine.gradients import Objective, Points
@@ -161,3 +162,14 @@ class Whole:
         for batch in whole_batches(model, self._prompts(side), self._size, kept=True):
             values = points(batch, batch.width)
             yield batch, hooked.gradients(model, batch, position, objective, values)
+
+    def constant_slopes(
+        self, side: Side, position: Position, objective: Objective, runs: Sequence[Constant]
+    ) -> Iterator[tuple[Batch, list[Slopes]]]:
+        """Yield batches with a metric at constants in place of z, and its gradient, per run."""
+        model = self._model
+        for batch in whole_batches(model, self._prompts(side), self._size, kept=True):
+            yield (
+                batch,
+                [hooked.constant_slopes(model, batch, position, objective, run) for run in runs],
+            )

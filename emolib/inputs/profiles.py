@@ -18,7 +18,7 @@ from emolib.inputs.prompts import Chat, Position
 from emolib.inputs.targets import parse_set
 from emolib.inputs.units import check_unit_spec
 
-Ablation = Literal["zero", "mean", "resample"]
+Ablation = Literal["zero", "mean", "resample", "optimal"]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 ROLES = ("gated", "controls")
 MIN_DRAWS = 10
@@ -62,6 +62,7 @@ class Profile:
         device: torch's name of the device, or ``auto``.
         batch_size: Prompts per forward; None lets the engine choose.
         files: Data files named outright, by (kind, emotion).
+        classifiers: Folders of sequence classifiers that texts are read with.
         effects: Whose effects the regression check is on: of ``gated`` and ``controls`` by model
             the names of heads or units.
         architectures: By model type the row that is given by hand, as texts by field of
@@ -91,6 +92,7 @@ class Profile:
     device: str = field(default="cpu", metadata=said("value"))
     batch_size: int | None = field(default=None, metadata=said("nothing", least=1))
     files: Mapping[tuple[str, str], Path] = field(default_factory=dict, metadata=said("content"))
+    classifiers: tuple[str, ...] = field(default=(), metadata=said("content"))
     effects: Mapping[str, Mapping[str, tuple[str, ...]]] = field(
         default_factory=dict, metadata=said("nothing")
     )
@@ -286,6 +288,8 @@ def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
         # Those that the project fills in itself, or reads from tables, are checked there.
         if found.name not in ("name", "root", "files", "effects", "architectures"):
             value = getattr(profile, found.name)
+            if found.name == "classifiers" and value == ():
+                continue
             check_value(label(found.name), value, _HINTS[found.name], found.metadata["least"])
     if profile.system is not None and not profile.chat:
         chat = label("chat").split()[-1]

@@ -2,6 +2,8 @@
 
 - ``study``: a `Study`, the runs of a model on prompts; ``emolib.study`` makes one.
 - ``readouts``, ``scores``, ``metrics``, ``text_metrics``: what a run says, of logits and of texts.
+- ``own_metrics``, ``classified``: metrics of one's own, and classifiers that read texts.
+- ``optimal_ablation``: the constants that stand in for heads or units and change least.
 - ``screening``, ``attribution``, ``attention``: scores of every head.
 - ``direct_effects``, ``frozen_norms``: what of a part reaches the logits, and whether it adds up.
 - ``patching``: what is carried over between the sides of pairs.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -17,7 +18,11 @@ from emolib.errors import InputError
 from emolib.inputs.profiles import TEXT_DRAWS
 from emolib.inputs.prompts import Lexicon, Side
 from emolib.methods import metrics, text_metrics
+from emolib.methods.own_metrics import Of, registered
 from emolib.methods.scores import Scores, Vector, mean_draws, to_numpy
+
+OfTexts = Callable[[Sequence[str]], Vector]
+"""A metric of texts: a number for each."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Reading:
         lexicons: By emotion the lexicons that texts are read with.
         lexicon_ids: Token ids of the lexicon's words; raises where none is one token.
         clean: From a side to its clean run.
+        own: Names of the metrics of one's own that are of logits.
+        of_texts: By name those that are of texts, classifiers among them.
     """
 
     runner: Runner[Scores]
@@ -39,6 +46,8 @@ class Reading:
     lexicons: Mapping[str, Lexicon]
     lexicon_ids: Callable[[], Tensor]
     clean: Callable[[Side], Readout]
+    own: tuple[str, ...] = ()
+    of_texts: Mapping[str, OfTexts] = field(default_factory=dict)
 
 
 class Readout:
@@ -61,6 +70,7 @@ class Readout:
         """Hold what to run; `emolib.methods.study.Study.run` makes these."""
         self._reading, self._request = reading, request
         self.prompts = list(prompts)
+        self._of_texts: dict[str, Vector] = {}
         if request.under:
             # It belongs to what is on the model now, which may be gone when it is read.
             assert self.logits is not None
@@ -110,16 +120,45 @@ class Readout:
         return to_numpy(self._reading.lexicon_ids()) if values is None else values
 
     def metric(self, name: str) -> Vector:
-        """Return a further metric of the logits by name, as ``logit_diff_anger``.
+        """Return a further metric by name: one of one's own, or ``logit_diff_anger`` and the like.
 
         Raises:
-            InputError: When the study reads no such metric.
+            InputError: When the study reads no such metric, or it does not give a finite number
+                for each prompt.
         """
+        if name in self._reading.of_texts:
+            if name not in self._of_texts:
+                self._of_texts[name] = self._reading.of_texts[name](self.texts)
+            return self._of_texts[name]
         others = self._scores.others
         if name not in others:
-            known = ", ".join(sorted(others)) or "none"
-            raise InputError(f"metric({name!r}): this study has no such metric; it has {known}")
+            known = ", ".join(sorted({*others, *self._reading.of_texts})) or "none"
+            late = " (one came after it: make the study again)" if name in registered() else ""
+            raise InputError(
+                f"metric({name!r}): this study has no such metric{late}; it has {known}"
+            )
         return others[name]
+
+    def own_metrics(self, clean: Readout, of: Of | None = None) -> dict[str, Vector]:
+        """Return how far each metric of one's own, and each classifier's label, moves, by name.
+
+        Args:
+            clean: What they move from.
+            of: Those of ``logits`` or of ``texts`` alone; None for all of them.
+        """
+        names = [*(self._reading.own if of != "texts" else ())]
+        names += self._reading.of_texts if of != "logits" else ()
+        return {name: self.metric(name) - clean.metric(name) for name in names}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a metric of one's own by its name."""
+            reading = self.__dict__.get("_reading")
+            if reading is not None and name in (*reading.own, *reading.of_texts):
+                return self.metric(name)
+            # Of a part that is there and raised, what it raised.
+            return object.__getattribute__(self, name)
 
     def kl(self, clean: Readout) -> Vector:
         """Return ``KL(clean ‖ this)`` of the next-token distributions, in nats."""

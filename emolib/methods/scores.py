@@ -13,6 +13,7 @@ from torch import Tensor
 from emolib.engine.slices import reduced
 from emolib.errors import InputError
 from emolib.methods import metrics
+from emolib.methods.own_metrics import not_finite
 
 Vector = NDArray[np.float64]
 Table = NDArray[np.float64]
@@ -95,7 +96,7 @@ class Measuring:
         """Return a further metric of logits ``[n, vocab]``, ``[n]``.
 
         Raises:
-            InputError: When it is not a number of each row.
+            InputError: When it is not a finite number of each row.
         """
         found: object = self.others[name](logits)
         if not isinstance(found, Tensor) or found.shape != logits.shape[:1]:
@@ -104,7 +105,9 @@ class Measuring:
                 f"metric {name}: expected a number for each row of logits {list(logits.shape)}, a "
                 f"tensor [{len(logits)}], got {got}"
             )
-        return found.double()
+        if bad := int((~found.isfinite()).sum()):
+            raise InputError(not_finite(name, bad, len(found)))
+        return found.detach().double()
 
     def scores(self, rows: Tensor, dtype: str, *, beside_clean: bool) -> Scores:
         """Return the scores of a run.

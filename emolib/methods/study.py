@@ -24,6 +24,9 @@ from emolib.inputs.targets import Targets, target_set
 from emolib.inputs.units import UnitSet
 from emolib.interventions import Activations, ByLayer, Intervention, mean, resample, zero
 from emolib.methods import metrics
+from emolib.methods.classified import label_metrics
+from emolib.methods.optimal_ablation import OptimalAblation
+from emolib.methods.own_metrics import names_of, of_logits, of_texts, registered
 from emolib.methods.readouts import Reading, Readout
 from emolib.methods.scores import Measuring, OfLogits, Scores, score
 from emolib.models.architectures import register_all
@@ -85,6 +88,9 @@ class Study:
                 self._free[side] = model.encode(emotion.written(side), new, chat=chat, names=names)
         words = dict.fromkeys((*emotion.lexicon.words, *emotion.lexicon.targets))
         self.in_pieces = model.in_pieces([*words, *emotion.neutral.targets])
+        self._own = registered()
+        self._of_texts = {name: of_texts(o) for name, o in self._own.items() if o.of == "texts"}
+        self._of_texts |= label_metrics(profile.classifiers, self.lexicons, model.device)
         self._clean: dict[Side, Readout] = {}
         self._references: dict[UnitSet | None, Activations] = {}
 
@@ -215,6 +221,8 @@ class Study:
             self.lexicons,
             lambda: self.lexicon_ids,
             self.clean,
+            names_of(self._own, "logits"),
+            self._of_texts,
         )
 
     def traced(self, place: str, **options: Any) -> PlacedTrace:
@@ -223,8 +231,8 @@ class Study:
 
     @cached_property
     def _others(self) -> dict[str, OfLogits]:
-        """By name ``logit_diff_<emotion>`` of every emotion whose lexicon is at hand."""
-        made: dict[str, OfLogits] = {}
+        """By name metrics of one's own, and ``logit_diff_<emotion>`` of every lexicon at hand."""
+        made = {name: of_logits(own) for name, own in self._own.items() if own.of == "logits"}
         for name, lexicon in self.lexicons.items():
             try:
                 own, neutral = self.model.target_ids(lexicon, self.emotion.neutral)
@@ -315,6 +323,24 @@ class Study:
             {unit: both([side.units[unit] for side in sides]) for unit in units or ()},
         )
 
+    @cached_property
+    def optimal(self) -> OptimalAblation:
+        """The constants that change ``logit_diff`` least, fitted set by set when asked for."""
+
+        def clean(side: Side) -> Tensor:
+            request = Request((), side, self.profile.position, self.runner.under)
+            scores = self.runner.scores(request)
+            return torch.from_numpy(scores.logit_diff)
+
+        return OptimalAblation(
+            self.runner,
+            self.prompts,
+            self.objective,
+            clean,
+            self.reference_of,
+            self.profile.position,
+        )
+
     def ablation(self, kind: Ablation) -> Callable[[Targets], Intervention]:
         """Return the function from heads or units to their ablation of one kind.
 
@@ -333,6 +359,8 @@ class Study:
                 case "resample":
                     reference, profile = self.reference_of(chosen), self.profile
                     return resample(chosen, reference, draws=profile.draws, seed=profile.seed)
+                case "optimal":
+                    return self.optimal.ablate(chosen)
                 case _:
                     assert_never(kind)
 

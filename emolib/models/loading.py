@@ -44,7 +44,7 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
         )
     wanted: torch.dtype = getattr(torch, dtype)
     spread: dict[str, Any] = {}
-    with _quiet(), _as_folder(source) as (folder, options):
+    with quiet(), _as_folder(source) as (folder, options):
         known: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True} | options
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **known)
         if source.gguf is not None:
@@ -140,7 +140,7 @@ def in_half(model: LanguageModel) -> LanguageModel:
 
 def describe(source: Source) -> tuple[Any, Any]:
     """Return the config and the tokenizer of a source, without its weights."""
-    with _quiet(), _as_folder(source) as (folder, options):
+    with quiet(), _as_folder(source) as (folder, options):
         known: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True} | options
         config = transformers.AutoConfig.from_pretrained(folder, **known)
         return config, transformers.AutoTokenizer.from_pretrained(folder, **known)
@@ -162,7 +162,8 @@ def _as_folder(source: Source) -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Keep transformers from printing while a model is loaded."""
     shown, verbosity = _hf_logging.is_progress_bar_enabled(), _hf_logging.get_verbosity()
     _hf_logging.disable_progress_bar()
     _hf_logging.set_verbosity_error()

@@ -107,7 +107,7 @@ class Source:
     @cached_property
     def weights_hash(self) -> str:
         """Hash of the safetensors files, or of the GGUF file."""
-        return hash_files([self.folder / self.gguf] if self.gguf else _weights(self.folder))
+        return hash_files([self.folder / self.gguf] if self.gguf else weight_files(self.folder))
 
     @cached_property
     def config_hash(self) -> str:
@@ -142,7 +142,8 @@ class Source:
         else:
             path = self.folder / "tokenizer_config.json"
             found = (self.folder / _TEMPLATE_FILE).is_file() or (
-                path.is_file() and bool(_object(self.id, path).get("chat_template"))
+                path.is_file()
+                and bool(read_object(f"model {self.id!r}", path).get("chat_template"))
             )
             where = f"{path} (key chat_template) or {_TEMPLATE_FILE} beside it"
         if not found:
@@ -194,7 +195,7 @@ def _from_hub(model: str) -> Path:
             folder = Path(
                 snapshot_download(model, allow_patterns=_HUB_FILES, local_files_only=True)
             )
-            if not _lacking(folder):
+            if not lacking_file(folder):
                 return folder
         files = {entry.rfilename for entry in HfApi().model_info(model).siblings or ()}
         if "config.json" in files:
@@ -217,14 +218,15 @@ def _from_hub(model: str) -> Path:
     )
 
 
-def _weights(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a folder that transformers loads."""
     whole = folder / _WHOLE
     return [whole] if whole.is_file() else sorted(folder.glob(_PARTS))
 
 
-def _lacking(folder: Path) -> str | None:
+def lacking_file(folder: Path) -> str | None:
     """Return the name of a file that a folder lacks to be loaded, None when it is whole."""
-    weights = {path.name for path in _weights(folder)}
+    weights = {path.name for path in weight_files(folder)}
     if not weights:
         return _WHOLE
     if _WHOLE not in weights:
@@ -234,14 +236,14 @@ def _lacking(folder: Path) -> str | None:
         parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         if absent := sorted(parts - weights):
             return str(absent[0])
-    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+    if not tokenizer_files(folder):
         return _TOKENIZER_FILES[0]
     return None
 
 
 def _describe(model: str, name: str, folder: Path) -> Source:
     model_type, layers, heads = _architecture(model, folder)
-    lacking = _lacking(folder)
+    lacking = lacking_file(folder)
     if lacking == _WHOLE:
         raise InputError(
             f"model {model!r}: no {_WHOLE} in {folder}; only safetensors are loaded, nothing is "
@@ -264,7 +266,7 @@ def _architecture(model: str, folder: Path) -> tuple[str, int, int]:
     if not isinstance(model_type, str):
         raise InputError(f"model {model!r}: {folder / 'config.json'} has no model_type")
     try:
-        if known_row(model_type) is None and model_type not in _model_types():
+        if known_row(model_type) is None and model_type not in known_types():
             raise UnknownArchitecture(model_type)
         return model_type, *shape_from_config(config)
     except UnknownArchitecture as error:
@@ -273,7 +275,12 @@ def _architecture(model: str, folder: Path) -> tuple[str, int, int]:
         raise InputError(f"model {model!r}: {folder}/{error}") from None
 
 
-def _model_types() -> Collection[str]:
+def tokenizer_files(folder: Path) -> list[Path]:
+    """Return the files of the tokenizer in a folder."""
+    return [path for name in _TOKENIZER_FILES if (path := folder / name).is_file()]
+
+
+def known_types() -> Collection[str]:
     """Return the model types that transformers knows, without loading torch."""
     from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 
@@ -327,16 +334,25 @@ def _gguf_type(header: Header) -> str:
 
 
 def _config(model: str, folder: Path) -> dict[str, Any]:
-    return _object(model, folder / "config.json")
+    return read_object(f"model {model!r}", folder / "config.json")
 
 
-def _object(model: str, path: Path) -> dict[str, Any]:
+def read_object(what: str, path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Args:
+        what: Whose file it is, for messages: ``model 'gpt2'``.
+        path: The file.
+
+    Raises:
+        InputError: When it is not there, or no object.
+    """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"model {model!r}: no {path.name} in {path.parent}") from None
+        raise InputError(f"{what}: no {path.name} in {path.parent}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"model {model!r}: {path} is not JSON ({error})") from None
+        raise InputError(f"{what}: {path} is not JSON ({error})") from None
     if not isinstance(config, dict):
-        raise InputError(f"model {model!r}: {path}: expected an object")
+        raise InputError(f"{what}: {path}: expected an object")
     return config

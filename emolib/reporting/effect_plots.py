@@ -95,7 +95,9 @@ def effect_by_layer(rows: Sequence[Row], out: Path) -> Path:
     """
     single = [row for row in rows if layer_of(row) is not None]
     models, emotions = _names(single)
-    figure, axes = grid(len(emotions), len(models), (2.4, 1.7), legend=len(_KIND_COLOURS))
+    known = {kind_of(row).name for row in single}
+    kinds = [kind for kind in ABLATIONS if kind in known]
+    figure, axes = grid(len(emotions), len(models), (2.4, 1.7), legend=len(kinds))
     sizes: dict[tuple[StudyKey, str], dict[int, list[float]]] = {}
     for member in single:
         layers = sizes.setdefault((study_of(member), kind_of(member).name), {})
@@ -104,14 +106,14 @@ def effect_by_layer(rows: Sequence[Row], out: Path) -> Path:
     for row, emotion in enumerate(emotions):
         for column, model in enumerate(models):
             panel = axes[row, column]
-            for number, (kind, colour) in enumerate(_KIND_COLOURS.items()):
+            for kind in kinds:
                 layers = sizes.get((StudyKey(model, emotion), kind), {})
                 places = sorted(layers)
                 panel.plot(
                     places,
                     [float(np.mean(layers[layer])) for layer in places],
-                    color=colour,
-                    marker="os^"[number],
+                    color=_KIND_COLOURS[kind],
+                    marker="os^D"[ABLATIONS.index(kind)],
                     ms=3,
                     lw=1,
                     label=kind,

@@ -72,7 +72,7 @@ def ablation(rows: Sequence[Row], top_n: int) -> Iterator[str]:
         yield missing(ABLATED)
         return
     yield (
-        "Δ: under the intervention less clean. “constant”: zero counts, mean and resample do not, "
+        "Δ: under the intervention less clean. “constant”: zero counts, the other kinds do not, "
         "so what the head writes is the same on all prompts. changed: share of texts; keywords: "
         "per 100 words."
     )

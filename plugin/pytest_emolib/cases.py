@@ -53,7 +53,7 @@ class Case:
 
     @property
     def variant(self) -> str:
-        """``-mean`` or ``-resample``; empty for ``zero``, the kind that goes without saying."""
+        """The kind of ablation, ``-mean``; empty for ``zero``, which goes without saying."""
         return f"-{self.ablation}" if self.ablation not in (None, "zero") else ""
 
     @property

@@ -59,7 +59,7 @@ FIXTURES = {
     "prompts": Fixture(_STUDY),
     "pairs": Fixture(_PAIRS),
     "run": Fixture(_STUDY, each=("readouts.costs",)),
-    "ablation": Fixture(_STUDY | {"ablation"}, each=("readouts.costs",)),
+    "ablation": Fixture(_STUDY | {"ablation"}, each=("readouts.costs", "optimal_ablation.costs")),
     "patched": Fixture(_PAIRS, each=("patching.costs",)),
     "attention": Fixture(_PAIRS, once=("attention.costs",)),
     "screening": Fixture(_PAIRS, once=("attribution.costs", "screening.costs")),

@@ -95,7 +95,7 @@ def matched_units(request: pytest.FixtureRequest, study: Study, units: UnitSet) 
 
 @pytest.fixture
 def ablation_kind(emolib_case: Case) -> Ablation:
-    """The item's kind of ablation: zero, mean or resample."""
+    """The item's kind of ablation: zero, mean, resample or optimal."""
     assert emolib_case.ablation is not None
     return emolib_case.ablation
 

@@ -14,6 +14,7 @@ from emolib.files import results_folder
 from emolib.inputs.emotions import Emotion, load_emotion
 from emolib.inputs.shards import parse_shard
 from emolib.models.architectures import register_all
+from emolib.models.classifiers import classifier
 from emolib.models.prompt_check import check_prompts
 from emolib.models.sources import Source, find
 from pytest_emolib.cases import Cases
@@ -144,6 +145,8 @@ class Lab:
             InputError: When any of it is wrong.
         """
         assert self.emotions
+        for folder in self.profile.classifiers:
+            classifier(folder)
         if self.shard and (self.effects.saves or self.effects.compares):
             raise InputError(
                 "--shard: the regression check is on all items; join the shards with `python -m "
@@ -155,12 +158,15 @@ class Lab:
         check_writable(self.writing.folder)
 
     def check_prompts(self) -> None:
-        """Check the prompts under each model's tokenizer, where a look at the files will not do.
+        """Check what a look at the files will not do for: prompts under tokenizers, classifiers.
 
         Raises:
-            InputError: When one is too long, or a chat template is missing or refuses one.
+            InputError: When a prompt is too long, a chat template is missing or refuses one, or a
+                classifier cannot be loaded.
         """
         check_prompts(self.sources.values(), self.emotions.values(), self.profile)
+        for folder in self.profile.classifiers:
+            classifier(folder).load()
 
     def others(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         """Return the items of other shards, none where no shard is asked for; note what is left."""

@@ -127,7 +127,20 @@ OPTIONS = (
         key="system",
     ),
     Option(
-        "--ablation", "zero, mean or resample; repeatable", "KIND", key="ablations", repeats=True
+        "--classifier",
+        "a folder with a sequence classifier of transformers (safetensors), whose probabilities of "
+        "the continuations are metrics; repeatable",
+        "DIR",
+        key="classifiers",
+        is_place=True,
+        repeats=True,
+    ),
+    Option(
+        "--ablation",
+        "zero, mean, resample or optimal; repeatable",
+        "KIND",
+        key="ablations",
+        repeats=True,
     ),
     Option(
         "--position",

@@ -211,6 +211,7 @@ def runs_of(planned: Planned, items: Group) -> Iterator[Runs]:
             if any(f.edits == "units" for f in asked)
             else None,
             draws=_draws(ablation, planned.profile),
+            ablation=ablation,
         )
         for name in dict.fromkeys(name for fixture in asked for name in fixture.each):
             yield from costs_of(name)(of_function)
@@ -236,7 +237,7 @@ def _draws(ablation: Ablation | None, profile: Profile) -> int:
     match ablation:
         case "resample":
             return profile.draws
-        case "zero" | "mean" | None:
+        case "zero" | "mean" | "optimal" | None:
             return 1
         case _:
             assert_never(ablation)

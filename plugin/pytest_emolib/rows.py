@@ -16,6 +16,8 @@ from emolib.files import hash_json
 from emolib.inputs.emotions import Emotion
 from emolib.inputs.heads import Top
 from emolib.inputs.profiles import ITEMS, SETTINGS, TEXT_DRAWS, Profile
+from emolib.methods import own_metrics
+from emolib.models.classifiers import classifier
 from emolib.results.provenance import code_hash, git_commit, package_hash, versions
 from emolib.results.rows import sort_values
 from pytest_emolib.cases import Case
@@ -56,8 +58,9 @@ class Rows:
     def context(self, item: pytest.Item) -> str:
         """Return the hash of all that an item's numbers follow from, but for which item it is.
 
-        That is the settings, the content of model, tokenizer and prompt files, the code of the
-        experiment, of emolib and of this plugin, and the versions of python and the libraries.
+        That is the settings, the content of model, tokenizer and prompt files and of classifiers,
+        the code of the experiment, of metrics of one's own, of emolib and of this plugin, and the
+        versions of python and the libraries.
         """
         case = case_of(item)
         key = item.path, case.source.name if case.source else None, case.emotion
@@ -193,6 +196,10 @@ class Rows:
         """The provenance that is the same for all items."""
         found = {name: getattr(self._profile, name) for name in SETTINGS}
         found["text_draws"] = TEXT_DRAWS
+        if metrics := own_metrics.hashes():
+            found["metrics"] = metrics
+        if self._profile.classifiers:
+            found["classifiers"] = _classifiers(self._profile)
         return found | {"versions": versions(), "commit": git_commit(self._config.rootpath)}
 
 
@@ -228,6 +235,9 @@ def context_of(
             "config": case.source and case.source.config_hash,
             "tokenizer": case.source and case.source.tokenizer_hash,
             "prompts": case.emotion and emotions[case.emotion].hash,
+            # What the user reads runs with beside emolib's own metrics.
+            "metrics": case.emotion and own_metrics.hashes(),
+            "classifiers": case.emotion and _classifiers(profile),
             # Texts are read with the lexicon of every emotion of the profile.
             "lexicons": case.emotion
             and {name: emotion.lexicon.words for name, emotion in emotions.items()},
@@ -236,6 +246,12 @@ def context_of(
             "versions": versions(),
         }
     )
+
+
+def _classifiers(profile: Profile) -> dict[str, str]:
+    """Return the hash of each classifier by its name."""
+    found = map(classifier, profile.classifiers)
+    return {one.name: one.hash for one in found}
 
 
 def _code(config: pytest.Config, file: Path) -> str:

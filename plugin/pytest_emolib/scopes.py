@@ -28,6 +28,8 @@ FEWEST = 8
 """Items that a piece has on average: fewer are done before a worker has the model in memory."""
 POSITIONS = 8
 """Runs of an item that patches, both ways at four positions."""
+FITS = 30
+"""About how many runs fitting the constants of an item takes as long as."""
 
 
 class Together(NamedTuple):
@@ -137,7 +139,7 @@ def _piece(item: pytest.Item, profile: Profile, *, layers: bool) -> _Piece:
     case = case_of(item)
     names: Sequence[str] = getattr(item, "fixturenames", ())
     each = {cost for name in names if name in FIXTURES for cost in FIXTURES[name].each}
-    draws = profile.draws if case.ablation == "resample" else 1
+    draws = {"resample": profile.draws, "optimal": FITS}.get(case.ablation or "", 1)
     runs = 1.0 + draws * ("readouts.costs" in each) + POSITIONS * ("patching.costs" in each)
     # What is made once for all items of a scope would be made once for each part of it.
     whole = shares_much(names) or _has_own(item)

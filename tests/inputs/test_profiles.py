@@ -23,7 +23,7 @@ from emolib.inputs.prompts import Chat
 SET = (
     "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
     "steering_doses, steering_layers, steering_heads, steering_prompts, patch_generated, chat, "
-    "system, dtype, device, batch_size, files, effects, architectures"
+    "system, dtype, device, batch_size, files, classifiers, effects, architectures"
 )
 
 
@@ -84,7 +84,8 @@ def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
         ("heads = [3]", "heads: expected a list of names, got (3,)"),
         ("heads = ['3:5', '3:5']", "heads: '3:5' is named twice; name it once"),
         ("heads = ['top:0']", "heads: head spec 'top:0': expected a count of at least 1, got 0"),
-        ("ablations = ['median']", "ablations: expected one of zero, mean, resample, got 'median'"),
+        ("ablations = ['median']", "ablations: expected one of zero, mean, resample, optimal, got "
+         "'median'"),
         ("position = 'first'", "position: expected one of last, slot, after_slot, all, got "
          "'first'"),
         ("dtype = 32", "dtype: expected one of float32, float64, bfloat16, float16, got 32"),
@@ -156,7 +157,7 @@ def test_override_changes_what_is_given_and_checks_it(folder):
     )
     assert said(profile.override, flag, heads=("x",)).startswith("--heads: head spec 'x': expected")
     assert said(profile.override, flag, ablations=("x",)) == (
-        "--ablations: expected one of zero, mean, resample, got 'x'"
+        "--ablations: expected one of zero, mean, resample, optimal, got 'x'"
     )
 
 

@@ -198,7 +198,7 @@ CASES = {
     "unknown ablation": (
         ["--ablation", "median"],
         {},
-        "--ablation: expected one of zero, mean, resample, got 'median'",
+        "--ablation: expected one of zero, mean, resample, optimal, got 'median'",
     ),
     "unknown position": (
         ["--position", "first"],
