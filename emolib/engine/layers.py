@@ -108,7 +108,7 @@ class Layer:
         self.d_head = _in_width(self._out) // model.n_heads
         self.scale = _scale(self.attention, row.scale)
         self.cap: float | None = getattr(self.attention, "attn_logit_softcapping", None)
-        self.parallel = _is_parallel(model.hf.config)
+        self.parallel = is_parallel(model.hf.config)
 
     def modules(self) -> list[nn.Module]:
         """Return the projections."""
@@ -385,7 +385,7 @@ def _scale(attention: Any, name: str | None) -> float:
     return 1 / value if name == "scale_attn" else value
 
 
-def _is_parallel(config: Any) -> bool:
+def is_parallel(config: Any) -> bool:
     """Tell whether the MLP reads the stream before attention wrote to it."""
     if config.model_type == "falcon":
         return bool(config.new_decoder_architecture or config.parallel_attn)

@@ -19,6 +19,8 @@ from emolib.inputs.targets import parse_set
 from emolib.inputs.units import check_unit_spec
 
 Ablation = Literal["zero", "mean", "resample", "optimal"]
+Outside = Literal["patch", "zero", "mean"]
+"""What becomes of the heads outside a circuit."""
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 ROLES = ("gated", "controls")
 MIN_DRAWS = 10
@@ -31,6 +33,7 @@ _FILE_KINDS = {
     "prompts": "{}_prompts.json",
     "lexicon": "lexicons/{}.json",
     "lexical": "lexical_{}.json",
+    "ranking": "rankings/{}.json",
 }
 
 
@@ -58,6 +61,9 @@ class Profile:
         steering_layers: Layer specs: after which layers it is added.
         steering_heads: How many heads are moved together along theirs; 0 for none.
         steering_prompts: On how many prompts of each side, at most, its effect is read.
+        circuit_ablation: What becomes of the heads outside a circuit.
+        circuit_draws: Draws of random heads that circuits stand beside.
+        circuit_greedy: How many heads the greedy order of circuits takes; 0 for no such order.
         dtype: The models' floating point type.
         device: torch's name of the device, or ``auto``.
         batch_size: Prompts per forward; None lets the engine choose.
@@ -81,6 +87,9 @@ class Profile:
     seed: int = field(default=0, metadata=said("value", compared=3, least=0))
     draws: int = field(default=MIN_DRAWS, metadata=said("value", compared=4, least=MIN_DRAWS))
     verify: int = field(default=5, metadata=said("value", least=0))
+    circuit_ablation: Outside = field(default="patch", metadata=said("value"))
+    circuit_draws: int = field(default=10, metadata=said("value", least=0))
+    circuit_greedy: int = field(default=0, metadata=said("value", least=0))
     steering_doses: tuple[float, ...] = field(default=DOSES, metadata=said("value"))
     steering_layers: tuple[str, ...] = field(default=("50%",), metadata=said("value"))
     steering_heads: int = field(default=5, metadata=said("value", least=0))
@@ -119,6 +128,10 @@ class Profile:
         profile = dataclasses.replace(self, **given)
         _check_fields(profile, named)
         return profile
+
+    def ranking(self, emotion: str) -> Path | None:
+        """Return the file that ranks heads in place of screening; None where none was named."""
+        return self.files.get(("ranking", emotion))
 
     def path(self, kind: str, emotion: str) -> Path:
         """Return the data file of one kind (pairs, prompts, lexicon, lexical) for an emotion.

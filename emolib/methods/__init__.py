@@ -8,6 +8,8 @@
 - ``direct_effects``, ``frozen_norms``: what of a part reaches the logits, and whether it adds up.
 - ``patching``: what is carried over between the sides of pairs.
 - ``steering``: directions that separate the sides, and what adding them does.
+- ``circuits``: how few heads are enough, of the sets that ``head_sets`` measures, as rows of
+  ``circuit_records``.
 - ``unit_scores``, ``unit_screening``: the same of MLP units.
 - ``verification``: what holds of a model's structure, type by type.
 - ``controls``: what heads that should not matter come to.
@@ -21,7 +23,10 @@ from emolib.lazy import hand_on
 
 if TYPE_CHECKING:
     from emolib.methods.attention import LastAttention, last_attention
+    from emolib.methods.circuit_records import Circuits
+    from emolib.methods.circuits import find_circuit
     from emolib.methods.controls import Controlled
+    from emolib.methods.head_sets import HeadSets
     from emolib.methods.patching import Patched, patched
     from emolib.methods.readouts import Readout
     from emolib.methods.screening import Screening, screen
@@ -33,7 +38,10 @@ else:
         __name__,
         {
             "emolib.methods.attention": ["LastAttention", "last_attention"],
+            "emolib.methods.circuit_records": ["Circuits"],
+            "emolib.methods.circuits": ["find_circuit"],
             "emolib.methods.controls": ["Controlled"],
+            "emolib.methods.head_sets": ["HeadSets"],
             "emolib.methods.patching": ["Patched", "patched"],
             "emolib.methods.readouts": ["Readout"],
             "emolib.methods.screening": ["Screening", "screen"],
@@ -44,8 +52,10 @@ else:
     )
 
 __all__ = [
+    "Circuits",
     "Controlled",
     "Directions",
+    "HeadSets",
     "LastAttention",
     "Patched",
     "Readout",
@@ -53,6 +63,7 @@ __all__ = [
     "Study",
     "UnitScreening",
     "directions",
+    "find_circuit",
     "last_attention",
     "patched",
     "screen",

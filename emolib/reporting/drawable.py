@@ -11,6 +11,7 @@ from typing import Any
 from emolib.errors import InputError
 from emolib.reporting.attention_plots import Head, head_in
 from emolib.reporting.effect_plots import COMPARED, is_drawn
+from emolib.reporting.experiments import CIRCUIT
 from emolib.results.abridged import abridged
 from emolib.results.item_files import item_file, read_effects, read_scores, scores_file, writers
 from emolib.results.records import Store
@@ -27,6 +28,9 @@ class Drawable:
     """Rows by the results files that they go to, as outlines; few are read whole.
 
     Files are read where they are named, or where the store has nothing of their kind.
+
+    Attributes:
+        circuits: The rows of sets of heads, from the store alone.
     """
 
     def __init__(self, results: Path, *, emotion: str | None = None, run: str | None = None):
@@ -42,7 +46,10 @@ class Drawable:
         self._found: dict[str, list[Row]] = {
             pattern: [] for pattern in (ABLATION, PATCHING, _SCORES, _ATTENTION, _STEERING)
         }
+        self.circuits: list[Row] = []
         for row in abridged(self._store.rows(run=run)):
+            if row.experiment == CIRCUIT and emotion in (None, row.dims.get("emotion")):
+                self.circuits.append(row)
             path = row.output.get("path", "")
             pattern = next((p for p in self._found if fnmatchcase(path, p)), None)
             if pattern in (ABLATION, PATCHING):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from emolib.errors import InputError
 from emolib.reporting.attention_plots import attention_patterns
+from emolib.reporting.circuit_plots import faithfulness_curves
 from emolib.reporting.dose_plots import dose_response
 from emolib.reporting.drawable import ABLATION, PATCHING, Drawable
 from emolib.reporting.effect_plots import (
@@ -57,7 +58,7 @@ def draw(
     patching = found.effects(PATCHING, patching_files)
     attention = [] if head_scores or out else list(found.heads())
     steered = [] if out else found.doses()
-    if not (scores or ablation or patching or attention or steered):
+    if not (scores or ablation or patching or attention or steered or found.circuits):
         about = f" for {emotion!r}" if emotion else ""
         raise InputError(
             f"{results}: no results to draw{about}; run `pytest experiments` first, or name files "
@@ -79,6 +80,8 @@ def draw(
     if patching:
         name = "patching_keyword_comparison.png"
         made.append(patching_keyword_comparison(patching, folder / name))
+    if found.circuits:
+        made.append(faithfulness_curves(found.circuits, folder / "faithfulness_curves.png"))
     made += attention_patterns(attention, results / "plots/attention", emotion=emotion)
     if steered:
         made.append(dose_response(steered, results / "plots/steering/dose_response.png"))

@@ -12,11 +12,20 @@ from pathlib import Path
 
 from emolib.errors import InputError
 from emolib.files import write_text
-from emolib.reporting import report_heads, report_steering, report_study, report_units
+from emolib.reporting import (
+    report_circuits,
+    report_heads,
+    report_steering,
+    report_study,
+    report_units,
+)
 from emolib.reporting.experiments import (
     ABLATED,
     ATTENTION,
+    CIRCUIT,
+    CIRCUITS,
     CONTROLLED,
+    IMPORTANCES,
     PATCHED,
     SCREENED,
     STEERED,
@@ -37,7 +46,11 @@ _ALONE = {
     CONTROLLED: report_heads.controls,
     ATTENTION: report_heads.attention,
     STEERED: report_steering.steering,
+    CIRCUITS: report_circuits.circuits,
+    CIRCUIT: report_circuits.sets,
 }
+# Told elsewhere, or for other tools alone.
+_UNTOLD = (IMPORTANCES,)
 # The metrics that sections test against chance, beside the first of each study.
 _TESTED = ("logit_diff", "atp_ig", "difference")
 
@@ -71,6 +84,8 @@ def write_report(
     kept: dict[str, list[Row]] = {}
     alone: dict[str, list[str]] = {}
     for name in read.experiments:
+        if name in _UNTOLD:
+            continue
         seen = [setup.see, samples.see] if name == ABLATED else [setup.see]
         rows = read.rows(name, seen)
         if name in _ALONE:
@@ -90,6 +105,8 @@ def write_report(
         *report_heads.ablation(ablated, top_n),
         *report_heads.patching(patched, top_n),
         *of_heads[CONTROLLED],
+        *of_heads[CIRCUITS],
+        *of_heads[CIRCUIT],
         *report_units.units(kept, top_n),
         *of_heads[ATTENTION],
         *of_heads[STEERED],

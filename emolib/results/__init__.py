@@ -11,6 +11,7 @@
 - ``selection``: rows by what they are about; the order of kinds, the strongest.
 - ``chances``: whether rows are more than chance.
 - ``item_files``: the JSON files made from rows, written and read back.
+- ``importances``: scores of heads in the form of circuit benchmarks.
 - ``abridged``: rows without what their reader leaves alone, of which many fit in memory.
 - ``blocks``: rows as lines of a table; ``frames``: as pandas frames; ``emolib.load`` makes them.
 - ``grounds``, ``baselines``: what effects stand on, and the baseline of the regression check.

@@ -11,10 +11,13 @@ from typing import Any
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
 from emolib.inputs.heads import parse_head
+from emolib.results.importances import importances_file
 from emolib.results.rows import Row, mean_of
 from emolib.results.selection import kind_of
 
-SHAPES = ("item", "scores")
+OWN = ("item", "importances")
+"""Shapes of files that are of one item each."""
+SHAPES = ("item", "scores", "importances")
 MOST = 500
 """Items that get files of their own where nothing is asked for."""
 # How far into an item's file its key is looked for, in bytes.
@@ -46,6 +49,8 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
             content = scores_file([row for row in stored if row.output == output])
         case "item":
             content = item_file(rows)
+        case "importances":
+            content = importances_file(rows)
         case shape:
             raise ValueError(f"results file: expected one of {', '.join(SHAPES)}, got {shape!r}")
     write_text(path, to_json(content) + "\n")
@@ -64,7 +69,7 @@ def writers(rows: Iterable[Row]) -> dict[str, str]:
     for row in rows:
         path = row.output.get("path", "")
         is_last = path not in last or row.time >= last[path][0]
-        if row.output.get("shape") == "item" and is_last:
+        if row.output.get("shape") in OWN and is_last:
             last[path] = row.time, row.key
     return {path: key for path, (_, key) in last.items()}
 

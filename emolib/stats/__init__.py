@@ -2,6 +2,7 @@
 
 - ``summary``: mean, SD, d_z, cluster-bootstrap CI, split-half reliability.
 - ``bootstrap``: the BCa interval of a mean over clusters, from draws that metrics share.
+- ``faithfulness``: how much of a whole some heads are, as a curve with its areas and bands.
 - ``significance``: sign flips, Benjamini–Hochberg, max-T, and what a design can find at all.
 - ``regression``: whether an effect has drifted from its baseline.
 - ``noise``: below which size a number is rounding.

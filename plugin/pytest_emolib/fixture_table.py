@@ -66,6 +66,7 @@ FIXTURES = {
     "unit_screening": Fixture(_PAIRS, once=("unit_scores.costs", "unit_screening.costs")),
     "steering": Fixture(_STUDY, once=("steering.costs",)),
     "controls": Fixture(_PAIRS, once=("attribution.costs", "controls.costs")),
+    "circuit": Fixture(_PAIRS, once=("attribution.costs", "circuits.costs")),
 }
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from emolib.inputs.units import UnitSet
     from emolib.interventions import Intervention
     from emolib.methods.attention import LastAttention
+    from emolib.methods.circuit_records import Circuits
     from emolib.methods.controls import Controlled
     from emolib.methods.patching import Patched
     from emolib.methods.readouts import Readout
@@ -200,6 +201,12 @@ def controls(study: Study, emolib_case: Case, request: pytest.FixtureRequest) ->
     assert emolib_case.source is not None and emolib_case.emotion is not None
     heads, _ = _lab(request).loaded.ranking(emolib_case.source, emolib_case.emotion)
     return controls(study, heads[: study.profile.verify])
+
+
+@pytest.fixture
+def circuit(request: pytest.FixtureRequest, study: Study) -> Circuits:
+    """How much of the emotion sets of heads carry, and how few of them are enough."""
+    return _lab(request).loaded.circuit(study)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from emolib.errors import InputError
-from emolib.results.item_files import MOST, is_of
+from emolib.results.item_files import MOST, OWN, is_of
 from emolib.results.rows import Row
 from pytest_emolib.options import get
 
@@ -89,4 +89,4 @@ class ItemFiles:
 
 def is_own(row: Row) -> bool:
     """Tell whether an item has a results file that is its own."""
-    return row.output.get("shape") == "item"
+    return row.output.get("shape") in OWN

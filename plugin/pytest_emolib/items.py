@@ -10,7 +10,7 @@ import pytest
 
 from emolib.errors import InputError
 from emolib.files import safe
-from emolib.results.item_files import SHAPES
+from emolib.results.item_files import OWN, SHAPES
 from pytest_emolib.cases import Case
 from pytest_emolib.fixture_table import DIMS, needing
 
@@ -102,7 +102,7 @@ def check_outputs(items: Iterable[pytest.Item]) -> None:
                 "rename one, or run them with a --results-dir each"
             )
         output = output_of(item)
-        if output.get("shape") != "item":
+        if output.get("shape") not in OWN:
             continue
         other = writers.setdefault(output["path"], item.nodeid)
         if other != item.nodeid:

@@ -12,6 +12,7 @@ import pytest
 from emolib.errors import InputError
 from emolib.files import results_folder
 from emolib.inputs.emotions import Emotion, load_emotion
+from emolib.inputs.rankings import load_ranking
 from emolib.inputs.shards import parse_shard
 from emolib.models.architectures import register_all
 from emolib.models.classifiers import classifier
@@ -154,8 +155,16 @@ class Lab:
                 "which finds their rows in the store"
             )
         self.cases.check()
+        self._check_rankings()
         self.effects.check()
         check_writable(self.writing.folder)
+
+    def _check_rankings(self) -> None:
+        for emotion in self.profile.emotions:
+            if path := self.profile.ranking(emotion):
+                for source in self.sources.values():
+                    shape = source.n_layers, source.n_heads, source.head_layers
+                    load_ranking(path, source.name, *shape)
 
     def check_prompts(self) -> None:
         """Check what a look at the files will not do for: prompts under tokenizers, classifiers.

@@ -22,7 +22,9 @@ from pytest_emolib.cases import Case
 from pytest_emolib.threads import limit_threads
 
 if TYPE_CHECKING:
+    from emolib.inputs.rankings import Ranking
     from emolib.methods.attention import LastAttention
+    from emolib.methods.circuit_records import Circuits
     from emolib.methods.screening import Screening
     from emolib.methods.study import Study
     from emolib.methods.unit_scores import UnitRanking
@@ -30,7 +32,13 @@ if TYPE_CHECKING:
     from emolib.models.language_model import LanguageModel
 
 What = Literal[
-    "screening", "attention", "ranking", "unit_ranking", "unit_screening", "unit_activity"
+    "screening",
+    "attention",
+    "ranking",
+    "circuit",
+    "unit_ranking",
+    "unit_screening",
+    "unit_activity",
 ]
 """What is computed of a study once."""
 # Of these there is much; of the others little is kept, and so for all studies, since several
@@ -191,6 +199,24 @@ class Loaded:
             return ranking(self.study(source, emotion))
 
         return self._once("ranking", key, make)
+
+    def circuit(self, study: Study) -> Circuits:
+        """Return the faithfulness of sets of a study's heads, measured once."""
+        from emolib.methods.circuits import find_circuit
+
+        return self._once("circuit", _named(study), lambda: find_circuit(study, self._order(study)))
+
+    def _order(self, study: Study) -> Ranking:
+        """Return the order of heads that circuits go by: a file's, or that of screening."""
+        from emolib.inputs.rankings import load_ranking
+        from emolib.methods.circuits import by_attribution
+
+        model, key = study.model, ("screening", _named(study))
+        if path := self._profile.ranking(study.emotion.name):
+            shape = model.n_layers, model.n_heads, model.head_layers
+            return load_ranking(path, model.name, *shape)
+        screened: Screening | None = self._of_item.get(key) or self._kept(*key)
+        return by_attribution(study, screened.pairs["atp_ig"] if screened else None)
 
     def unit_screening(self, study: Study) -> UnitScreening:
         """Return the scores of MLP units and the ablations that confirm them, made once."""

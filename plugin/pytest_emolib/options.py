@@ -116,6 +116,16 @@ OPTIONS = (
         is_place=True,
     ),
     Option(
+        "--ranking",
+        "circuits take heads in the order of this file, not of screening: names, or importance "
+        "scores as MIB's circuit track has them; repeatable",
+        "[EMOTION=]FILE",
+        key="files",
+        is_value=False,
+        is_place=True,
+        repeats=True,
+    ),
+    Option(
         "--chat",
         "put prompts to the model as the user's turn of its chat template",
         key="chat",
@@ -141,6 +151,12 @@ OPTIONS = (
         "KIND",
         key="ablations",
         repeats=True,
+    ),
+    Option(
+        "--circuit-ablation",
+        "what becomes of the heads outside a circuit: patch (default), zero or mean",
+        "KIND",
+        key="circuit_ablation",
     ),
     Option(
         "--position",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emolib.files import hash_json
+from emolib.files import hash_files, hash_json
 from emolib.inputs.emotions import Emotion
 from emolib.inputs.heads import Top
 from emolib.inputs.profiles import ITEMS, SETTINGS, TEXT_DRAWS, Profile
@@ -238,6 +238,7 @@ def context_of(
             # What the user reads runs with beside emolib's own metrics.
             "metrics": case.emotion and own_metrics.hashes(),
             "classifiers": case.emotion and _classifiers(profile),
+            "ranking": _ranking(profile, case),
             # Texts are read with the lexicon of every emotion of the profile.
             "lexicons": case.emotion
             and {name: emotion.lexicon.words for name, emotion in emotions.items()},
@@ -252,6 +253,12 @@ def _classifiers(profile: Profile) -> dict[str, str]:
     """Return the hash of each classifier by its name."""
     found = map(classifier, profile.classifiers)
     return {one.name: one.hash for one in found}
+
+
+def _ranking(profile: Profile, case: Case) -> str | None:
+    """Return the hash of the file that ranks a case's heads, None where none was named."""
+    path = profile.ranking(case.emotion) if case.emotion else None
+    return None if path is None else hash_files([path])
 
 
 def _code(config: pytest.Config, file: Path) -> str:

@@ -65,6 +65,11 @@ def resolve(config: pytest.Config) -> tuple[Profile, bool]:
     if neutral := get(config, "--neutral-prompts"):
         load_prompts(Path(neutral))
         _name(named, "--neutral-prompts", ("prompts", "neutral"), Path(neutral))
+    for entry in get(config, "--ranking") or ():
+        emotion, equals, place = entry.partition("=")
+        of = [_known(emotion, profile, entry)] if equals else profile.emotions
+        for name in of:
+            _name(named, "--ranking", ("ranking", name), Path(place if equals else entry))
     free = bool(get(config, "--emotion-prompts") or neutral)
     if free and get(config, "--prompts-file"):
         raise InputError(

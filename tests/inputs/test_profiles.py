@@ -22,8 +22,9 @@ from emolib.inputs.prompts import Chat
 
 SET = (
     "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
-    "steering_doses, steering_layers, steering_heads, steering_prompts, patch_generated, chat, "
-    "system, dtype, device, batch_size, files, classifiers, effects, architectures"
+    "circuit_ablation, circuit_draws, circuit_greedy, steering_doses, steering_layers, "
+    "steering_heads, steering_prompts, patch_generated, chat, system, dtype, device, batch_size, "
+    "files, classifiers, effects, architectures"
 )
 
 
@@ -102,7 +103,7 @@ def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
         ("files = 3", "files: expected a table [files.EMOTION], got 3"),
         ("files = {joy = 'x'}", "files.joy: expected a table, got 'x'"),
         ("files.joy.pair = 'x'", "files.joy.pair: unknown key; the keys are pairs, prompts, "
-         "lexicon, lexical"),
+         "lexicon, lexical, ranking"),
         ("files.joy.pairs = 3", "files.joy.pairs: expected a path, got 3"),
         ("files.joy.pairs = '../x'", "files.joy.pairs: '../x' lies outside {root}; keep it inside"),
         ("files.joy.pairs = '/x'", "files.joy.pairs: '/x' lies outside {root}; keep it inside"),
@@ -227,6 +228,7 @@ def test_a_field_says_what_it_decides():
         assert one.metadata["compared"] is None or one.metadata["follows"] == "value"
     assert (
         *("position", "max_new_tokens", "seed", "draws", "verify"),
+        *("circuit_ablation", "circuit_draws", "circuit_greedy"),
         *("steering_doses", "steering_layers", "steering_heads", "steering_prompts"),
         *("patch_generated", "chat", "system", "dtype", "device", "architectures"),
     ) == SETTINGS

@@ -13,6 +13,7 @@ from emolib.engine.costs import CLEAN, Planned
 from emolib.methods import (
     attention,
     attribution,
+    circuits,
     controls,
     patching,
     readouts,
@@ -80,6 +81,22 @@ def test_controls(made, asked, verify, monkeypatch):
     controls.controls(made, HEADS[:verify])
     edited, clean = stated(controls.costs(planned(made)))
     assert by_side(made, edited) == asked and clean == 2
+
+
+@pytest.mark.parametrize(("greedy", "draws"), [(0, 0), (2, 0), (99, 1), (0, 10)])
+def test_circuits(made, asked, greedy, draws):
+    """Draws that are alike are one run, and how large the circuit is nobody knows before."""
+    made.profile = replace(made.profile, circuit_draws=draws, circuit_greedy=greedy)
+    found = circuits.find_circuit(made)
+    edited, clean = stated(circuits.costs(planned(made)))
+    # Three templates have no circuit: of one of 5 heads there would be 7 runs more.
+    assert found.circuit is None and clean == 1
+    # Sizes 1, 2, 3 and 5 beside none and all; each step runs every head that is left.
+    stated_runs = 1 + 4 * (1 + draws) + sum([8, 7, 6, 5, 4, 3, 2, 1][:greedy])
+    assert by_side(made, edited) == {"emotion": stated_runs + 7}
+    assert asked["emotion"] <= stated_runs and not asked["neutral"]
+    if not draws and not greedy:
+        assert asked["emotion"] == stated_runs
 
 
 def test_unit_screening(made, asked):

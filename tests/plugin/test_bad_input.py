@@ -52,15 +52,19 @@ CASES = {
         [],
         {"data/profiles/small.toml": profile(layers="3")},
         "data/profiles/small.toml: unknown key 'layers'; the keys are models, emotions, heads, "
-        "units, ablations, position, max_new_tokens, seed, draws, verify, steering_doses, "
-        "steering_layers, steering_heads, steering_prompts, patch_generated, chat, system, dtype, "
-        "device, batch_size, files, effects, architectures",
+        "units, ablations, position, max_new_tokens, seed, draws, verify, circuit_ablation, "
+        "circuit_draws, circuit_greedy, steering_doses, steering_layers, steering_heads, "
+        "steering_prompts, patch_generated, chat, system, dtype, device, batch_size, files, "
+        "classifiers, effects, architectures",
     ),
     "a layer that the model lacks": (
         [],
         {"data/profiles/small.toml": profile(steering_layers='["0", "4"]')},
         "layer spec '4': tiny-neo has 4 layers, counted from 0; name one of them, or a depth as "
         "50%",
+        "units, ablations, position, max_new_tokens, seed, draws, verify, circuit_ablation, "
+        "circuit_draws, circuit_greedy, patch_generated, chat, system, dtype, "
+        "device, batch_size, files, effects, architectures",
     ),
     "profile without models": (
         [],
@@ -342,6 +346,50 @@ CASES = {
         {"data/pairs/gratitude.json": broken_pairs(second(prompt={"user": "She {slot} me"}))},
         "{path}/data/pairs/gratitude.json: pairs[1].prompt: turns of a chat need --chat (chat = "
         "true in a profile), which is off; turn it on, or write the prompt as text",
+    ),
+    "unknown kind of circuit": (
+        ["--circuit-ablation", "resample"],
+        {},
+        "--circuit-ablation: expected one of patch, zero, mean, got 'resample'",
+    ),
+    "ranking not there": (
+        ["--ranking", "nowhere.json"],
+        {},
+        "nowhere.json: no such file; expected a list of heads, strongest first, or importance "
+        "scores, an object with the keys cfg, nodes, edges",
+    ),
+    "ranking not JSON": (
+        ["--ranking", "own.json"],
+        {"own.json": "L0H1, L0H2"},
+        "own.json: not JSON (Expecting value: line 1 column 1 (char 0)); expected a list of "
+        "heads, strongest first, or importance scores, an object with the keys cfg, nodes, edges",
+    ),
+    "ranking of a head twice": (
+        ["--ranking", "own.json"],
+        {"own.json": '["L0H1", "L0H2", "a0.h1"]'},
+        "own.json: L0H1 is named twice; name it once",
+    ),
+    "scores of a head twice": (
+        ["--ranking", "gratitude=own.json"],
+        {"own.json": '{"cfg": {}, "nodes": {"a0.h1": {"score": 1}, "a0.h1": {"score": 2}}}'},
+        "own.json: a0.h1 is named twice; name it once",
+    ),
+    "ranking of another model": (
+        ["--ranking", "own.json"],
+        {"own.json": '{"cfg": {"n_layers": 12, "n_heads": 12}, "nodes": {}, "edges": {}}'},
+        "own.json: cfg: is of 12 layers of 12 heads, tiny-neo has 4 layers of 4 heads; give the "
+        "ranking of this model",
+    ),
+    "ranking of another emotion": (
+        ["--ranking", "envy=own.json"],
+        {},
+        "envy=own.json: is for the emotion 'envy', the profile small has gratitude; add it to a "
+        "profile of your own",
+    ),
+    "two rankings of one emotion": (
+        ["--ranking", "a.json", "--ranking", "gratitude=b.json"],
+        {},
+        "--ranking: a.json and b.json are both for 'gratitude'; name one file",
     ),
     "results folder is a file": (
         ["--results-dir", "taken"],

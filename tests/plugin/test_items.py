@@ -14,7 +14,7 @@ import pytest
          "{heads}, {units}, {ablation}, {variant} may stand, got '/tmp/out.json'"),
         ("'{layer}.json'", "expected a relative path to a file in which {model}, {emotion}, "
          "{heads}, {units}, {ablation}, {variant} may stand, got '{layer}.json'"),
-        ("'a.json', shape='row'", "shape: expected one of item, scores, got 'row'"),
+        ("'a.json', shape='row'", "shape: expected one of item, scores, importances, got 'row'"),
     ],
 )  # fmt: skip
 def test_a_wrong_results_marker_is_an_error(folder, arguments, message):

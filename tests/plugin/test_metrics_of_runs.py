@@ -97,7 +97,9 @@ def test_a_metric_that_raises_is_the_item_s_error(ablating):
     ablating.write("conftest.py", CONFTEST.replace("return -(", "return 1 / 0 -("))
     result = ablating.pytest("-k", "L2H0")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*L2H0?: metric entropy (*conftest.py:5) raised ZeroDivisionError: *"])
+    result.stdout.fnmatch_lines(
+        ["*L2H0?: metric entropy (*conftest.py:5) raised ZeroDivisionError: *"]
+    )
     assert ablating.rows() == []
 
 

@@ -31,6 +31,7 @@ def test_every_setting_has_an_option_or_is_the_profile_s_own():
     of_steering = {name for name in SETTINGS if name.startswith("steering_")}
     assert len(of_steering) == 4
     assert without == {"draws", "verify", "architectures"} | of_steering
+    assert without == {"draws", "verify", "architectures", "circuit_draws", "circuit_greedy"}
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)

@@ -27,6 +27,9 @@ OTHER = {
     "steering_layers": ("0",),
     "steering_heads": 1,
     "steering_prompts": 3,
+    "circuit_ablation": "zero",
+    "circuit_draws": 4,
+    "circuit_greedy": 2,
     "patch_generated": True,
     "chat": True,
     "system": "Be kind.",
@@ -77,6 +80,18 @@ def test_the_context_follows_from_the_fields_that_say_so(demo, context, field, t
     moved = context(changed) != context(demo)
     # Texts are read with the lexicons of all emotions, so that those are in the context too.
     assert moved == (says in ("value", "content") or field == "emotions")
+
+
+def test_a_ranking_of_heads_counts_by_its_content_for_its_emotion(demo, context, tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text('["L0H0"]', "utf-8")
+    changed = dataclasses.replace(demo, files={("ranking", "gratitude"): path})
+    first = context(changed)
+    assert first != context(demo) and context(changed, emotion="anger") == context(
+        demo, emotion="anger"
+    )
+    path.write_text('["L0H1"]', "utf-8")
+    assert context(changed) not in (first, context(demo))
 
 
 def test_the_settings_are_those_whose_values_count():

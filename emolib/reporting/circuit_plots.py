@@ -1,0 +1,88 @@
+"""Plots of circuits: how much sets of heads keep, by how many they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from emolib.reporting.plot_style import COLOURS, grid, save
+from emolib.results.rows import Row
+from emolib.results.selection import studies
+
+ORDERS = ("ranking", "random", "greedy")
+"""The curves that are drawn, in the order of the legend."""
+_COLOURS = dict(zip(ORDERS, (COLOURS[0], "0.5", COLOURS[2]), strict=True))
+_ENOUGH = 0.8
+
+
+def faithfulness_curves(rows: Sequence[Row], out: Path) -> Path:
+    """Draw F over the number of heads, a panel per emotion and model, and return the file.
+
+    The ranking has its 95 % intervals, random heads the range of their draws; the broken line is
+    the F from which heads are a circuit, the ring the circuit itself on held-out templates.
+
+    Args:
+        rows: Rows of ``head_circuit``.
+        out: The PNG to write.
+    """
+    by_study = studies(rows)
+    models = list(dict.fromkeys(study.model for study in by_study))
+    emotions = list(dict.fromkeys(study.emotion for study in by_study))
+    figure, axes = grid(len(emotions), len(models), (2.5, 1.9), legend=len(ORDERS) + 1)
+    for row, emotion in enumerate(emotions):
+        for column, model in enumerate(models):
+            panel = axes[row, column]
+            members = [m for s, found in by_study.items() if s == (model, emotion) for m in found]
+            for order in ORDERS:
+                _curve(panel, order, [m for m in members if m.labels.get("order") == order])
+            for member in members:
+                if member.labels.get("order") == "circuit" and member.mean("held_out") is not None:
+                    panel.plot(_place(member), member.mean("held_out"), "o", color=COLOURS[4],
+                               mfc="none", ms=7, label="circuit, held out")  # fmt: skip
+            panel.axhline(_ENOUGH, color="0.4", lw=0.6, ls="--")
+            panel.axhline(0, color="0.4", lw=0.6)
+            _ticks(panel, members)
+            if row == 0:
+                panel.set_title(model, fontsize=10)
+            if row == len(emotions) - 1:
+                panel.set_xlabel("heads")
+            if column == 0:
+                panel.set_ylabel(emotion)
+    found: dict[str, Any] = {}
+    for panel in axes.flat:
+        handles, labels = panel.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    figure.legend(found.values(), found, loc="outside lower center", ncols=3, fontsize=8,
+                  frameon=False)  # fmt: skip
+    figure.supylabel("F: share of the emotion that is left", fontsize=9)
+    return save(figure, out)
+
+
+def _curve(panel: Any, order: str, rows: Sequence[Row]) -> None:
+    """Draw one curve with its band, where its F is known."""
+    known = sorted((row for row in rows if row.mean("faithfulness") is not None), key=_place)
+    if not known:
+        return
+    places, colour = [_place(row) for row in known], _COLOURS[order]
+    heights = [row.mean("faithfulness") for row in known]
+    panel.plot(places, heights, color=colour, marker="o", ms=2.5, lw=1, label=order)
+    ends = ("draws_low", "draws_high") if order == "random" else (
+        "faithfulness_ci_low", "faithfulness_ci_high"
+    )  # fmt: skip
+    low, high = ([row.mean(name) for row in known] for name in ends)
+    if None not in (*low, *high):
+        panel.fill_between(places, low, high, color=colour, alpha=0.2, lw=0)
+
+
+def _place(row: Row) -> float:
+    """Return where a number of heads stands: few are apart, many close."""
+    return math.log2(1 + (row.mean("k") or 0.0))
+
+
+def _ticks(panel: Any, rows: Sequence[Row]) -> None:
+    """Name the sizes of the ranking's sets."""
+    sizes = [row for row in rows if row.labels.get("order") == "ranking"]
+    panel.set_xticks([_place(row) for row in sizes], [f"{row.mean('k'):g}" for row in sizes])
+    panel.tick_params(labelsize=7)
