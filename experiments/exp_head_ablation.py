@@ -5,13 +5,14 @@ import pytest
 
 @pytest.mark.effects("logit_diff")
 @pytest.mark.results("patching/head_ablation/{model}_{emotion}_{heads}{variant}.json")
-def exp_head_ablation(run, heads, ablation, record):
+def exp_head_ablation(run, heads, ablation, self_repair, record):
     """Ablate heads on emotion prompts: how far do the logits, the tone and the words move?"""
     clean, ablated = run(), run(ablation(heads))
     record(
         logit_diff=ablated.logit_diff - clean.logit_diff,
         log_odds=ablated.log_odds - clean.log_odds,
         kl=ablated.kl(clean),
+        **self_repair(ablation(heads)).to_record(),
         sentiment=ablated.sentiment - clean.sentiment,
         keyword_rate=ablated.keyword_rate - clean.keyword_rate,
         **ablated.keyword_changes(clean),

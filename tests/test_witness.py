@@ -25,6 +25,8 @@ from emolib.inputs.targets import Stream
 from emolib.inputs.units import Unit, UnitSet
 from emolib.interventions import patch, shift, steer, zero
 from emolib.methods.attribution import attribution_scores
+from emolib.methods.paths import head_paths
+from emolib.methods.repair import self_repair
 from emolib.methods.steering import directions
 from emolib.methods.study import Study
 from emolib.methods.unit_scores import unit_scores
@@ -103,6 +105,41 @@ class Witness:
             return self.bridge.run_with_hooks(self.ids(text), fwd_hooks=self.hooks(edit, kind))[
                 0, -1
             ]
+
+    def held(self, text, clean, values=None, sender=None, inputs=()):
+        """Give the last logits with every head at `clean`, but one at `values`; None zeroes it.
+
+        Beside them what some hooks saw, among them z of heads before they were held.
+        """
+        seen = {}
+
+        def hold(z, hook):
+            seen[hook.name] = z.clone()
+            if hook.layer() < sender.layer:
+                return z
+            z = clean[hook.layer()].clone()
+            if hook.layer() == sender.layer:
+                own = 0 if values is None else values[hook.layer()][:, :, sender.index]
+                z[:, :, sender.index] = own
+            return z
+
+        def see(value, hook):
+            seen[hook.name] = value.clone()
+
+        hooks = [*self.hooks(hold, "heads"), *((name, see) for name in inputs)]
+        with torch.no_grad():
+            return self.bridge.run_with_hooks(self.ids(text), fwd_hooks=hooks)[0, -1], seen
+
+    def reading(self, text, head, hook, values):
+        """Give the last logits with what is one head's at a hook as it is in `values`."""
+
+        def edit(value, hook):
+            value = value.clone()
+            value[:, :, head.index] = values[:, :, head.index]
+            return value
+
+        with torch.no_grad():
+            return self.bridge.run_with_hooks(self.ids(text), fwd_hooks=[(hook, edit)])[0, -1]
 
     def slopes(self, text, kind, up, down):
         """Give per layer the gradient of mean logit of `up` less that of `down`."""
@@ -281,3 +318,51 @@ def test_attribution_patching(witness, study_at, kind, position, direction):
         expected.append(torch.cat(row).numpy())
     scores = attribution_scores(study) if kind == "heads" else unit_scores(study).pairs
     check(scores[f"atp_{direction}"], expected, moved=0.02)
+
+
+def lower(logits, study):
+    """Give the metric of logits."""
+    up, down = study.targets
+    return float(logits[up].mean() - logits[down].mean())
+
+
+def test_direct_effects(witness, study_at):
+    """Of zeroing each head with all others held at their clean z, at every token."""
+    study = study_at("all")
+    prompts = texts(study, "emotion")
+    clean = [(witness.read(text, "heads"), witness.logits(text)) for text in prompts]
+    found, expected = [], []
+    for head in all_heads(study.model.n_layers, study.model.n_heads):
+        found.append(self_repair(study, zero(head)).direct)
+        runs = [witness.held(text, z, sender=head)[0]
+                for text, (z, _) in zip(prompts, clean, strict=True)]  # fmt: skip
+        expected.append([lower(run, study) - lower(logits, study)
+                         for run, (_, logits) in zip(runs, clean, strict=True)])  # fmt: skip
+    check(found, expected)
+
+
+def test_path_patching(witness, study_at):
+    """By queries, keys and values the witness edits what its own attention is given."""
+    study = study_at("last")
+    heads = all_heads(study.model.n_layers, study.model.n_heads)
+    heads = [*heads[:: study.model.n_heads], *heads[2 :: study.model.n_heads]]
+    paths = [one for one in head_paths(study, heads) if one.effect is not None]
+    sites = {"q": "attn.hook_q", "k": "attn.hook_k", "v": "attn.hook_v", "all": SITES["heads"]}
+    expected = []
+    for pair in study.pairs.pairs:
+        emotion, neutral = (pair.text(side) for side in ("emotion", "neutral"))
+        values, clean = (witness.read(text, "heads") for text in (emotion, neutral))
+        before, runs, row = lower(witness.logits(neutral), study), {}, []
+        names = [f"blocks.{layer}.{site}" for layer in range(study.model.n_layers)
+                 for site in sites.values() if site != SITES["heads"]]  # fmt: skip
+        for one in paths:
+            if one.sender not in runs:
+                runs[one.sender] = witness.held(neutral, clean, values, one.sender, names)
+            logits, seen = runs[one.sender]
+            if one.receiver is not None:
+                hook = f"blocks.{one.receiver.layer}.{sites[one.input]}"
+                logits = witness.reading(neutral, one.receiver, hook, seen[hook])
+            row.append(lower(logits, study) - before)
+        expected.append(row)
+    assert {one.input for one in paths} == {"all", "q", "k", "v"}
+    check([one.effect for one in paths], np.transpose(expected))

@@ -6,6 +6,7 @@
 - ``whole``, ``hooked``: runs through the whole model; the one user of hooks on z.
 - ``batching``, ``sweeps``, ``clean_runs``, ``edits``: many runs as rows of one batch, resumed from
   the clean run at the layer they edit.
+- ``receiving``: what heads would read of a run, were they not held in it.
 - ``slices``: logits a few rows at a time, reduced to what is kept of them.
 - ``forwards``, ``decoding``, ``gradients``, ``constants``: whole batches, greedy continuations,
   gradients at z and at constants in its place.

@@ -20,6 +20,7 @@ from emolib.engine.forwards import Prefix, forward, next_token
 from emolib.engine.gradients import At, Objective, Values, replaced
 from emolib.engine.slices import Measure, reduced
 from emolib.errors import InputError
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position
 from emolib.inputs.targets import Part, parts
 from emolib.inputs.units import LayerUnits, Unit, UnitSet
@@ -322,6 +323,34 @@ def activations(
 
     z = ByLayer(model.n_layers, prompts.width, last)
     return Activations(prompts, whole, z)
+
+
+@torch.no_grad()
+def received(
+    model: LanguageModel,
+    prompts: Prompts,
+    interventions: Sequence[Intervention],
+    heads: Sequence[Head],
+    *,
+    batch_size: int | None = None,
+) -> dict[Head, Tensor]:
+    """Return z of some heads as a run makes it, before it edits them, ``[n, seq, d_head]`` each.
+
+    The run edits at all positions.
+    """
+    rows: dict[Head, list[Tensor]] = {head: [] for head in heads}
+    paths = {head: model.attn_out(head.layer) for head in heads}
+    for batch in whole_batches(model, prompts, batch_size, kept=True):
+        # What goes into a projection is not edited, but what it puts out.
+        traces = OwnTraceDict(
+            model.hf, sorted(set(paths.values())), retain_output=False, retain_input=True
+        )
+        with intervened(model, interventions, batch, "all"), traces as traced:
+            forward(model, batch)
+        for head, path in paths.items():
+            z = by_prompt(_at(model, traced[path].input), batch)
+            rows[head].append(split_heads(z, model.n_heads)[:, :, head.index].clone())
+    return {head: torch.cat(made) for head, made in rows.items()}
 
 
 def _read_units(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 from torch import Tensor, nn
 
@@ -53,6 +53,8 @@ class LayerInputs:
 
 
 KeysValues = tuple[Tensor, Tensor]
+Input = Literal["all", "q", "k", "v"]
+"""By which of its inputs a head reads another stream: queries, keys, values, or all three."""
 Keep = Callable[[Tensor, Tensor], KeysValues]
 """From keys and values of tokens, ``[B, k, H_kv, S, d_head]``, to those that a row looks at."""
 
@@ -203,6 +205,42 @@ class Layer:
         looking = slice(columns.stop - 1, columns.stop) if last else columns
         bias = inputs.bias_of(looking, columns.stop)
         return kernels.attend(query, own, shared, bias, scale=self.scale, cap=self.cap)
+
+    def reads(
+        self,
+        ours: Tensor,
+        theirs: Tensor,
+        inputs: LayerInputs,
+        columns: slice,
+        shared: KeysValues | None = None,
+    ) -> dict[Input, Tensor]:
+        """Return z of all heads, had they read another stream by one input or by all three.
+
+        Args:
+            ours: That stream, ``[B, k, S, d_model]``.
+            theirs: The one that they read by their other inputs, ``[B, 1, S, d_model]``.
+            inputs: What else the layer is given.
+            columns: Which columns of the prompts the S tokens are.
+            shared: As in `step`.
+
+        Returns:
+            By input z, ``[B, k, S, H * d_head]``.
+        """
+        rotary, rows = inputs.rotary_of(columns), ours.shape[1]
+        query, key, value = self.qkv(self._normed(ours), rotary)
+        others = self.qkv(self._normed(theirs), rotary)
+        q, k, v = (part.expand(-1, rows, -1, -1, -1) for part in others)
+        mixes: dict[Input, tuple[Tensor, KeysValues]] = {
+            "all": (query, (key, value)),
+            "q": (query, (k, v)),
+            "k": (q, (key, v)),
+            "v": (q, (k, value)),
+        }
+        bias = inputs.bias_of(columns, columns.stop)
+        return {
+            name: kernels.attend(asks, own, shared, bias, scale=self.scale, cap=self.cap)
+            for name, (asks, own) in mixes.items()
+        }
 
     def _normed(self, resid: Tensor) -> Tensor:
         return normed(self._attn_norm, resid)

@@ -16,8 +16,10 @@ from emolib.engine.decoding import Continuations, generate, log_probs
 from emolib.engine.gradients import Objective, Points, gradients, unit_gradients
 from emolib.engine.hooked import See, split_heads
 from emolib.engine.layerwise_model import LayerwiseModel
+from emolib.engine.receiving import Received, received
 from emolib.engine.slices import Measure, rows_at_once, slices
 from emolib.engine.sweeps import ordered, sweep
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position, Side
 from emolib.interventions import Activations, ByLayer, Intervention
 from emolib.models.encoding import Batch, Prompts
@@ -120,6 +122,15 @@ class Layerwise:
                 for i, value in zip(here, values, strict=True):
                     found[i] = value
         return found
+
+    def received(
+        self,
+        side: Side,
+        runs: Sequence[Sequence[Intervention]],
+        heads: Sequence[Sequence[Head]],
+    ) -> list[dict[Head, Received]]:
+        """Return per run what some heads would read of it; see `emolib.engine.receiving`."""
+        return received(self.clean_runs(side), self._prompts(side), runs, heads)
 
     def activations(self, side: Side) -> Activations:
         """Return z of every head on one side's prompts, of as many columns as are asked for."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emolib.engine.layers import NOTHING, Edits, Keep, KeysValues
+from emolib.engine.layers import NOTHING, Edits, Input, Keep, KeysValues
 from emolib.models.language_model import LanguageModel
 
 _CACHES = ("past_key_values", "past_key_value", "layer_past")
@@ -196,6 +196,20 @@ class ModuleLayer:
             # A copy: edits are made in place, and it may be a view of what the layer keeps.
             after = apart(edits.stream, after.clone())
         return after, seen[0]
+
+    def reads(
+        self,
+        ours: Tensor,
+        theirs: Tensor,
+        inputs: ModuleInputs,
+        columns: slice,
+        shared: KeysValues | None = None,
+    ) -> dict[Input, Tensor]:
+        """Return z of all heads, had they read another stream: by all of their inputs alone.
+
+        The arguments are those of `emolib.engine.layers.Layer.reads`.
+        """
+        return {"all": self.step(ours, inputs, columns, shared)[1]}
 
 
 @contextmanager

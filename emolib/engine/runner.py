@@ -26,10 +26,12 @@ from emolib.engine.constants import Constant, Slopes, joined
 from emolib.engine.decoding import Continuations
 from emolib.engine.gradients import Objective, Points
 from emolib.engine.layerwise import Layerwise
+from emolib.engine.receiving import Received
 from emolib.engine.slices import Measure
 from emolib.engine.support import Way, support_of
 from emolib.engine.whole import Whole
 from emolib.errors import InputError
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position, Side
 from emolib.inputs.units import UnitSet
 from emolib.interventions import Activations, Intervention
@@ -106,6 +108,14 @@ class Path(Protocol):
 
     def activations(self, side: Side) -> Activations:
         """Return z of every head."""
+
+    def received(
+        self,
+        side: Side,
+        runs: Sequence[Sequence[Intervention]],
+        heads: Sequence[Sequence[Head]],
+    ) -> list[dict[Head, Received]]:
+        """Return per run what some heads would read of it."""
 
     def inputs_at_last(self, side: Side, paths: Sequence[str]) -> dict[str, Tensor]:
         """Return what goes into norms at the last token, ``[n, d_model]`` each."""
@@ -348,6 +358,24 @@ class Runner(Generic[Score]):
                 else hooked.activations(self._model, self._prompts(side), units, batch_size=size)
             )
         return self._activations[side, units]
+
+    def received(
+        self,
+        side: Side,
+        runs: Sequence[Sequence[Intervention]],
+        heads: Sequence[Sequence[Head]],
+    ) -> list[dict[Head, Received]]:
+        """Return per run what some heads would read of it, were they not held in it.
+
+        Args:
+            side: Whose prompts run.
+            runs: Per run what it does, at all positions.
+            heads: Per run the heads, of later layers than it edits.
+        """
+        if self.under:
+            return self._as_it_is().received(side, runs, heads)
+        with self._as_loaded():
+            return self._kept().received(side, runs, heads)
 
     def gradients(
         self, side: Side, position: Position, objective: Objective, points: Points

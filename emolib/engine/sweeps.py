@@ -9,7 +9,7 @@ is exact: the numbers are those of running the whole model for each, up to float
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -86,6 +86,7 @@ def carry(
     chunk: Sequence[Branch],
     position: Position,
     cache: KVCache | None = None,
+    see: Callable[[int, Tensor, slice], None] | None = None,
 ) -> Tensor:
     """Return the residual stream after the last layer at the last column, ``[B, k, d_model]``.
 
@@ -95,6 +96,8 @@ def carry(
         chunk: The k runs.
         position: Where z is edited.
         cache: Where keys and values of the runs' own stay for tokens to come.
+        see: Is shown, from the first layer that they edit, its number and the residual stream
+            before it, ``[B, k, S, d_model]``, with the columns that the S tokens are.
     """
     layers, batch = model.layers, clean.batch
     first = min(branch.first for branch in chunk)
@@ -106,6 +109,8 @@ def carry(
     resid = state.resid[:, None].expand(-1, len(chunk), -1, -1)
     columns = slice(batch.width - count, batch.width)
     for index in range(first, len(layers)):
+        if see is not None:
+            see(index, resid, columns)
         layer, of_layer = layers[index], LayerEdits(model.model, index, edits)
         last = index == len(layers) - 1 and not of_layer.whole
         z, keep = None, None if cache is None else partial(cache.append, index)

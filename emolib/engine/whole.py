@@ -16,7 +16,9 @@ from emolib.engine.constants import Constant, Slopes
 from emolib.engine.decoding import Continuations
 from emolib.engine.forwards import Prefix, forward
 from emolib.engine.gradients import Objective, Points
+from emolib.engine.receiving import Received, by_head
 from emolib.engine.slices import Measure, slices
+from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position, Side
 from emolib.interventions import Activations, Intervention
 from emolib.models.encoding import Batch, Prompts
@@ -131,6 +133,19 @@ class Whole:
     def activations(self, side: Side) -> Activations:
         """Return z of every head on one side's prompts."""
         return hooked.activations(self._model, self._prompts(side), batch_size=self._size)
+
+    def received(
+        self,
+        side: Side,
+        runs: Sequence[Sequence[Intervention]],
+        heads: Sequence[Sequence[Head]],
+    ) -> list[dict[Head, Received]]:
+        """Return per run what some heads would read of it, by all of their inputs."""
+        model, prompts, found = self._model, self._prompts(side), []
+        for interventions, some in zip(runs, heads, strict=True):
+            z = hooked.received(model, prompts, interventions, some, batch_size=self._size)
+            found.append(by_head(model, prompts, {(head, "all"): z[head] for head in some}))
+        return found
 
     def inputs_at_last(self, side: Side, paths: Sequence[str]) -> dict[str, Tensor]:
         """Return what goes into modules at the last token, ``[n, d]`` each."""

@@ -10,6 +10,8 @@
 - ``steering``: directions that separate the sides, and what adding them does.
 - ``circuits``: how few heads are enough, of the sets that ``head_sets`` measures, as rows of
   ``circuit_records``.
+- ``paths``: what of a head goes through which input of a later one.
+- ``repair``: direct effects beside whole ones.
 - ``unit_scores``, ``unit_screening``: the same of MLP units.
 - ``verification``: what holds of a model's structure, type by type.
 - ``controls``: what heads that should not matter come to.
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from emolib.methods.controls import Controlled
     from emolib.methods.head_sets import HeadSets
     from emolib.methods.patching import Patched, patched
+    from emolib.methods.paths import HeadPath, head_paths
     from emolib.methods.readouts import Readout
+    from emolib.methods.repair import SelfRepair, self_repair
     from emolib.methods.screening import Screening, screen
     from emolib.methods.steering import Directions, directions
     from emolib.methods.study import Study
@@ -43,9 +47,11 @@ else:
             "emolib.methods.controls": ["Controlled"],
             "emolib.methods.head_sets": ["HeadSets"],
             "emolib.methods.patching": ["Patched", "patched"],
+            "emolib.methods.paths": ["HeadPath", "head_paths"],
             "emolib.methods.readouts": ["Readout"],
             "emolib.methods.screening": ["Screening", "screen"],
             "emolib.methods.steering": ["Directions", "directions"],
+            "emolib.methods.repair": ["SelfRepair", "self_repair"],
             "emolib.methods.study": ["Study"],
             "emolib.methods.unit_screening": ["UnitScreening", "screen_units"],
         },
@@ -55,17 +61,21 @@ __all__ = [
     "Circuits",
     "Controlled",
     "Directions",
+    "HeadPath",
     "HeadSets",
     "LastAttention",
     "Patched",
     "Readout",
     "Screening",
+    "SelfRepair",
     "Study",
     "UnitScreening",
     "directions",
     "find_circuit",
+    "head_paths",
     "last_attention",
     "patched",
     "screen",
     "screen_units",
+    "self_repair",
 ]

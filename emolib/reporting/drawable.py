@@ -13,7 +13,15 @@ from emolib.reporting.attention_plots import Head, head_in
 from emolib.reporting.effect_plots import COMPARED, is_drawn
 from emolib.reporting.experiments import CIRCUIT
 from emolib.results.abridged import abridged
-from emolib.results.item_files import item_file, read_effects, read_scores, scores_file, writers
+from emolib.results.item_files import (
+    is_path,
+    item_file,
+    read_effects,
+    read_paths,
+    read_scores,
+    scores_file,
+    writers,
+)
 from emolib.results.records import Store
 from emolib.results.rows import Row, group
 from emolib.results.selection import kind_of, layer_of
@@ -22,6 +30,7 @@ ABLATION, PATCHING = "patching/head_ablation/*.json", "patching/head_patching/*.
 """Results files that hold effects on heads."""
 _SCORES, _ATTENTION = "alignment/head_scores_*.json", "attention/*.json"
 _STEERING = "steering/*.json"
+_PATHS = "paths/*.json"
 
 
 class Drawable:
@@ -42,9 +51,9 @@ class Drawable:
             run: What this run recorded or took from the store, and no files of others.
         """
         self._results, self._emotion, self._run = results, emotion, run
-        self._store = Store(results)
+        self._store, self._others = Store(results), set[Path]()
         self._found: dict[str, list[Row]] = {
-            pattern: [] for pattern in (ABLATION, PATCHING, _SCORES, _ATTENTION, _STEERING)
+            pattern: [] for pattern in (ABLATION, PATCHING, _SCORES, _ATTENTION, _STEERING, _PATHS)
         }
         self.circuits: list[Row] = []
         for row in abridged(self._store.rows(run=run)):
@@ -58,7 +67,12 @@ class Drawable:
                 continue
             if pattern == _STEERING and not {"place", "direction", "alpha"} <= row.labels.keys():
                 continue
-            if pattern in (_SCORES, _ATTENTION, _STEERING) or (pattern and is_drawn(row)):
+            if pattern == _PATHS and not is_path(row):
+                # Of an experiment of somebody's own, which is no path.
+                self._others.add(results / path)
+                continue
+            taken = (_SCORES, _ATTENTION, _STEERING, _PATHS)
+            if pattern in taken or (pattern and is_drawn(row)):
                 self._found[pattern].append(row)
 
     def _files(self, pattern: str) -> list[Path]:
@@ -106,6 +120,17 @@ class Drawable:
 
     def _whole(self, row: Row) -> Row:
         return row if row.vectors else self._store[row.key][row.row]
+
+    def paths(self) -> list[Row]:
+        """Return the rows of paths between heads, in order of their files.
+
+        Raises:
+            InputError: When a file is none of exp_head_paths.
+        """
+        rows: Iterable[Row] = _in_order(self._found[_PATHS])
+        if not rows:
+            rows = abridged(read_paths(set(self._files(_PATHS)) - self._others))
+        return [row for row in rows if self._emotion in (None, row.dims.get("emotion"))]
 
     def heads(self) -> Iterator[Head]:
         """Yield the heads whose attention was recorded, in order of their files.

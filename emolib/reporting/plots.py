@@ -16,6 +16,7 @@ from emolib.reporting.effect_plots import (
     model_comparison,
     patching_keyword_comparison,
 )
+from emolib.reporting.path_plots import path_graph, path_heatmap
 from emolib.reporting.score_plots import check_score, head_reaction_heatmap, top_heads
 
 
@@ -56,9 +57,11 @@ def draw(
     scores = found.scores(head_scores)
     ablation = found.effects(ABLATION, ablation_files)
     patching = found.effects(PATCHING, patching_files)
+    paths = found.paths()
     attention = [] if head_scores or out else list(found.heads())
     steered = [] if out else found.doses()
-    if not (scores or ablation or patching or attention or steered or found.circuits):
+    circuits = found.circuits
+    if not (scores or ablation or patching or paths or attention or steered or circuits):
         about = f" for {emotion!r}" if emotion else ""
         raise InputError(
             f"{results}: no results to draw{about}; run `pytest experiments` first, or name files "
@@ -80,8 +83,13 @@ def draw(
     if patching:
         name = "patching_keyword_comparison.png"
         made.append(patching_keyword_comparison(patching, folder / name))
-    if found.circuits:
-        made.append(faithfulness_curves(found.circuits, folder / "faithfulness_curves.png"))
+    if circuits:
+        made.append(faithfulness_curves(circuits, folder / "faithfulness_curves.png"))
+    if paths:
+        made += [
+            path_heatmap(paths, folder / "path_heatmap.png"),
+            path_graph(paths, folder / "path_graph.png"),
+        ]
     made += attention_patterns(attention, results / "plots/attention", emotion=emotion)
     if steered:
         made.append(dose_response(steered, results / "plots/steering/dose_response.png"))

@@ -15,6 +15,7 @@ from emolib.files import write_text
 from emolib.reporting import (
     report_circuits,
     report_heads,
+    report_paths,
     report_steering,
     report_study,
     report_units,
@@ -27,6 +28,7 @@ from emolib.reporting.experiments import (
     CONTROLLED,
     IMPORTANCES,
     PATCHED,
+    PATHS,
     SCREENED,
     STEERED,
     UNITS,
@@ -48,6 +50,7 @@ _ALONE = {
     STEERED: report_steering.steering,
     CIRCUITS: report_circuits.circuits,
     CIRCUIT: report_circuits.sets,
+    PATHS: report_paths.paths,
 }
 # Told elsewhere, or for other tools alone.
 _UNTOLD = (IMPORTANCES,)
@@ -104,6 +107,7 @@ def write_report(
         *report_heads.screening(screened, top_n),
         *report_heads.ablation(ablated, top_n),
         *report_heads.patching(patched, top_n),
+        *of_heads[PATHS],
         *of_heads[CONTROLLED],
         *of_heads[CIRCUITS],
         *of_heads[CIRCUIT],

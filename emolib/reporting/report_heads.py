@@ -9,6 +9,7 @@ from emolib.reporting.cells import cell
 from emolib.reporting.experiments import ABLATED, ATTENTION, CONTROLLED, PATCHED, SCREENED
 from emolib.reporting.markdown import escape, table
 from emolib.reporting.report_parts import heading, missing, named, q_of, title
+from emolib.reporting.report_paths import repaired
 from emolib.results.chances import of_rows
 from emolib.results.frames import Lines
 from emolib.results.rows import Row
@@ -103,6 +104,12 @@ def ablation(rows: Sequence[Row], top_n: int) -> Iterator[str]:
         yield table(
             [line | {"": _constant(found[name])} for name, line in lines.items() if name in found]
         )
+        if direct := repaired({name: found[name] for name in lines if name in found}):
+            yield (
+                "Direct effects (Δ logit_diff with all other heads held at their clean z) and "
+                "self-repair, 1 − |Δ| / |direct|:"
+            )
+            yield table(direct)
         if moved := [{"heads": name} | texts[name] for name in lines if _moves(texts[name])]:
             yield "Texts, of the heads above that changed any:"
             yield table(moved)

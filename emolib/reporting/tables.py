@@ -20,6 +20,8 @@ from emolib.results.blocks import by_record, flat
 from emolib.results.rows import Row, group
 
 SHOWN = 24
+# What names of labels begin with that say why a number is null.
+_WHY = "why_no_"
 # What begins a line, stands between two cells and ends it: of rows, and of the rule below headers.
 _EDGES = {
     "simple": (("", "  ", ""), ("", "  ", "")),
@@ -167,7 +169,8 @@ def summary_table(
 
     Of more than `shown` rows, those whose first metric is the largest stand for each combination
     of model, emotion and the like. The first metric with one value per prompt comes with its 95 %
-    CI and d_z, the others as means; columns that do not fit are left out.
+    CI and d_z, the others as means; columns that do not fit are left out, and so is why numbers are
+    null.
 
     Args:
         rows: Rows of one experiment.
@@ -178,7 +181,7 @@ def summary_table(
     """
     count = len(rows) if count is None else count
     chosen = _strongest(rows, shown) if count > shown else list(rows)
-    layout = _Layout()
+    layout = _Layout(whys=False)
     for row in chosen:
         layout.see(row)
     every, detailed = layout.metrics, layout.summaries[:1]
@@ -226,16 +229,22 @@ def _is_summary(row: Row, name: str) -> bool:
 class _Layout:
     """Which columns a table of rows has, and the cells of a row in it."""
 
-    def __init__(self) -> None:
-        """Begin with no rows."""
+    def __init__(self, *, whys: bool = True) -> None:
+        """Begin with no rows.
+
+        Args:
+            whys: Whether why a number is null has a column too.
+        """
         self._dims: dict[str, None] = {}
+        self._whys = whys
         # Metrics, and whether any row has a value per prompt of it.
         self._metrics: dict[str, bool] = {}
         self._detailed: set[str] | None = None
 
     def see(self, row: Row) -> None:
         """Make room for a row."""
-        self._dims |= dict.fromkeys([*row.dims, *row.labels])
+        labels = [name for name in row.labels if self._whys or not name.startswith(_WHY)]
+        self._dims |= dict.fromkeys([*row.dims, *labels])
         for name in row.values:
             self._metrics[name] = self._metrics.get(name, False) or _is_summary(row, name)
 

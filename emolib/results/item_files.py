@@ -213,6 +213,30 @@ def _read_effects(path: Path) -> list[Row]:
         return rows
 
 
+def is_path(row: Row) -> bool:
+    """Tell whether a row is of a path between heads: what `exp_head_paths` records."""
+    return {"sender", "receiver", "input"} <= row.labels.keys() and "effect" in row.values
+
+
+def read_paths(files: Iterable[Path]) -> list[Row]:
+    """Return the rows in files of exp_head_paths, in the order of the files; see `read_effects`.
+
+    Raises:
+        InputError: When a file is none of them.
+    """
+    return [row for path in sorted(files) for row in _read_paths(path)]
+
+
+def _read_paths(path: Path) -> list[Row]:
+    with _reading(path, "a file of exp_head_paths", "run it first", "run it with --fresh"):
+        content = _content(path)
+        records = content.get("records", [content])
+        rows = [_row(content, record, i, len(records)) for i, record in enumerate(records)]
+        if lacking := [row for row in rows if not is_path(row)]:
+            raise KeyError(f"sender of record {lacking[0].row}")
+        return rows
+
+
 def _row(content: Mapping[str, Any], record: Mapping[str, Any], number: int, of: int) -> Row:
     """Return a record in a file of an item as the row it was made from."""
     provenance = dict(content["provenance"])

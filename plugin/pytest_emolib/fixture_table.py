@@ -65,6 +65,8 @@ FIXTURES = {
     "screening": Fixture(_PAIRS, once=("attribution.costs", "screening.costs")),
     "unit_screening": Fixture(_PAIRS, once=("unit_scores.costs", "unit_screening.costs")),
     "steering": Fixture(_STUDY, once=("steering.costs",)),
+    "self_repair": Fixture(_STUDY, each=("repair.costs",)),
+    "paths": Fixture(_PAIRS, once=("attribution.costs", "paths.costs")),
     "controls": Fixture(_PAIRS, once=("attribution.costs", "controls.costs")),
     "circuit": Fixture(_PAIRS, once=("attribution.costs", "circuits.costs")),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from emolib.methods.circuit_records import Circuits
     from emolib.methods.controls import Controlled
     from emolib.methods.patching import Patched
+    from emolib.methods.paths import HeadPath
     from emolib.methods.readouts import Readout
+    from emolib.methods.repair import SelfRepair
     from emolib.methods.screening import Screening
     from emolib.methods.steering import Steering
     from emolib.methods.study import Study
@@ -162,6 +164,32 @@ def patched(study: Study) -> Callable[..., Iterator[Patched]]:
     from emolib.methods.patching import patched
 
     return partial(patched, study)
+
+
+@pytest.fixture
+def self_repair(study: Study) -> Callable[..., SelfRepair]:
+    """From an intervention to its direct effect, and what the model repairs of it."""
+    from emolib.methods.repair import self_repair
+
+    return partial(self_repair, study)
+
+
+@pytest.fixture
+def paths(study: Study, emolib_case: Case, request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """From heads to the paths between them and to the logits; ``paths()`` of the strongest.
+
+    ``paths(freeze_mlps=True)`` holds the MLPs on the way.
+    """
+    from emolib.methods.paths import head_paths
+
+    def found(heads: Sequence[Head] | None = None, *, freeze_mlps: bool = False) -> list[HeadPath]:
+        if heads is None:
+            assert emolib_case.source is not None and emolib_case.emotion is not None
+            ranked, _ = _lab(request).loaded.ranking(emolib_case.source, emolib_case.emotion)
+            heads = ranked[: study.profile.verify]
+        return head_paths(study, heads, freeze_mlps=freeze_mlps)
+
+    return found
 
 
 @pytest.fixture

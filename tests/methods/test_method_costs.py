@@ -6,17 +6,20 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from tiny import HEADS, N_LAYERS, profile, tiny_emotion, tiny_model
+from tiny import HEADS, N_HEADS, N_LAYERS, profile, tiny_emotion, tiny_model
 
 from emolib.engine import hooked, layerwise
 from emolib.engine.costs import CLEAN, Planned
+from emolib.interventions import zero
 from emolib.methods import (
     attention,
     attribution,
     circuits,
     controls,
     patching,
+    paths,
     readouts,
+    repair,
     screening,
     steering,
     study,
@@ -97,6 +100,33 @@ def test_circuits(made, asked, greedy, draws):
     assert asked["emotion"] <= stated_runs and not asked["neutral"]
     if not draws and not greedy:
         assert asked["emotion"] == stated_runs
+
+
+@pytest.mark.parametrize("verify", [1, 2, 4, 8])
+def test_paths(made, asked, verify, monkeypatch):
+    """Heads spread evenly over the layers are what the plan takes them for."""
+    made.profile = replace(made.profile, verify=verify)
+    received, run = [], made.runner.received
+
+    def counted(side, runs, heads):
+        received.extend(runs)
+        return run(side, runs, heads)
+
+    monkeypatch.setattr(made.runner, "received", counted)
+    each = verify // 2
+    paths.head_paths(made, [*HEADS[: verify - each], *HEADS[N_HEADS : N_HEADS + each]])
+    edited, clean = stated(paths.costs(planned(made)))
+    assert by_side(made, edited) == {"neutral": asked["neutral"] + len(received)} and not clean
+    assert not asked["emotion"] and len(received) == (verify - each if each else 0)
+
+
+@pytest.mark.parametrize("position", ["last", "slot", "all"])
+def test_direct_effects(made, asked, position):
+    made.profile = replace(made.profile, position=position)
+    repair.self_repair(made, zero(HEADS[0]))
+    runs = list(repair.costs(planned(made, firsts=(0, 1), draws=10)))
+    assert len(runs) == (0 if position == "slot" else 1) == bool(asked)
+    assert all(one.firsts == (0, 1) * 10 and not one.new for one in runs)
 
 
 def test_unit_screening(made, asked):

@@ -81,6 +81,14 @@ def test_a_terminal_table_has_dims_n_and_metrics():
     ]
 
 
+def test_why_a_number_is_null_stands_in_the_files_and_not_in_the_terminal():
+    why = "the direct effect, 0.02 logits, is below 0.1"
+    rows = [row("L0H0", labels={"cue": "a", "why_no_repair": why}, ld=mean(1.5), repair=None)]
+    headers, _, note = shown(rows)
+    assert headers == ["model", "heads", "cue", "n", "ld", "d_z", "repair"] and not note
+    assert why in to_csv(rows)
+
+
 def test_without_dims_the_item_is_named():
     bare = Row("a.py::exp_a", "a", "k", 0, 1, {}, values={"x": 2.0})
     headers, lines, note = shown([bare])
