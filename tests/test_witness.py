@@ -114,7 +114,7 @@ class Witness:
         seen = {}
 
         def hold(z, hook):
-            seen[hook.name] = z.clone()
+            seen[f"blocks.{hook.layer()}.{SITES['heads']}"] = z.clone()
             if hook.layer() < sender.layer:
                 return z
             z = clean[hook.layer()].clone()
@@ -123,10 +123,10 @@ class Witness:
                 z[:, :, sender.index] = own
             return z
 
-        def see(value, hook):
-            seen[hook.name] = value.clone()
+        def see(name):
+            return lambda value, hook: seen.update({name: value.clone()})
 
-        hooks = [*self.hooks(hold, "heads"), *((name, see) for name in inputs)]
+        hooks = [*self.hooks(hold, "heads"), *((name, see(name)) for name in inputs)]
         with torch.no_grad():
             return self.bridge.run_with_hooks(self.ids(text), fwd_hooks=hooks)[0, -1], seen
 
@@ -320,7 +320,7 @@ def test_attribution_patching(witness, study_at, kind, position, direction):
     check(scores[f"atp_{direction}"], expected, moved=0.02)
 
 
-def lower(logits, study):
+def diff(logits, study):
     """Give the metric of logits."""
     up, down = study.targets
     return float(logits[up].mean() - logits[down].mean())
@@ -336,7 +336,7 @@ def test_direct_effects(witness, study_at):
         found.append(self_repair(study, zero(head)).direct)
         runs = [witness.held(text, z, sender=head)[0]
                 for text, (z, _) in zip(prompts, clean, strict=True)]  # fmt: skip
-        expected.append([lower(run, study) - lower(logits, study)
+        expected.append([diff(run, study) - diff(logits, study)
                          for run, (_, logits) in zip(runs, clean, strict=True)])  # fmt: skip
     check(found, expected)
 
@@ -352,7 +352,7 @@ def test_path_patching(witness, study_at):
     for pair in study.pairs.pairs:
         emotion, neutral = (pair.text(side) for side in ("emotion", "neutral"))
         values, clean = (witness.read(text, "heads") for text in (emotion, neutral))
-        before, runs, row = lower(witness.logits(neutral), study), {}, []
+        before, runs, row = diff(witness.logits(neutral), study), {}, []
         names = [f"blocks.{layer}.{site}" for layer in range(study.model.n_layers)
                  for site in sites.values() if site != SITES["heads"]]  # fmt: skip
         for one in paths:
@@ -362,7 +362,7 @@ def test_path_patching(witness, study_at):
             if one.receiver is not None:
                 hook = f"blocks.{one.receiver.layer}.{sites[one.input]}"
                 logits = witness.reading(neutral, one.receiver, hook, seen[hook])
-            row.append(lower(logits, study) - before)
+            row.append(diff(logits, study) - before)
         expected.append(row)
     assert {one.input for one in paths} == {"all", "q", "k", "v"}
     check([one.effect for one in paths], np.transpose(expected))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emolib.inputs.heads import parse_head
 from emolib.reporting.plot_style import COLOURS, grid, save
@@ -35,8 +36,8 @@ def path_heatmap(rows: Sequence[Row], out: Path) -> Path:
     figure, axes = grid(len(emotions), len(models), (0.42 * (most + 2) + 1.0, 0.3 * most + 0.9))
     for column, model in enumerate(models):
         of_model = [members for study, members in found.items() if study.model == model]
-        limit = max((abs(value) for members in of_model for value in _effects(members).values()),
-                    default=0.0)  # fmt: skip
+        sizes = [abs(v) for members in of_model for v in np.ravel(_table(members)[0])]
+        limit = max((size for size in sizes if np.isfinite(size)), default=0.0)
         image = None
         for row, emotion in enumerate(emotions):
             panel = axes[row, column]
@@ -54,14 +55,7 @@ def path_heatmap(rows: Sequence[Row], out: Path) -> Path:
 
 
 def _map(panel: Any, rows: Sequence[Row], limit: float) -> Any:
-    effects, heads = _effects(rows), _heads(rows)
-    totals = {row.labels["sender"]: row.mean("total") for row in rows}
-    ends = [*heads[1:], _LOGITS]
-    table = np.full((len(heads), len(ends) + 1), np.nan)
-    for i, sender in enumerate(heads):
-        for j, end in enumerate(ends):
-            table[i, j] = effects.get((sender, end), np.nan)
-        table[i, -1] = totals.get(sender, np.nan)
+    table, heads, ends = _table(rows)
     image = panel.imshow(table, cmap=_DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
     panel.set_facecolor("0.85")
     for (i, j), value in np.ndenumerate(table):
@@ -69,9 +63,23 @@ def _map(panel: Any, rows: Sequence[Row], limit: float) -> Any:
             dark = abs(value) > 0.6 * limit
             panel.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=6,
                        color="white" if dark else "black")  # fmt: skip
-    panel.set_xticks(range(len(ends) + 1), [*ends, "total"], fontsize=6, rotation=90)
+    panel.set_xticks(range(len(ends)), ends, fontsize=6, rotation=90)
     panel.set_yticks(range(len(heads)), heads, fontsize=6)
     return image
+
+
+def _table(rows: Sequence[Row]) -> tuple[NDArray[np.float64], list[str], list[str]]:
+    """Return effects by sender and receiver, NaN where there is no path, and the names of both.
+
+    The logits and the total come last.
+    """
+    effects, heads = _effects(rows), _heads(rows)
+    totals = {(row.labels["sender"], "total"): row.mean("total") for row in rows}
+    known = effects | {key: total for key, total in totals.items() if total is not None}
+    reached = {end for _, end in known}
+    ends = [end for end in (*heads, _LOGITS, "total") if end in reached]
+    table = [[known.get((sender, end), np.nan) for end in ends] for sender in heads]
+    return np.array(table), heads, ends
 
 
 def path_graph(rows: Sequence[Row], out: Path) -> Path:
