@@ -5,8 +5,9 @@
 - ``layers``: layers by their number or by how deep they are.
 - ``prompts``: prompt files, pairs and lexicons, each with its schema.
 - ``words``: what counts as a word.
-- ``emotions``: an emotion as the data that a study of it needs.
 - ``rankings``: rankings of heads from files, importance scores of circuit benchmarks among them.
+- ``emotions``: an emotion as the data that a study of it needs; ``folds``: whether its prompts
+  can be dealt into parts that are held out.
 - ``shards``: one part of a plan's work, and how tasks are dealt out to parts.
 - ``profiles``: what a study runs on and how; ``profile_fields``: what each setting decides and
   which values it takes.

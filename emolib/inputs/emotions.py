@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -33,6 +33,8 @@ class Emotion:
         free: (emotion, neutral) prompt lists when they stand in for the pairs.
         hash: Content hash of the files all this came from.
         files: The pairs file, or the files of the two lists; none of what was made in memory.
+        probe_test: The emotion with the pairs of another file, which probes are tested on; None
+            where none is named.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Emotion:
     free: tuple[tuple[Written, ...], tuple[Written, ...]] | None
     hash: str
     files: tuple[Path, ...] = ()
+    probe_test: Emotion | None = None
 
     def written(self, side: Side) -> tuple[Written, ...]:
         """Return the prompts of one side, the pairs' or the free list, as they are written."""
@@ -78,6 +81,7 @@ def load_emotion(profile: Profile, name: str, *, free: bool = False) -> Emotion:
                 f"{paths[0]}: targets: {word!r} is a target of neutral too ({paths[1]}); "
                 "their difference would cancel it: keep it in one"
             )
+    test = _probe_test(profile, Emotion(name, lexicon, neutral, None, None, ""))
     if free:
         lists = [profile.path("prompts", name), profile.path("prompts", "neutral")]
         prompts = load_prompts(lists[0]), load_prompts(lists[1])
@@ -85,9 +89,22 @@ def load_emotion(profile: Profile, name: str, *, free: bool = False) -> Emotion:
             for entries, file in zip(prompts, lists, strict=True):
                 check_chat(entries, f"{file}: prompts")
         hash_ = hash_files([*paths, *lists])
-        return Emotion(name, lexicon, neutral, None, prompts, hash_, tuple(lists))
+        return Emotion(name, lexicon, neutral, None, prompts, hash_, tuple(lists), test)
     path = profile.path("pairs", name)
+    pairs = _pairs(profile, name, path)
+    return Emotion(name, lexicon, neutral, pairs, None, hash_files([*paths, path]), (path,), test)
+
+
+def _pairs(profile: Profile, name: str, path: Path) -> tuple[Pair, ...]:
     pairs = load_pairs(path, name)
     if not profile.chat:
         check_chat([pair.prompt for pair in pairs], f"{path}: pairs", ".prompt")
-    return Emotion(name, lexicon, neutral, pairs, None, hash_files([*paths, path]), (path,))
+    return pairs
+
+
+def _probe_test(profile: Profile, emotion: Emotion) -> Emotion | None:
+    """Return an emotion with the pairs that its probes are tested on, None where none are named."""
+    if (path := profile.files.get(("probe_test", emotion.name))) is None:
+        return None
+    pairs = _pairs(profile, emotion.name, path)
+    return replace(emotion, pairs=pairs, hash=hash_files([path]), files=(path,))

@@ -34,6 +34,7 @@ _FILE_KINDS = {
     "lexicon": "lexicons/{}.json",
     "lexical": "lexical_{}.json",
     "ranking": "rankings/{}.json",
+    "probe_test": "probe_test_{}.json",
 }
 
 
@@ -64,6 +65,8 @@ class Profile:
         circuit_ablation: What becomes of the heads outside a circuit.
         circuit_draws: Draws of random heads that circuits stand beside.
         circuit_greedy: How many heads the greedy order of circuits takes; 0 for no such order.
+        probe_folds: Folds of the templates that probes are tested on.
+        probe_swaps: Swapped labellings that a probe is compared with.
         dtype: The models' floating point type.
         device: torch's name of the device, or ``auto``.
         batch_size: Prompts per forward; None lets the engine choose.
@@ -90,6 +93,8 @@ class Profile:
     circuit_ablation: Outside = field(default="patch", metadata=said("value"))
     circuit_draws: int = field(default=10, metadata=said("value", least=0))
     circuit_greedy: int = field(default=0, metadata=said("value", least=0))
+    probe_folds: int = field(default=5, metadata=said("value", least=2))
+    probe_swaps: int = field(default=99, metadata=said("value", least=1))
     steering_doses: tuple[float, ...] = field(default=DOSES, metadata=said("value"))
     steering_layers: tuple[str, ...] = field(default=("50%",), metadata=said("value"))
     steering_heads: int = field(default=5, metadata=said("value", least=0))
@@ -134,7 +139,7 @@ class Profile:
         return self.files.get(("ranking", emotion))
 
     def path(self, kind: str, emotion: str) -> Path:
-        """Return the data file of one kind (pairs, prompts, lexicon, lexical) for an emotion.
+        """Return the data file of one kind (pairs, prompts, lexicon, …) for an emotion.
 
         Raises:
             InputError: When neither the profile nor the project has one.

@@ -15,6 +15,9 @@
 - ``unit_scores``, ``unit_screening``: the same of MLP units.
 - ``verification``: what holds of a model's structure, type by type.
 - ``controls``: what heads that should not matter come to.
+- ``specificity``: whether a head is about one emotion or any.
+- ``probes``: what can be read from z, by the fits of ``logistic``, tested as ``cross_validation``
+  has it.
 
 Public are the names of ``__all__``; each loads its module, and torch, when used.
 """
@@ -31,9 +34,11 @@ if TYPE_CHECKING:
     from emolib.methods.head_sets import HeadSets
     from emolib.methods.patching import Patched, patched
     from emolib.methods.paths import HeadPath, head_paths
+    from emolib.methods.probes import Probed, probe, told_apart
     from emolib.methods.readouts import Readout
     from emolib.methods.repair import SelfRepair, self_repair
     from emolib.methods.screening import Screening, screen
+    from emolib.methods.specificity import Specificity, specificity_of
     from emolib.methods.steering import Directions, directions
     from emolib.methods.study import Study
     from emolib.methods.unit_screening import UnitScreening, screen_units
@@ -48,10 +53,12 @@ else:
             "emolib.methods.head_sets": ["HeadSets"],
             "emolib.methods.patching": ["Patched", "patched"],
             "emolib.methods.paths": ["HeadPath", "head_paths"],
+            "emolib.methods.probes": ["Probed", "probe", "told_apart"],
             "emolib.methods.readouts": ["Readout"],
-            "emolib.methods.screening": ["Screening", "screen"],
-            "emolib.methods.steering": ["Directions", "directions"],
             "emolib.methods.repair": ["SelfRepair", "self_repair"],
+            "emolib.methods.screening": ["Screening", "screen"],
+            "emolib.methods.specificity": ["Specificity", "specificity_of"],
+            "emolib.methods.steering": ["Directions", "directions"],
             "emolib.methods.study": ["Study"],
             "emolib.methods.unit_screening": ["UnitScreening", "screen_units"],
         },
@@ -65,9 +72,11 @@ __all__ = [
     "HeadSets",
     "LastAttention",
     "Patched",
+    "Probed",
     "Readout",
     "Screening",
     "SelfRepair",
+    "Specificity",
     "Study",
     "UnitScreening",
     "directions",
@@ -75,7 +84,10 @@ __all__ = [
     "head_paths",
     "last_attention",
     "patched",
+    "probe",
     "screen",
     "screen_units",
     "self_repair",
+    "specificity_of",
+    "told_apart",
 ]

@@ -28,9 +28,11 @@ from emolib.results.selection import kind_of, layer_of
 
 ABLATION, PATCHING = "patching/head_ablation/*.json", "patching/head_patching/*.json"
 """Results files that hold effects on heads."""
+SPECIFICITY, PROBES, STEERING = "specificity/*.json", "probes/*.json", "steering/*.json"
+"""Results files that are drawn from the store alone."""
 _SCORES, _ATTENTION = "alignment/head_scores_*.json", "attention/*.json"
-_STEERING = "steering/*.json"
 _PATHS = "paths/*.json"
+_WHOLE = (_SCORES, _ATTENTION, STEERING, _PATHS, SPECIFICITY, PROBES)
 
 
 class Drawable:
@@ -53,7 +55,7 @@ class Drawable:
         self._results, self._emotion, self._run = results, emotion, run
         self._store, self._others = Store(results), set[Path]()
         self._found: dict[str, list[Row]] = {
-            pattern: [] for pattern in (ABLATION, PATCHING, _SCORES, _ATTENTION, _STEERING, _PATHS)
+            pattern: [] for pattern in (ABLATION, PATCHING, *_WHOLE)
         }
         self.circuits: list[Row] = []
         for row in abridged(self._store.rows(run=run)):
@@ -65,14 +67,13 @@ class Drawable:
                 _check_effect(row, pattern)
             if pattern == _SCORES and row.output["shape"] != "scores":
                 continue
-            if pattern == _STEERING and not {"place", "direction", "alpha"} <= row.labels.keys():
+            if pattern == STEERING and not {"place", "direction", "alpha"} <= row.labels.keys():
                 continue
             if pattern == _PATHS and not is_path(row):
                 # Of an experiment of somebody's own, which is no path.
                 self._others.add(results / path)
                 continue
-            taken = (_SCORES, _ATTENTION, _STEERING, _PATHS)
-            if pattern in taken or (pattern and is_drawn(row)):
+            if pattern in _WHOLE or (pattern and is_drawn(row)):
                 self._found[pattern].append(row)
 
     def _files(self, pattern: str) -> list[Path]:
@@ -109,9 +110,13 @@ class Drawable:
             rows = abridged(whole, ("logit_diff",))
         return [row for row in rows if self._emotion in (None, row.dims["emotion"])]
 
-    def doses(self) -> list[Row]:
-        """Return the rows of steering, which are drawn from the store alone."""
-        rows = _in_order(self._found[_STEERING])
+    def stored(self, pattern: str) -> list[Row]:
+        """Return the rows in the store that are drawn from it alone, in order of their files.
+
+        Args:
+            pattern: `SPECIFICITY`, `PROBES` or `STEERING`.
+        """
+        rows = _in_order(self._found[pattern])
         return [row for row in rows if self._emotion in (None, row.dims.get("emotion"))]
 
     def compared(self, rows: Iterable[Row]) -> list[Row]:

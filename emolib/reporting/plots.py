@@ -9,7 +9,14 @@ from emolib.errors import InputError
 from emolib.reporting.attention_plots import attention_patterns
 from emolib.reporting.circuit_plots import faithfulness_curves
 from emolib.reporting.dose_plots import dose_response
-from emolib.reporting.drawable import ABLATION, PATCHING, Drawable
+from emolib.reporting.drawable import (
+    ABLATION,
+    PATCHING,
+    PROBES,
+    SPECIFICITY,
+    STEERING,
+    Drawable,
+)
 from emolib.reporting.effect_plots import (
     ablation_sentiment_comparison,
     effect_by_layer,
@@ -17,7 +24,9 @@ from emolib.reporting.effect_plots import (
     patching_keyword_comparison,
 )
 from emolib.reporting.path_plots import path_graph, path_heatmap
+from emolib.reporting.probe_plots import probe_accuracy
 from emolib.reporting.score_plots import check_score, head_reaction_heatmap, top_heads
+from emolib.reporting.specificity_plots import specificity_matrices
 
 
 def draw(
@@ -59,9 +68,11 @@ def draw(
     patching = found.effects(PATCHING, patching_files)
     paths = found.paths()
     attention = [] if head_scores or out else list(found.heads())
-    steered = [] if out else found.doses()
+    steered = [] if out else found.stored(STEERING)
     circuits = found.circuits
-    if not (scores or ablation or patching or paths or attention or steered or circuits):
+    specific, probed = found.stored(SPECIFICITY), found.stored(PROBES)
+    of_heads = paths or circuits or specific or probed
+    if not (scores or ablation or patching or attention or of_heads or steered):
         about = f" for {emotion!r}" if emotion else ""
         raise InputError(
             f"{results}: no results to draw{about}; run `pytest experiments` first, or name files "
@@ -90,6 +101,10 @@ def draw(
             path_heatmap(paths, folder / "path_heatmap.png"),
             path_graph(paths, folder / "path_graph.png"),
         ]
+    if specific:
+        made.append(specificity_matrices(specific, folder / "specificity_matrices.png"))
+    if probed:
+        made.append(probe_accuracy(probed, folder / "probe_accuracy.png"))
     made += attention_patterns(attention, results / "plots/attention", emotion=emotion)
     if steered:
         made.append(dose_response(steered, results / "plots/steering/dose_response.png"))

@@ -16,6 +16,8 @@ from emolib.reporting import (
     report_circuits,
     report_heads,
     report_paths,
+    report_probes,
+    report_specificity,
     report_steering,
     report_study,
     report_units,
@@ -29,7 +31,9 @@ from emolib.reporting.experiments import (
     IMPORTANCES,
     PATCHED,
     PATHS,
+    PROBED,
     SCREENED,
+    SPECIFIC,
     STEERED,
     UNITS,
 )
@@ -44,18 +48,21 @@ from emolib.results.selection import StudyKey, study_of
 # Whose rows stand beside each other in one section, with intervals of what is tested alone; those
 # of others are let go of one by one.
 _TOGETHER = (SCREENED, ABLATED, PATCHED)
+# In the order of the report.
 _ALONE = {
+    PATHS: report_paths.paths,
     CONTROLLED: report_heads.controls,
-    ATTENTION: report_heads.attention,
-    STEERED: report_steering.steering,
     CIRCUITS: report_circuits.circuits,
     CIRCUIT: report_circuits.sets,
-    PATHS: report_paths.paths,
+    SPECIFIC: report_specificity.specificity,
+    PROBED: report_probes.probes,
+    ATTENTION: report_heads.attention,
+    STEERED: report_steering.steering,
 }
 # Told elsewhere, or for other tools alone.
 _UNTOLD = (IMPORTANCES,)
 # The metrics that sections test against chance, beside the first of each study.
-_TESTED = ("logit_diff", "atp_ig", "difference")
+_TESTED = ("logit_diff", "atp_ig", "difference", *report_specificity.TESTED)
 
 
 def write_report(
@@ -107,13 +114,8 @@ def write_report(
         *report_heads.screening(screened, top_n),
         *report_heads.ablation(ablated, top_n),
         *report_heads.patching(patched, top_n),
-        *of_heads[PATHS],
-        *of_heads[CONTROLLED],
-        *of_heads[CIRCUITS],
-        *of_heads[CIRCUIT],
+        *chain(*of_heads.values()),
         *report_units.units(kept, top_n),
-        *of_heads[ATTENTION],
-        *of_heads[STEERED],
         *report_study.models(ablated, patched, screened),
         *report_study.significance(ablated, patched, *kept.values(), clusters=read.clusters),
         *samples.section(),

@@ -12,8 +12,9 @@ from typing import Literal, get_args
 Dim = Literal["model", "emotion", "heads", "units", "ablation"]
 """What the items of a function may differ in."""
 DIMS: tuple[Dim, ...] = get_args(Dim)
-Need = Literal[Dim, "pairs"]
-"""What a fixture needs: a dimension of its items, or aligned pairs in place of free prompts."""
+Need = Literal[Dim, "pairs", "emotions"]
+"""What a fixture needs: a dimension of its items, aligned pairs in place of free prompts, or a
+profile of several emotions."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ FIXTURES = {
     "paths": Fixture(_PAIRS, once=("attribution.costs", "paths.costs")),
     "controls": Fixture(_PAIRS, once=("attribution.costs", "controls.costs")),
     "circuit": Fixture(_PAIRS, once=("attribution.costs", "circuits.costs")),
+    "specificity": Fixture(_STUDY | {"heads", "emotions"}, each=("specificity.costs",)),
+    "probe": Fixture(_STUDY, each=("probes.costs",)),
 }
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from emolib.methods.readouts import Readout
     from emolib.methods.repair import SelfRepair
     from emolib.methods.screening import Screening
+    from emolib.methods.specificity import Specificity
     from emolib.methods.steering import Steering
     from emolib.methods.study import Study
     from emolib.methods.unit_screening import UnitScreening
@@ -235,6 +236,25 @@ def controls(study: Study, emolib_case: Case, request: pytest.FixtureRequest) ->
 def circuit(request: pytest.FixtureRequest, study: Study) -> Circuits:
     """How much of the emotion sets of heads carry, and how few of them are enough."""
     return _lab(request).loaded.circuit(study)
+
+
+@pytest.fixture
+def specificity(
+    request: pytest.FixtureRequest, study: Study, model_source: Source, heads: HeadSet
+) -> Specificity:
+    """What ablating the item's heads does to every emotion's words, and on their own prompts."""
+    return _lab(request).across.specificity(study, model_source, heads)
+
+
+@pytest.fixture
+def probe(
+    request: pytest.FixtureRequest, study: Study, model_source: Source
+) -> Callable[[Head], dict[str, Any]]:
+    """From a head to what linear probes of its z tell, and what ablating it does.
+
+    ``record(**probe(head))``; emotion against neutral, and which emotion of the profile's.
+    """
+    return partial(_lab(request).across.probed, study, model_source)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ import pytest
 
 from emolib.errors import InputError
 from emolib.files import safe
+from emolib.inputs.emotions import Emotion
+from emolib.inputs.folds import check_folds, held_out_of
+from emolib.inputs.profiles import Profile
 from emolib.results.item_files import OWN, SHAPES
 from pytest_emolib.cases import Case
 from pytest_emolib.fixture_table import DIMS, needing
@@ -126,3 +129,34 @@ def check_pairs(items: Iterable[pytest.Item]) -> None:
                 "--emotion-prompts/--neutral-prompts, or name experiments that need none, as "
                 "experiments/exp_head_ablation.py"
             )
+
+
+def check_emotions(items: Iterable[pytest.Item], profile: Profile) -> None:
+    """Check that items can do with the emotions of the profile.
+
+    Raises:
+        InputError: When one compares emotions and there is one only.
+    """
+    if len(profile.emotions) > 1:
+        return
+    for item in items:
+        if found := needing("emotions", set(getattr(item, "fixturenames", ()))):
+            raise InputError(
+                f"{item.nodeid} compares emotions ({found[0]}), and the profile {profile.name} has "
+                f"{profile.emotions[0]} alone; add one to its emotions, or name experiments that "
+                "need one, as experiments/exp_head_ablation.py"
+            )
+
+
+def check_probes(
+    items: Iterable[pytest.Item], profile: Profile, emotions: Mapping[str, Emotion]
+) -> None:
+    """Check that there are as many templates, or prompts of a side, as folds of probes.
+
+    Raises:
+        InputError: When there are fewer.
+    """
+    for item in items:
+        emotion = case_of(item).emotion
+        if "probe" in getattr(item, "fixturenames", ()) and emotion is not None:
+            check_folds(*held_out_of(emotions[emotion]), profile.probe_folds, item.nodeid)

@@ -18,11 +18,13 @@ from emolib.models.architectures import register_all
 from emolib.models.classifiers import classifier
 from emolib.models.prompt_check import check_prompts
 from emolib.models.sources import Source, find
+from pytest_emolib.across import Across
 from pytest_emolib.cases import Cases
 from pytest_emolib.companions import Companions
 from pytest_emolib.devices import settled
 from pytest_emolib.effects import Effects
 from pytest_emolib.intact import Intact
+from pytest_emolib.items import check_emotions, check_pairs, check_probes
 from pytest_emolib.loaded import Loaded
 from pytest_emolib.options import get
 from pytest_emolib.plan import Plan
@@ -99,6 +101,11 @@ class Lab:
         return Loaded(self.profile, self.emotions)
 
     @cached_property
+    def across(self) -> Across:
+        """What is computed of several emotions of a model."""
+        return Across(self.loaded, self.profile, self.emotions)
+
+    @cached_property
     def rows(self) -> Rows:
         """What the rows of items say."""
         return Rows(self._config, self.profile, self.emotions, self.loaded, self.intact)
@@ -173,9 +180,22 @@ class Lab:
             InputError: When a prompt is too long, a chat template is missing or refuses one, or a
                 classifier cannot be loaded.
         """
-        check_prompts(self.sources.values(), self.emotions.values(), self.profile)
         for folder in self.profile.classifiers:
             classifier(folder).load()
+        emotions = list(self.emotions.values())
+        tests = [emotion.probe_test for emotion in emotions if emotion.probe_test is not None]
+        check_prompts(self.sources.values(), [*emotions, *tests], self.profile)
+
+    def check_items(self, items: Sequence[pytest.Item]) -> None:
+        """Check that the prompts and emotions that there are do for items.
+
+        Raises:
+            InputError: When they do not.
+        """
+        if self.free:
+            check_pairs(items)
+        check_emotions(items, self.profile)
+        check_probes(items, self.profile, self.emotions)
 
     def others(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         """Return the items of other shards, none where no shard is asked for; note what is left."""

@@ -39,6 +39,10 @@ What = Literal[
     "unit_ranking",
     "unit_screening",
     "unit_activity",
+    "effects",
+    "last_z",
+    "test_z",
+    "told_apart",
 ]
 """What is computed of a study once."""
 # Of these there is much; of the others little is kept, and so for all studies, since several
@@ -163,6 +167,10 @@ class Loaded:
                 kept[key] = make()
             self._of_item[key] = kept[key]
         return cast(Made, self._of_item[key])
+
+    def parts(self, what: What, model: str, emotion: str) -> dict[Any, Any]:
+        """Return what is computed of a study part by part, as far as it is, to be added to."""
+        return self._once(what, (model, emotion), dict)
 
     def begin(self) -> None:
         """Forget what the last item was given."""

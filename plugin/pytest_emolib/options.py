@@ -123,6 +123,15 @@ OPTIONS = (
         key="files",
         is_value=False,
         is_place=True,
+    ),
+    Option(
+        "--probe-test",
+        "aligned pairs of an emotion that probes of the profile's prompts are tested on; "
+        "repeatable",
+        "FILE",
+        key="files",
+        is_value=False,
+        is_place=True,
         repeats=True,
     ),
     Option(

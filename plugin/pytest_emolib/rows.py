@@ -176,6 +176,8 @@ class Rows:
             found["shape"] = {"layers": source.n_layers, "heads": source.n_heads}
         if case.emotion:
             found["prompts"] = self._emotions[case.emotion].hash
+            if test := _test_hash(self._emotions[case.emotion]):
+                found["probe_test"] = test
         if study := self._loaded.made(case.source, case.emotion):
             found["left_out"] = [list(pair) for pair in study.left_out]
             found["in_pieces"] = list(study.in_pieces)
@@ -239,6 +241,7 @@ def context_of(
             "metrics": case.emotion and own_metrics.hashes(),
             "classifiers": case.emotion and _classifiers(profile),
             "ranking": _ranking(profile, case),
+            "probe_test": case.emotion and _test_hash(emotions[case.emotion]),
             # Texts are read with the lexicon of every emotion of the profile.
             "lexicons": case.emotion
             and {name: emotion.lexicon.words for name, emotion in emotions.items()},
@@ -259,6 +262,10 @@ def _ranking(profile: Profile, case: Case) -> str | None:
     """Return the hash of the file that ranks a case's heads, None where none was named."""
     path = profile.ranking(case.emotion) if case.emotion else None
     return None if path is None else hash_files([path])
+
+
+def _test_hash(emotion: Emotion) -> str:
+    return emotion.probe_test.hash if emotion.probe_test else ""
 
 
 def _code(config: pytest.Config, file: Path) -> str:

@@ -204,11 +204,10 @@ class ExperimentSession:
         if not recording and options.get(self.config, "--shard") is None:
             return
         from emolib.errors import InputError
-        from pytest_emolib.items import check_outputs, check_pairs
+        from pytest_emolib.items import check_outputs
 
         try:
-            if self.lab.free:
-                check_pairs(recording)
+            self.lab.check_items(recording)
             check_outputs(recording)
         except InputError as error:
             self._refused = self._refused or str(error)

@@ -62,6 +62,9 @@ def resolve(config: pytest.Config) -> tuple[Profile, bool]:
         emotion, path = _named(entry, profile)
         load_prompts(path)
         _name(named, "--emotion-prompts", ("prompts", emotion), path)
+    for path in get(config, "--probe-test") or ():
+        emotion = _known(pairs_emotion(Path(path)), profile, path)
+        _name(named, "--probe-test", ("probe_test", emotion), Path(path))
     if neutral := get(config, "--neutral-prompts"):
         load_prompts(Path(neutral))
         _name(named, "--neutral-prompts", ("prompts", "neutral"), Path(neutral))

@@ -22,9 +22,9 @@ from emolib.inputs.prompts import Chat
 
 SET = (
     "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
-    "circuit_ablation, circuit_draws, circuit_greedy, steering_doses, steering_layers, "
-    "steering_heads, steering_prompts, patch_generated, chat, system, dtype, device, batch_size, "
-    "files, classifiers, effects, architectures"
+    "circuit_ablation, circuit_draws, circuit_greedy, probe_folds, probe_swaps, steering_doses, "
+    "steering_layers, steering_heads, steering_prompts, patch_generated, chat, system, dtype, "
+    "device, batch_size, files, classifiers, effects, architectures"
 )
 
 
@@ -98,12 +98,14 @@ def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
         ("steering_doses = [1, 1.0]", "steering_doses: 1 is named twice; name it once"),
         ("steering_layers = ['x']", "steering_layers: layer spec 'x': expected the number of a "
          "layer, from 0, a depth as 50% (0% the first layer, 100% the last), or all"),
+        ("probe_folds = 1", "probe_folds: expected a whole number from 2, got 1"),
+        ("probe_swaps = 0", "probe_swaps: expected a whole number from 1, got 0"),
         ("max_new_tokens = true", "max_new_tokens: expected a whole number from 1, got True"),
         ("batch_size = 'auto'", "batch_size: expected a whole number from 1, got 'auto'"),
         ("files = 3", "files: expected a table [files.EMOTION], got 3"),
         ("files = {joy = 'x'}", "files.joy: expected a table, got 'x'"),
         ("files.joy.pair = 'x'", "files.joy.pair: unknown key; the keys are pairs, prompts, "
-         "lexicon, lexical, ranking"),
+         "lexicon, lexical, ranking, probe_test"),
         ("files.joy.pairs = 3", "files.joy.pairs: expected a path, got 3"),
         ("files.joy.pairs = '../x'", "files.joy.pairs: '../x' lies outside {root}; keep it inside"),
         ("files.joy.pairs = '/x'", "files.joy.pairs: '/x' lies outside {root}; keep it inside"),
@@ -229,6 +231,7 @@ def test_a_field_says_what_it_decides():
     assert (
         *("position", "max_new_tokens", "seed", "draws", "verify"),
         *("circuit_ablation", "circuit_draws", "circuit_greedy"),
+        *("probe_folds", "probe_swaps"),
         *("steering_doses", "steering_layers", "steering_heads", "steering_prompts"),
         *("patch_generated", "chat", "system", "dtype", "device", "architectures"),
     ) == SETTINGS

@@ -10,6 +10,7 @@ from tiny import HEADS, N_HEADS, N_LAYERS, profile, tiny_emotion, tiny_model
 
 from emolib.engine import hooked, layerwise
 from emolib.engine.costs import CLEAN, Planned
+from emolib.inputs.heads import HeadSet
 from emolib.interventions import zero
 from emolib.methods import (
     attention,
@@ -18,9 +19,11 @@ from emolib.methods import (
     controls,
     patching,
     paths,
+    probes,
     readouts,
     repair,
     screening,
+    specificity,
     steering,
     study,
     unit_scores,
@@ -179,6 +182,21 @@ def test_readouts(made):
     assert scores.firsts == (0, 1) * 10 and not scores.new
     assert texts.firsts == (0, 1) and texts.new == made.profile.max_new_tokens
     assert all(not runs.firsts for runs in readouts.costs(planned(made)))
+
+
+def test_specificity_and_probes(made, asked):
+    """A run of each set on the emotion's prompts; z is read of clean runs that others make too."""
+    specificity.effects(made, [HeadSet((head,)) for head in HEADS[:3]])
+    plan = planned(made, firsts=(0, 0, 0))
+    edited, clean = stated(specificity.costs(plan))
+    assert by_side(made, edited) == asked == {"emotion": 3} and not clean
+    asked.clear()
+    probes.last_z(made, HEADS[:3])
+    for head in HEADS[:3]:
+        probes.effect(made, head)
+    runs = list(probes.costs(plan))
+    assert by_side(made, stated(runs)[0]) == asked
+    assert [one.again for one in runs] == [True, True, False]
 
 
 def test_clean_runs_and_gradients(made, monkeypatch):

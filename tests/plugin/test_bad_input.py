@@ -53,9 +53,9 @@ CASES = {
         {"data/profiles/small.toml": profile(layers="3")},
         "data/profiles/small.toml: unknown key 'layers'; the keys are models, emotions, heads, "
         "units, ablations, position, max_new_tokens, seed, draws, verify, circuit_ablation, "
-        "circuit_draws, circuit_greedy, steering_doses, steering_layers, steering_heads, "
-        "steering_prompts, patch_generated, chat, system, dtype, device, batch_size, files, "
-        "classifiers, effects, architectures",
+        "circuit_draws, circuit_greedy, probe_folds, probe_swaps, steering_doses, "
+        "steering_layers, steering_heads, steering_prompts, patch_generated, chat, system, dtype, "
+        "device, batch_size, files, classifiers, effects, architectures",
     ),
     "a layer that the model lacks": (
         [],
@@ -65,6 +65,9 @@ CASES = {
         "units, ablations, position, max_new_tokens, seed, draws, verify, circuit_ablation, "
         "circuit_draws, circuit_greedy, patch_generated, chat, system, dtype, "
         "device, batch_size, files, effects, architectures",
+        "units, ablations, position, max_new_tokens, seed, draws, verify, probe_folds, "
+        "probe_swaps, patch_generated, chat, system, dtype, device, batch_size, files, "
+        "effects, architectures",
     ),
     "profile without models": (
         [],
@@ -288,6 +291,17 @@ CASES = {
         ["--neutral-prompts", "free.json"],
         {"free.json": '{"prompts": ["one", 2]}'},
         "free.json: prompts[1]: expected text, got the number 2",
+    ),
+    "pairs to test probes on of an emotion that is not the profile's": (
+        ["--probe-test", "anger.json"],
+        {"anger.json": json.dumps(pairs("anger", 2))},
+        "anger.json: is for the emotion 'anger', the profile small has gratitude; add it to a "
+        "profile of your own",
+    ),
+    "a free list to test probes on": (
+        ["--probe-test", "free.json"],
+        {"free.json": '{"prompts": ["one"]}'},
+        f"free.json: {FILES}; 'emotion' is missing",
     ),
     "free lists at the slot": (
         ["--neutral-prompts", "free.json", "--position", "slot"],

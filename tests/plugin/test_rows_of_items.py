@@ -30,6 +30,8 @@ OTHER = {
     "circuit_ablation": "zero",
     "circuit_draws": 4,
     "circuit_greedy": 2,
+    "probe_folds": 3,
+    "probe_swaps": 9,
     "patch_generated": True,
     "chat": True,
     "system": "Be kind.",

@@ -19,7 +19,7 @@ def test_every_name_is_that_of_a_function_of_the_project():
     }
     names = {value for name, value in vars(experiments).items() if name.isupper()}
     names.remove(experiments.UNITS)
-    assert len(names) == 12 and names <= written
+    assert len(names) == 14 and names <= written
     of_units = {name for name in written if name.startswith(experiments.UNITS)}
     assert {experiments.UNITS_SCREENED, experiments.UNIT_LAYERS} < of_units
     # What is not of units the report knows by its own name: none would be among other experiments.
@@ -30,6 +30,7 @@ def test_what_is_said_to_be_run_is_a_file_that_there_is():
     """Sections without rows name ``experiments/exp_<name>.py``."""
     for name in (experiments.SCREENED, experiments.ABLATED, experiments.PATCHED,
                  experiments.STEERED, experiments.CIRCUIT, experiments.PATHS,
-                 experiments.ATTENTION, experiments.CONTROLLED, experiments.UNITS_SCREENED,
+                 experiments.SPECIFIC, experiments.PROBED, experiments.ATTENTION,
+                 experiments.CONTROLLED, experiments.UNITS_SCREENED,
                  "unit_ablation"):  # fmt: skip
         assert (FOLDER / f"exp_{name}.py").is_file(), name
