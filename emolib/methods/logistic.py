@@ -14,9 +14,12 @@ from torch import Tensor
 
 PENALTY = 1.0
 """Weight of ½‖w‖² beside the sum of the losses."""
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4
 """Largest entry of the gradient at which a fit is done."""
-_BOUNDED, _NEWTON, _HALVINGS = 30, 100, 30
+_ROUNDS, _STEPS, _NEWTON, _HALVINGS = 6, 5, 100, 30
+_ROUNDING = 1e-12
+# Numbers that the Hessians of labellings fitted together are made of.
+_FLOATS = 1 << 21
 # An input that varies by less than this share of the largest one is rounding.
 _CONSTANT = 1e-5
 
@@ -42,50 +45,56 @@ def fit(inputs: Tensor, labels: Tensor, penalty: float = PENALTY) -> Tensor:
     cases = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
     ridge = cases.new_full((cases.shape[1], 1), penalty)
     ridge[-1] = 0.0
-    labels = labels.to(cases.dtype)
-    bound = torch.linalg.cholesky(cases.T @ cases / 4 + torch.diag(ridge[:, 0]))
-    weights = cases.new_zeros(cases.shape[1], labels.shape[1])
-    left = torch.arange(labels.shape[1])
-    for _ in range(_BOUNDED):
-        gradient = _gradient(cases, labels[:, left], ridge, weights[:, left])
-        open_ = gradient.abs().amax(0) > TOLERANCE
-        left, gradient = left[open_], gradient[:, open_]
+    bound = torch.linalg.inv(cases.T @ cases / 4 + torch.diag(ridge[:, 0]))
+    found = cases.new_zeros(cases.shape[1], labels.shape[1])
+    # Those that are not done: which, their weights, their labels.
+    left, weights, wanted = torch.arange(labels.shape[1]), found.clone(), labels.to(cases.dtype)
+    for _ in range(_ROUNDS):
+        for _ in range(_STEPS):
+            weights = weights - bound @ _gradient(cases, wanted, ridge, weights)
+        is_open = _gradient(cases, wanted, ridge, weights).abs().amax(0) > TOLERANCE
+        found[:, left] = weights
+        left, weights, wanted = left[is_open], weights[:, is_open], wanted[:, is_open]
         if not len(left):
-            return weights
-        weights[:, left] -= torch.cholesky_solve(gradient, bound)
-    for column in left.tolist():
-        weights[:, column] = _newton(cases, labels[:, [column]], ridge, weights[:, [column]])[:, 0]
-    return weights
+            return found
+    at_once = max(1, _FLOATS // cases.numel())
+    for some in left.split(at_once):
+        found[:, some] = _newton(cases, labels[:, some].to(cases.dtype), ridge, found[:, some])
+    return found
 
 
 def _gradient(cases: Tensor, labels: Tensor, ridge: Tensor, weights: Tensor) -> Tensor:
     return cases.T @ (torch.sigmoid(cases @ weights) - labels) + ridge * weights
 
 
-def _loss(cases: Tensor, labels: Tensor, ridge: Tensor, weights: Tensor) -> Tensor:
+def _losses(cases: Tensor, labels: Tensor, ridge: Tensor, weights: Tensor) -> Tensor:
+    """Return what each labelling's weights are to minimise, ``[k]``."""
     scores = cases @ weights
     losses = torch.nn.functional.softplus(scores) - labels * scores
-    return losses.sum() + (ridge * weights.square()).sum() / 2
+    return losses.sum(0) + (ridge * weights.square()).sum(0) / 2
 
 
 def _newton(cases: Tensor, labels: Tensor, ridge: Tensor, weights: Tensor) -> Tensor:
-    """Return one labelling's optimum, ``[d + 1, 1]``: its own Hessian, where the bound is far."""
-    loss = _loss(cases, labels, ridge, weights)
+    """Return optima, ``[d + 1, k]``, by the Hessian of each labelling, where the bound is far."""
+    losses = _losses(cases, labels, ridge, weights)
     # Where all cases are told for certain there is hardly any curvature along the intercept.
-    slight = 1e-10 * torch.eye(cases.shape[1], dtype=cases.dtype)
+    least = torch.diag(ridge[:, 0] + 1e-10)
     for _ in range(_NEWTON):
         gradient = _gradient(cases, labels, ridge, weights)
-        if gradient.abs().max() <= TOLERANCE:
+        is_open = gradient.abs().amax(0) > TOLERANCE
+        if not is_open.any():
             break
         share = torch.sigmoid(cases @ weights)
-        hessian = cases.T @ (share * (1 - share) * cases) + torch.diag(ridge[:, 0]) + slight
-        step = torch.linalg.solve(hessian, gradient)
+        curved = (share * (1 - share)).T[:, :, None] * cases
+        step = torch.linalg.solve(curved.mT @ cases + least, gradient.T)
+        # What is done stays, so that a labelling's optimum does not depend on those beside it.
+        part = is_open.to(losses.dtype)
         for _ in range(_HALVINGS):
-            moved = _loss(cases, labels, ridge, weights - step)
-            if moved <= loss:
+            moved = _losses(cases, labels, ridge, weights - part * step.T)
+            if not (worse := moved > losses * (1 + _ROUNDING)).any():
                 break
-            step = step / 2
-        weights, loss = weights - step, moved
+            part[worse] /= 2
+        weights, losses = weights - part * step.T, moved
     return weights
 
 

@@ -239,8 +239,10 @@ def told_apart(
         is_shared = all(set(of) == set(templates[0]) for of in templates)
         strata, blocks = numbers if is_shared else dealt, numbers * len(counts) + which
     labels = torch.cat([which[:, None], permuted(which, strata, blocks, swaps, seed)], dim=1)
-    values = [held_out(inputs, labels == number, dealt) for number in range(len(counts))]
-    right = (torch.stack(values).argmax(0) == labels).double()
+    # One against the rest for each emotion, all of them fitted together.
+    ones = torch.cat([labels == number for number in range(len(counts))], dim=1)
+    values = torch.stack(held_out(inputs, ones, dealt).chunk(len(counts), dim=1))
+    right = (values.argmax(0) == labels).double()
     # Each emotion counts alike, under permuted labels too.
     shares = [_mean_where(right, labels == number) for number in range(len(counts))]
     overall = torch.stack(shares).mean(0)

@@ -35,8 +35,8 @@ def test_it_is_the_optimum_that_a_general_solver_finds(seed, penalty, d):
         args = x.numpy(), y[:, column].numpy(), penalty
         start = np.zeros(d + 1)
         known = minimize(loss, start, args, "L-BFGS-B", options={"ftol": 1e-15, "maxiter": 5000})
-        assert loss(found[:, column], *args) <= known.fun + 1e-9
-        assert found[:, column] == pytest.approx(known.x, abs=2e-3)
+        assert loss(found[:, column], *args) <= known.fun + 1e-7
+        assert found[:, column] == pytest.approx(known.x, abs=5e-3)
 
 
 @pytest.mark.parametrize("m", [1, 4, 50])
@@ -55,8 +55,8 @@ def test_it_is_what_scikit_learn_finds():
     for column in range(y.shape[1]):
         known = linear.LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000)
         known.fit(x.numpy(), y[:, column].numpy())
-        assert found[:-1, column].numpy() == pytest.approx(known.coef_[0], abs=1e-5)
-        assert found[-1, column].item() == pytest.approx(known.intercept_[0], abs=1e-5)
+        assert found[:-1, column].numpy() == pytest.approx(known.coef_[0], abs=1e-4)
+        assert found[-1, column].item() == pytest.approx(known.intercept_[0], abs=1e-4)
 
 
 def test_a_labelling_is_fitted_alike_alone_and_beside_others():
