@@ -38,7 +38,12 @@ def probe_accuracy(rows: Sequence[Row], out: Path, *, shown: int = 8) -> Path:
             beside = panel.twinx()
             sizes = [abs(row.mean("logit_diff") or 0.0) for row in top]
             dots = beside.scatter(
-                range(len(top)), sizes, color=COLOURS[4], s=14, zorder=3, label="|Δ logit_diff|"
+                range(len(top)),
+                sizes,
+                color=COLOURS[4],
+                s=14,
+                zorder=3,
+                label="|Δ logit_diff| (logits, right)",
             )
             beside.set_ylim(0, 1.1 * (max(sizes, default=0.0) or 1.0))
             beside.tick_params(labelsize=6)

@@ -30,7 +30,10 @@ def test_bars_from_chance_and_dots_of_the_effect(tmp_path, figure):
     (dots,) = beside.collections
     assert [y for _, y in dots.get_offsets()] == pytest.approx([4.965, 2.035, 0.135])
     (legend,) = drawn.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["accuracy", "|Δ logit_diff|"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "accuracy",
+        "|Δ logit_diff| (logits, right)",
+    ]
 
 
 def test_as_many_heads_as_are_asked_for_the_strongest_first(tmp_path, figure):

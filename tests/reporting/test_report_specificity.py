@@ -38,6 +38,14 @@ def test_what_a_head_is_about(effect, words, verdict):
     assert about(row("L0H0", effect, words, 0.0), "specificity") == verdict
 
 
+@pytest.mark.parametrize("other", [-2.5, 2.5])
+def test_words_of_another_emotion_that_move_as_far_are_told_of(other):
+    """A mean over the others hides one that moves the most, or the other way."""
+    one = row("L0H0", -2.0, around(-1.5), around(-1.5), effect_fear=around(other))
+    assert about(one, "specificity") == "others as much"
+    assert about(one, "specificity_prompts") == "this emotion"
+
+
 def test_top_heads_by_effect_with_what_they_are_about():
     rows = [
         row("L0H1", -5.0, around(-4.8), BOTH),
