@@ -95,8 +95,9 @@ def _curves(
     yield Curve("ranking", steps, last, table(sets, tops))
     if drawn:
         metric = np.stack([table(sets, draw) for draw in drawn])
-        of_draws = _by_draw(metric, sets)
-        yield Curve("random", steps, [""] * len(steps), metric.mean(0), of_draws)
+        # Draws that are alike are their mean, to the last bit: none and all heads are.
+        mean = np.where(np.ptp(metric, axis=0) == 0, metric[0], metric.mean(0))
+        yield Curve("random", steps, [""] * len(steps), mean, _by_draw(metric, sets))
     if profile.circuit_greedy:
         taken = greedy(sets, profile.circuit_greedy, choosing)
         every = [taken[:step] for step in range(len(taken) + 1)]

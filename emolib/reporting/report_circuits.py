@@ -60,11 +60,14 @@ def sets(rows: Sequence[Row], top_n: int) -> Iterator[str]:
             if order not in ("ranking", "random", "greedy") or size is None:
                 continue
             line = sizes.setdefault(size, {"k": size})
+            if order == "random":
+                # Their interval is of prompts alone; draws differ by far more.
+                line["F, random"] = row.mean("faithfulness")
+                if row.mean("draws_low") is not None:
+                    line["of draws"] = [row.mean("draws_low"), row.mean("draws_high")]
+                continue
             line[f"F, {order}"] = _with_ends(row, "faithfulness")
-            if order == "random" and row.mean("draws_low") is not None:
-                line["draws"] = [row.mean("draws_low"), row.mean("draws_high")]
-            elif order != "random":
-                line[f"last head, {order}"] = row.labels.get("head")
+            line[f"last head, {order}"] = row.labels.get("head")
         if sizes:
             yield heading(study, "F by the number of heads")
             yield table([sizes[size] for size in sorted(sizes)])

@@ -47,9 +47,10 @@ def faithfulness(found: ArrayLike, empty: ArrayLike, full: ArrayLike) -> Array:
         empty: The metric without any heads, ``[n]``.
         full: The metric with all of them, ``[n]``.
     """
-    none = np.asarray(empty, dtype=np.float64)
-    gain = (np.asarray(found, dtype=np.float64) - none[:, None]).mean(0)
-    return np.asarray(gain / (np.asarray(full, dtype=np.float64) - none).mean())
+    # The gap beside the sets, added up as they are: F of all heads is 1 to the last bit.
+    columns = np.column_stack([found, full]) - np.asarray(empty)[:, None]
+    means = columns.astype(np.float64).mean(0)
+    return np.asarray(means[:-1] / means[-1])
 
 
 def areas(shares: ArrayLike, *, log: bool = False) -> Quantities:

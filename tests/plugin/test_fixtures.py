@@ -178,6 +178,12 @@ def exp_screened(study, screening, controls, attention, record):
     record(n=1)
 
 
+def exp_circuit(study, circuit, screening, record):
+    assert list(circuit.ranking.heads) == screening.ranking
+    assert len(circuit.full) == len(study.pairs) and circuit.outside == "patch"
+    record(n=1)
+
+
 def exp_of_rank(heads, screening, model_source, emotion, record):
     if heads == HeadSet((screening.ranking[0],)):
         record(n=1)
@@ -192,6 +198,7 @@ def exp_of_rank(heads, screening, model_source, emotion, record):
         ("exp_edits", ["--ablation", "mean"]),
         ("exp_units", ["--unit-spec", "0:5"]),
         ("exp_screened", []),
+        ("exp_circuit", []),
         ("exp_of_rank", ["--head-spec", "top:1"]),
     ],
 )
