@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emolib.reporting.plot_style import COLOURS, grid, save, short
+from emolib.reporting.plot_style import COLOURS, grid, save
 from emolib.results.rows import Row, group
 from emolib.results.selection import studies
 
@@ -19,8 +19,9 @@ def dose_response(rows: Sequence[Row], out: Path) -> Path:
     """Draw what doses do to ``logit_diff`` and to fluency on neutral prompts, a line a place.
 
     Columns are models; every emotion has two panels, logits above and nats a token below. Emotion
-    directions are solid with their 95 % CI, random ones of the same norm dotted. Of many places the
-    six are drawn that move ``logit_diff`` the most in any study, the same in all panels.
+    directions are solid with their 95 % CI, random ones of the same norm dotted. The heads that are
+    moved together are others in each study, and one line. Of many places the six are drawn that
+    move ``logit_diff`` the most in any study, the same in all panels.
 
     Args:
         rows: Rows of steering.
@@ -49,19 +50,25 @@ def dose_response(rows: Sequence[Row], out: Path) -> Path:
     return save(figure, out)
 
 
+def _place(row: Row) -> str:
+    """Return the name of a row's line."""
+    place = row.labels["place"]
+    return place if place.startswith("resid:") else "heads"
+
+
 def _places(rows: Sequence[Row]) -> list[str]:
     """Return the places that are drawn, in their order."""
     size: dict[str, float] = {}
     for row in rows:
         if row.labels.get("direction") == "emotion":
-            place, moved = row.labels["place"], abs(row.mean("logit_diff") or 0.0)
+            place, moved = _place(row), abs(row.mean("logit_diff") or 0.0)
             size[place] = max(moved, size.get(place, 0.0))
     chosen = sorted(size, key=lambda place: -size[place])[:_SHOWN]
     return [place for place in size if place in chosen]
 
 
 def _lines(panel: Any, rows: Sequence[Row], metric: str, places: Sequence[str]) -> None:
-    by_line = group(rows, lambda row: (row.labels["place"], row.labels["direction"]))
+    by_line = group(rows, lambda row: (_place(row), row.labels["direction"]))
     for (place, direction), members in by_line.items():
         if place not in places or direction not in _STYLES:
             continue
@@ -80,8 +87,7 @@ def _lines(panel: Any, rows: Sequence[Row], metric: str, places: Sequence[str]) 
 
 def _legend(figure: Any, panel: Any, places: Sequence[str]) -> None:
     handles = [
-        panel.plot([], [], color=COLOURS[i], lw=1, label=short(name))[0]
-        for i, name in enumerate(places)
+        panel.plot([], [], color=COLOURS[i], lw=1, label=name)[0] for i, name in enumerate(places)
     ]
     handles += [
         panel.plot([], [], color="0.3", lw=1, ms=3, label=f"{name} direction", **style)[0]

@@ -50,6 +50,18 @@ def test_models_are_columns_and_emotions_two_rows_each(tmp_path, figure):
     ]  # fmt: skip
 
 
+def test_the_heads_of_every_study_are_one_line(tmp_path, figure):
+    rows = doses("L0H1+L2H0") + doses("L1H3", emotion="fear") + doses(emotion="fear")
+    drawn = figure(dose_response, rows, tmp_path / "x.png")
+    (legend,) = drawn.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["resid:1", "heads", "emotion direction", "random direction"]
+    first, _, second, _ = drawn.axes
+    colours = [{line.get_color() for line in panel.lines if len(line.get_xdata()) == 3}
+               for panel in (first, second)]  # fmt: skip
+    assert len(colours[0] & colours[1]) == 1 and len(colours[0] | colours[1]) == 2
+
+
 def test_of_many_places_those_that_move_the_most_are_drawn(tmp_path, figure):
     rows = [row for i in range(9) for row in doses(f"resid:{i}", slope=float((i * 5) % 9))]
     above, _ = figure(dose_response, rows, tmp_path / "x.png").axes
