@@ -55,7 +55,7 @@ def test_the_heads_of_every_study_are_one_line(tmp_path, figure):
     drawn = figure(dose_response, rows, tmp_path / "x.png")
     (legend,) = drawn.legends
     names = [text.get_text() for text in legend.get_texts()]
-    assert names == ["resid:1", "heads", "emotion direction", "random direction"]
+    assert names == ["heads", "resid:1", "emotion direction", "random direction"]
     first, _, second, _ = drawn.axes
     colours = [{line.get_color() for line in panel.lines if len(line.get_xdata()) == 3}
                for panel in (first, second)]  # fmt: skip
