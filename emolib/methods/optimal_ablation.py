@@ -34,7 +34,7 @@ from emolib.stats.summary import two_halves
 SIDES: tuple[Side, ...] = ("emotion", "neutral")
 STARTS = 2
 """Constants that a fit begins from: the mean and zero, of which the better goes on."""
-STEPS = 6
+STEPS = 10
 """Most steps of a fit, those that did not lower the loss counted in."""
 _AT_ONCE = 64
 """Sets that are fitted side by side."""
@@ -172,7 +172,7 @@ class OptimalAblation:
                 one,
                 [len(value) for value in values],
                 torch.stack([fit.best.constant for fit in of_set]),
-                *(torch.tensor([fit.loss_of(what) for fit in of_set]) for what in (None, 0, 1)),
+                *(_losses(of_set, start) for start in (None, 0, 1)),
             )
             for one, values, of_set in zip(sets, by_part, fits, strict=True)
         ]
@@ -294,6 +294,10 @@ class _Fit:
         promised = loss - float((change + slope @ step).square().mean())
         if promised > _ENOUGH * loss:
             self._next = self.best.constant + step
+
+
+def _losses(fits: Sequence[_Fit], start: int | None) -> Tensor:
+    return torch.tensor([fit.loss_of(start) for fit in fits], dtype=torch.float64)
 
 
 def costs(planned: Planned) -> Iterator[Runs]:

@@ -28,7 +28,7 @@ FEWEST = 8
 """Items that a piece has on average: fewer are done before a worker has the model in memory."""
 POSITIONS = 8
 """Runs of an item that patches, both ways at four positions."""
-FITS = 30
+FITS = 25
 """About how many runs fitting the constants of an item takes as long as."""
 
 

@@ -11,6 +11,8 @@ from classifier_files import rewrite, save_classifier
 from folders import rounded
 from test_plan import table
 
+from emolib.methods.optimal_ablation import STARTS, STEPS
+
 SHIPPED = Path(__file__).parents[2] / "experiments"
 CONFTEST = """
 import emolib
@@ -97,9 +99,7 @@ def test_a_metric_that_raises_is_the_item_s_error(ablating):
     ablating.write("conftest.py", CONFTEST.replace("return -(", "return 1 / 0 -("))
     result = ablating.pytest("-k", "L2H0")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(
-        ["*L2H0?: metric entropy (*conftest.py:5) raised ZeroDivisionError: *"]
-    )
+    result.stdout.fnmatch_lines(["*L2H0?: metric entropy (*conftest.py:5) raised ZeroDivision*"])
     assert ablating.rows() == []
 
 
@@ -167,5 +167,5 @@ def test_a_plan_counts_the_fits(ablating):
     def rows(kind):
         return int(table(ablating.pytest("--plan", "--ablation", kind))["tiny-neo"]["rows"])
 
-    # Of three sets, on two sides, two starts and six steps.
-    assert rows("optimal") - rows("zero") == 3 * 2 * 8
+    # Of three sets, on two sides.
+    assert rows("optimal") - rows("zero") == 3 * 2 * (STARTS + STEPS)

@@ -6,6 +6,7 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+from classifier_files import save_classifier
 from pytest_emolib.cases import Case
 from pytest_emolib.items import full_dims
 from pytest_emolib.rows import context_of
@@ -77,6 +78,8 @@ def test_the_context_follows_from_the_fields_that_say_so(demo, context, field, t
         (tmp_path / "pairs/gratitude.json").write_text(text, "utf-8")
         files = {("pairs", "gratitude"): tmp_path / "pairs/gratitude.json"}
         OTHER.update(root=tmp_path, files=files, emotions=demo.emotions[:2])
+    if field == "classifiers":
+        OTHER[field] = (str(save_classifier(tmp_path / "mood")),)
     changed = dataclasses.replace(demo, **{field: OTHER[field]})
     assert getattr(changed, field) != getattr(demo, field)
     moved = context(changed) != context(demo)
