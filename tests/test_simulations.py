@@ -22,7 +22,7 @@ from emolib.interventions import patch
 from emolib.methods import attribution
 from emolib.methods.study import Study
 from emolib.stats.significance import benjamini_hochberg, max_t
-from emolib.stats.summary import summarize
+from emolib.stats.summary import studentized, summarize
 
 pytestmark = pytest.mark.slow
 
@@ -67,8 +67,15 @@ def holds(found, mean=0.0):
 def test_coverage_of_64_independent_values(shape, least, record_property):
     """Of a lognormal with skewness 6, and of t with infinite fourth moment, it is below 93 %."""
     rng, count = np.random.default_rng(1), 2 * TABLES
-    covered = [holds(summarize(SHAPES[shape](rng, 64), seed=seed)) for seed in range(count)]
-    assert least <= told(record_property, coverage=np.mean(covered))["coverage"] <= 0.97
+    covered, by_t = 0, 0
+    for seed in range(count):
+        x = SHAPES[shape](rng, 64)
+        covered += holds(summarize(x, seed=seed))
+        by_t += holds({"ci": studentized(x, seed=seed)})
+    found = told(record_property, coverage=covered / count, by_bootstrap_t=by_t / count)
+    assert least <= found["coverage"] <= 0.97
+    # Symmetric, it has nothing over BCa where all is skewed one way.
+    assert (0.9 if shape == "very skewed" else 0.94) <= found["by_bootstrap_t"] <= 0.98
 
 
 def clustered(rng, shape, templates, heads=None):
@@ -85,7 +92,7 @@ def clustered(rng, shape, templates, heads=None):
         shared = SHAPES[shape](rng, (count, 3)) @ (rng.normal(size=(3, heads)) / 3**0.5)
         return (own + shared) / 2**0.5
 
-    scale = {"normal": 1, "skewed": 0.604, "t5": (5 / 3) ** 0.5}[shape]
+    scale = {"normal": 1, "skewed": 0.604, "t5": (5 / 3) ** 0.5, "very skewed": 2.161}[shape]
     table = (np.repeat(part(templates), PAIRS, axis=0) + part(templates * PAIRS)) / 2**0.5 / scale
     return table if heads else table[:, 0]
 
@@ -113,25 +120,40 @@ def test_coverage_where_pairs_share_a_template(templates, shape, record_property
     assert found["one_by_one"] < 0.85
 
 
+def drawn(table, seed):
+    """Test a table by as many drawn patterns as there is time for; a run counts out all 2^16."""
+    return max_t(table, names(16), flips=FLIPS, seed=seed, exact_up_to=0)
+
+
 @pytest.mark.parametrize(
-    ("shape", "q_most", "max_t_most"),
+    ("shape", "q_most", "max_t_most", "hall_most"),
     # Two standard errors over 5 %; flips promise it of effects whose null is symmetric.
-    [("normal", 0.064, 0.064), ("t5", 0.064, 0.064), ("skewed", 0.09, 0.12)],
+    [
+        ("normal", 0.064, 0.064, 0.064),
+        ("t5", 0.064, 0.064, 0.064),
+        ("skewed", 0.09, 0.12, 0.085),
+        ("very skewed", 0.3, 0.3, 0.16),
+    ],
 )
-def test_where_nothing_is_real_little_is_found(shape, q_most, max_t_most, record_property):
+def test_where_nothing_is_real_little_is_found(
+    shape, q_most, max_t_most, hall_most, record_property
+):
     """The share of tables of 144 dependent heads in which anything at all is.
 
     That of effects which are all skewed one way is above 5 %, since a flip turns their skewness
     around: t of 16 skewed values is far out on one side more often than flips show.
     """
     rng = np.random.default_rng(2)
-    found, family = 0, 0
+    found, family, hall = 0, 0, 0
     for seed in range(TABLES):
-        tested = max_t(clustered(rng, shape, 16, HEADS), names(16), flips=FLIPS, seed=seed)
+        tested = drawn(clustered(rng, shape, 16, HEADS), seed)
         found += benjamini_hochberg(tested.p).min() <= 0.05
         family += tested.family.min() <= 0.05
-    found = told(record_property, by_q=found / TABLES, by_max_t=family / TABLES)
-    assert found["by_q"] <= q_most and found["by_max_t"] <= max_t_most
+        hall += tested.hall.min() <= 0.05
+    shares = {"by_q": found, "by_max_t": family, "by_hall": hall}
+    shares = told(record_property, **{name: count / TABLES for name, count in shares.items()})
+    assert shares["by_q"] <= q_most and shares["by_max_t"] <= max_t_most
+    assert shares["by_hall"] <= hall_most
 
 
 def test_pairs_of_a_template_taken_one_by_one_are_found_where_nothing_is_real(record_property):
@@ -150,17 +172,22 @@ def test_pairs_of_a_template_taken_one_by_one_are_found_where_nothing_is_real(re
 def test_power(effect, record_property):
     """12 of 144 heads have a mean effect of so many SDs (of a pair), 16 templates of 4 pairs."""
     rng = np.random.default_rng(4)
-    power, family, false = [], [], []
+    power, family, hall, false = [], [], [], []
     real = np.arange(HEADS) < 12
     for seed in range(TABLES // 2):
         table = clustered(rng, "normal", 16, HEADS) + effect * real
-        tested = max_t(table, names(16), flips=FLIPS, seed=seed)
+        tested = drawn(table, seed)
         found = benjamini_hochberg(tested.p) <= 0.05
         power.append(found[real].mean())
         family.append((tested.family <= 0.05)[real].mean())
+        hall.append((tested.hall <= 0.05)[real].mean())
         false.append(found[~real].sum() / max(1, found.sum()))
     told(
-        record_property, power=np.mean(power), power_of_max_t=np.mean(family), false=np.mean(false)
+        record_property,
+        power=np.mean(power),
+        power_of_max_t=np.mean(family),
+        power_by_hall=np.mean(hall),
+        false=np.mean(false),
     )
     assert np.mean(false) <= 0.05 and np.mean(power) > np.mean(family)
     assert np.mean(power) > {0.75: 0.3, 1.0: 0.8, 1.25: 0.9}[effect]
@@ -215,7 +242,8 @@ def test_labels_swapped_in_random_templates(score, odd, swapped, record_property
     by_q = by_max_t = 0
     for seed in range(TABLES):
         swap = rng.integers(0, 2, len(distinct)).astype(bool)[of, None]
-        tested = max_t(np.where(swap, turned, kept), templates, flips=FLIPS, seed=seed)
+        table = np.where(swap, turned, kept)
+        tested = max_t(table, templates, flips=FLIPS, seed=seed, exact_up_to=0)
         by_q += benjamini_hochberg(tested.p).min() <= 0.05
         by_max_t += tested.family.min() <= 0.05
     found = told(record_property, by_q=by_q / TABLES, by_max_t=by_max_t / TABLES)

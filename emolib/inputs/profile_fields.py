@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from emolib.errors import InputError
 
+NUMBER_OR_ALL = int | Literal["all"]
 Follows = Literal["value", "content", "item", "nothing"]
 """How a row follows from a field of its profile, so that it stands while that is unchanged.
 
@@ -74,10 +75,12 @@ def check_value(label: str, value: Any, hint: Any, least: int | None) -> None:
         expected = "a text"
     elif hint is str:
         fits, expected = isinstance(value, str), "a name"
-    elif hint in (int, int | None) and least is not None:
+    elif hint in (int, int | None, NUMBER_OR_ALL) and least is not None:
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        fits = whole or (value is None and hint is not int)
+        fits = whole or (value is None and hint == int | None)
         expected = f"a whole number from {least}"
+        if hint == NUMBER_OR_ALL:
+            fits, expected = fits or value == "all", f"{expected}, or all"
     else:
         raise TypeError(f"{label}: nothing checks a field of type {hint}; add it here")
     if not fits:

@@ -24,6 +24,8 @@ Outside = Literal["patch", "zero", "mean"]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 ROLES = ("gated", "controls")
 MIN_DRAWS = 10
+STRONGEST = 5
+"""Heads that count as a ranking's strongest where nothing else is said."""
 TEXT_DRAWS = 1
 """Draws of an intervention that make text; logit metrics are averaged over all of them."""
 DOSES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
@@ -57,7 +59,8 @@ class Profile:
         patch_generated: Whether patching goes on at every generated token.
         chat: Whether prompts are put through the model's chat template.
         system: The system turn of such prompts; None for none.
-        verify: How many top heads, and as many random ones, screening verifies by patching.
+        verify: How many top heads screening verifies by patching, beside random others; ``all``
+            for every head.
         steering_doses: Factors of the emotion direction that is added, 1 what separates the sides.
         steering_layers: Layer specs: after which layers it is added.
         steering_heads: How many heads are moved together along theirs; 0 for none.
@@ -89,7 +92,7 @@ class Profile:
     max_new_tokens: int = field(default=16, metadata=said("value", compared=5, least=1))
     seed: int = field(default=0, metadata=said("value", compared=3, least=0))
     draws: int = field(default=MIN_DRAWS, metadata=said("value", compared=4, least=MIN_DRAWS))
-    verify: int = field(default=5, metadata=said("value", least=0))
+    verify: int | Literal["all"] = field(default=STRONGEST, metadata=said("value", least=0))
     circuit_ablation: Outside = field(default="patch", metadata=said("value"))
     circuit_draws: int = field(default=10, metadata=said("value", least=0))
     circuit_greedy: int = field(default=0, metadata=said("value", least=0))
@@ -118,6 +121,11 @@ class Profile:
     def as_chat(self) -> Chat | None:
         """How prompts are put to a model as a chat, None where they are plain text."""
         return Chat(self.system) if self.chat else None
+
+    @property
+    def strongest(self) -> int:
+        """How many heads count as a ranking's strongest."""
+        return STRONGEST if self.verify == "all" else self.verify
 
     def override(self, named: Callable[[str], str] = str, /, **changes: Any) -> Profile:
         """Return a copy with the fields given (None means: keep), checked.

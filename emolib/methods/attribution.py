@@ -17,11 +17,13 @@ from emolib.engine.costs import Planned, Runs
 from emolib.engine.gradients import At
 from emolib.engine.hooked import split_heads
 from emolib.inputs.heads import Head
+from emolib.inputs.profiles import Profile
 from emolib.inputs.prompts import Side
 from emolib.interventions import patch
 from emolib.methods.scores import Table, to_numpy
 from emolib.methods.study import Study
 from emolib.models.encoding import Batch
+from emolib.stats.missed import drawn_for
 from emolib.stats.summary import split_half
 
 MIDPOINTS = tuple((k + 0.5) / 5 for k in range(5))
@@ -106,29 +108,49 @@ def ranking(study: Study) -> tuple[list[Head], float | None]:
     return rank(study.model.heads, scores), split_half(scores, seed=study.profile.seed)
 
 
-def verify(study: Study, ranking: Sequence[Head]) -> dict[Head, tuple[float, float]]:
-    """Return the exact patch effects of the top heads and of as many random other ones.
+def to_verify(
+    ranking: Sequence[Head], profile: Profile, drawn: int | None = None
+) -> tuple[list[Head], list[Head]]:
+    """Return the heads whose effects are computed exactly: the top ones, and random others.
 
     Args:
-        study: The study; its profile's `verify` is the number of top heads.
         ranking: Heads, strongest first.
+        profile: Its `verify` is the number of top heads, or ``all``; its seed draws the others.
+        drawn: How many others, at most all; so many by default that at most a tenth of the others
+            is left open (`emolib.stats.missed.drawn_for`), and none without top ones.
+    """
+    top, others = _how_many(len(ranking), profile)
+    others = others if drawn is None else min(drawn, len(ranking) - top)
+    rest = sorted(ranking[top:])
+    return list(ranking[:top]), sorted(random.Random(profile.seed).sample(rest, others))
+
+
+def _how_many(heads: int, profile: Profile) -> tuple[int, int]:
+    top = min(profile.strongest, heads)
+    if profile.verify == "all":
+        return top, heads - top
+    return top, drawn_for(heads - top) if top else 0
+
+
+def verify(study: Study, heads: Sequence[Head]) -> dict[Head, tuple[float, float]]:
+    """Return the exact patch effects of heads.
+
+    Args:
+        study: The study.
+        heads: The heads, of which each is patched alone.
 
     Returns:
         Per head the mean effect on ``logit_diff``: (denoise, noise), in logits.
     """
-    count = study.profile.verify
-    top, others = list(ranking[:count]), sorted(ranking[count:])
-    draw = random.Random(study.profile.seed)
-    chosen = top + sorted(draw.sample(others, min(count, len(others))))
     sources = {side: study.activations(side) for side in ("emotion", "neutral")}
     neutral, emotion = study.run(on="neutral"), study.run(on="emotion")
-    study.expect([patch(head, sources["emotion"]) for head in chosen], on="neutral")
-    study.expect([patch(head, sources["neutral"]) for head in chosen], on="emotion")
+    study.expect([patch(head, sources["emotion"]) for head in heads], on="neutral")
+    study.expect([patch(head, sources["neutral"]) for head in heads], on="emotion")
     denoised = {
-        head: study.run(patch(head, sources["emotion"]), on="neutral").logit_diff for head in chosen
+        head: study.run(patch(head, sources["emotion"]), on="neutral").logit_diff for head in heads
     }
     effects = {}
-    for head in chosen:
+    for head in heads:
         noise = study.run(patch(head, sources["neutral"]), on="emotion").logit_diff
         effects[head] = (
             float((denoised[head] - neutral.logit_diff).mean()),
@@ -144,8 +166,7 @@ def costs(planned: Planned) -> Iterator[Runs]:
 
 
 def verify_costs(planned: Planned) -> Iterator[Runs]:
-    """Yield the runs of `verify`: the top heads and as many others, patched both ways."""
-    heads, count = planned.n_layers * planned.n_heads, planned.profile.verify
-    chosen = min(count, heads) + min(count, max(0, heads - count))
+    """Yield the runs of `verify`: the top heads and the random others, patched both ways."""
+    chosen = sum(_how_many(planned.n_layers * planned.n_heads, planned.profile))
     for side in planned.prompts:
         yield planned.runs(side, planned.spread(chosen))

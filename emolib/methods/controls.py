@@ -207,7 +207,7 @@ def costs(planned: Planned) -> Iterator[Runs]:
     Of each head denoise, noise, another head of its layer and its z of the lexical study's prompts,
     which are here taken to be as many and as long as the emotion's.
     """
-    heads = planned.spread(min(planned.profile.verify, planned.n_layers * planned.n_heads))
+    heads = planned.spread(min(planned.profile.strongest, planned.n_layers * planned.n_heads))
     same_layer = heads if planned.n_heads > 1 else []
     lexical = heads
     yield planned.runs("neutral", [*heads, *same_layer, *lexical])

@@ -20,12 +20,19 @@ from emolib.engine.direct_path import direct_path
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Side
 from emolib.methods.attention import why_no_patterns
-from emolib.methods.attribution import attribution_scores, rank, verify, verify_costs
+from emolib.methods.attribution import (
+    attribution_scores,
+    rank,
+    to_verify,
+    verify,
+    verify_costs,
+)
 from emolib.methods.direct_effects import adds_up, head_posts, target_direction
 from emolib.methods.frozen_norms import frozen_norms, norm_paths
 from emolib.methods.scores import Table, Vector, to_numpy
 from emolib.methods.study import Study
 from emolib.models.encoding import Batch
+from emolib.stats.missed import Missed, most_beyond
 from emolib.stats.summary import rank_correlation, split_half, two_halves, unreliable
 
 # Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
@@ -45,10 +52,11 @@ class Screening:
             (logits). A score that cannot be had for a model is not there.
         norms: Per score one value a head, shape ``[H]``: ``delta_out`` and
             ``delta_out_debiased`` (residual units).
-        verified: For the top heads and as many random ones the exact effect of patching, in
+        verified: For the top heads and some random others the exact effect of patching, in
             logits: (denoise, noise).
         reliability: Split-half reliability of the ranking by |atp_ig|, or None.
         lacking: By score that cannot be had for the model why.
+        drawn: Those of the verified heads that were drawn at random from all but the top ones.
     """
 
     heads: tuple[Head, ...]
@@ -57,6 +65,7 @@ class Screening:
     verified: dict[Head, tuple[float, float]] = field(default_factory=dict)
     reliability: float | None = None
     lacking: dict[str, str] = field(default_factory=dict)
+    drawn: tuple[Head, ...] = ()
 
     @cached_property
     def ranking(self) -> list[Head]:
@@ -73,9 +82,19 @@ class Screening:
         exact = [abs(self.verified[head][0]) for head in heads]
         return rank_correlation([score[head] for head in heads], exact)
 
+    @cached_property
+    def missed(self) -> Missed | None:
+        """What the ranking may have missed, by |patch_denoise|; None where no head was drawn."""
+        if not self.drawn:
+            return None
+        rest = len(self.heads) - (len(self.verified) - len(self.drawn))
+        tau = max(abs(self.verified[head][0]) for head in self.drawn)
+        return Missed(most_beyond(rest, len(self.drawn)), rest, len(self.drawn), tau)
+
     def of(self, head: Head) -> dict[str, Any]:
         """Return the scores of one head: vectors per pair, plain numbers, None where not run.
 
+        ``missed`` is what `Screening.missed` says as a sentence, its numbers beside it.
         ``rank`` is None where the ranking's reliability is below 0.8, since such an order is
         noise; a text, ``ranking``, then says so. A score that cannot be had is None, and
         ``why_no_<score>`` says why.
@@ -95,6 +114,10 @@ class Screening:
         for name in ("emotion_mean_attn", "neutral_mean_attn"):
             row[name] = self.pairs[name][:, column] if name in self.pairs else None
         row |= {"reliability": self.reliability, "rank_correlation": self.rank_correlation}
+        if self.missed is not None:
+            row["missed"] = self.missed.sentence()
+        for name in ("most", "rest", "drawn", "tau"):
+            row[f"missed_{name}"] = getattr(self.missed, name, None)
         return row
 
 
@@ -119,14 +142,15 @@ def screen(study: Study) -> Screening:
     if not direct_path(study.model).ends_in_norm:
         lacking["delta_proj"] = f"no direction of the stream: {_NO_STREAM}"
     scores = attention | written | attribution_scores(study)
-    ranking = rank(heads, scores["atp_ig"])
+    top, drawn = to_verify(rank(heads, scores["atp_ig"]), study.profile)
     return Screening(
         heads,
         scores,
         norms,
-        verify(study, ranking),
+        verify(study, [*top, *drawn]),
         split_half(scores["atp_ig"], seed=study.profile.seed),
         lacking,
+        tuple(drawn),
     )
 
 

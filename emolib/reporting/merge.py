@@ -101,7 +101,7 @@ def rewrite(folder: Path, store: Store) -> str | None:
     for experiment in store.experiments():
         # Read as they are written: those of a large model do not fit in memory.
         rows = partial(store.rows, experiment)
-        write_table_of(folder / "tables", experiment, rows)
+        write_table_of(folder / "tables", experiment, rows, store.whole_rows(experiment))
         shared = {row.output["path"]: row for row in rows() if row.output.get("shape") == "scores"}
         for row in shared.values():
             write_output(folder, [row], rows())

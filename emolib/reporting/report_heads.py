@@ -39,7 +39,9 @@ def screening(rows: Sequence[Row], top_n: int) -> Iterator[str]:
         "atp_ig: how far logit_diff would move if what the head writes were that of the paired "
         "prompt (logits). delta_attn: attention to the slot, emotion less neutral. dla: the "
         "direct part of it (logits). patch_denoise, patch_noise: exact patching of the strongest "
-        "heads and as many random ones (logits). q: Benjamini–Hochberg over the heads."
+        "heads and of a random sample of the others (logits), which bounds how many of those that "
+        "were not patched exceed the largest |patch_denoise| of the sample, whatever the ranking "
+        "says. q: Benjamini–Hochberg over the heads."
     )
     columns = ("delta_attn", "dla", "delta_proj", "delta_out", "patch_denoise", "patch_noise")
     for study, members in studies(rows).items():
@@ -56,6 +58,8 @@ def screening(rows: Sequence[Row], top_n: int) -> Iterator[str]:
                 else f"By |atp_ig|; split-half reliability {cell(reliability)}, rank correlation "
                 f"with exact patching {cell(first.mean('rank_correlation'))}."
             )
+            if missed := first.labels.get("missed"):
+                yield f"Verified: {escape(missed)}."
             yield table(
                 [
                     {"head": subject(row), "atp_ig": row.values.get("atp_ig")}

@@ -184,7 +184,9 @@ def significance(
         "By logit_diff: sign flips of templates (p), Benjamini–Hochberg over a table (q): of those "
         f"with q < {LEVEL} about that share may be false. max-T (Westfall and Young, step-down) is "
         f"stricter: below {LEVEL}, that is the most that the chance of any false one in the table "
-        "can be. What is not among them may have an effect that this run cannot tell from chance."
+        "can be, where effects are as likely to be x as −x; by Hall's t it holds better where they "
+        "are skewed. What is not among them may have an effect that this run cannot tell from "
+        "chance."
     )
     if chosen:
         yield (
@@ -214,6 +216,7 @@ def _found(alike: Sequence[Row]) -> dict[str, Any]:
         f"q below {LEVEL}": len(discovered),
         "which": ", ".join(discovered[:_NAMED]) + more or "none",
         f"max-T below {LEVEL}": sum(chance.family < LEVEL for _, chance in ranked),
+        "by Hall's t": sum(chance.hall < LEVEL for _, chance in ranked),
     }
 
 

@@ -6,6 +6,7 @@ import csv
 import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from emolib.files import written
 from emolib.reporting.cells import cell
 from emolib.reporting.export import CSV
 from emolib.reporting.spool import write_table
-from emolib.results.blocks import by_record, flat
+from emolib.results.blocks import More, by_record, flat
 from emolib.results.rows import Row, group
+from emolib.results.selection import study_of
 
 SHOWN = 24
 # What names of labels begin with that say why a number is null.
 _WHY = "why_no_"
+# Labels that are sentences on a study: told once below the table, not in every line.
+_BELOW = ("missed",)
 # What begins a line, stands between two cells and ends it: of rows, and of the rule below headers.
 _EDGES = {
     "simple": (("", "  ", ""), ("", "  ", "")),
@@ -44,17 +48,21 @@ def check_format(name: str) -> None:
 def write_tables(folder: Path, rows: Sequence[Row]) -> None:
     """Write ``<experiment>.csv`` and ``.md`` for every experiment among the rows."""
     for experiment, members in group(rows, lambda row: row.experiment).items():
-        write_table_of(folder, experiment, members.__iter__)
+        write_table_of(folder, experiment, members.__iter__, members)
 
 
-def write_table_of(folder: Path, experiment: str, rows: Callable[[], Iterator[Row]]) -> None:
+def write_table_of(
+    folder: Path, experiment: str, rows: Callable[[], Iterator[Row]], whole: Iterable[Row] = ()
+) -> None:
     """Write ``<experiment>.csv`` and ``.md`` of rows that are read twice and never all held.
 
     Args:
         folder: Where to.
         experiment: The experiment.
         rows: Gives its rows, the same each time.
+        whole: The same with their vectors, for what is tested; see `emolib.results.chances`.
     """
+    more = _tested(whole)
     layout = _Layout()
 
     def seen() -> Iterator[Row]:
@@ -62,7 +70,7 @@ def write_table_of(folder: Path, experiment: str, rows: Callable[[], Iterator[Ro
             layout.see(row)
             yield row
 
-    if write_table(by_record(seen()), folder / f"{experiment}.csv", CSV):
+    if write_table(by_record(seen(), more), folder / f"{experiment}.csv", CSV):
         lines = ("\n".join(layout.cells(row)) for row in rows())
         headers = layout.headers()
         # A line is one text until it is written: a list of its cells takes ten times as much.
@@ -73,6 +81,20 @@ def write_table_of(folder: Path, experiment: str, rows: Callable[[], Iterator[Ro
         with written(folder / f"{experiment}.md") as file:
             for text in _rendered(headers, (line.split("\n") for line in kept), widths, "github"):
                 file.write(f"{text}\n".encode())
+            for text in layout.below:
+                file.write(f"\n{text}\n".encode())
+
+
+def _tested(whole: Iterable[Row]) -> More:
+    """Return what `emolib.results.chances.columns` says, of rows with vectors."""
+    rows = iter(whole)
+    first = next((row for row in rows if row.vectors), None)
+    if first is None:
+        return {}
+    # Imported here: it loads numpy, which runs that record no vector do without.
+    from emolib.results.chances import columns
+
+    return columns(chain([first], rows))
 
 
 def _render(lines: Sequence[Sequence[str]], headers: Sequence[str], fmt: str) -> str:
@@ -199,6 +221,7 @@ def summary_table(
     if set(layout.summaries) - set(detailed):
         notes.append("means, 95 % CI of the first")
     name = rows[0].experiment
+    text = "\n".join([text, *layout.below])
     return text + (f"\n({'; '.join(notes)}; all in tables/{name}.csv)" if notes else "")
 
 
@@ -240,13 +263,23 @@ class _Layout:
         # Metrics, and whether any row has a value per prompt of it.
         self._metrics: dict[str, bool] = {}
         self._detailed: set[str] | None = None
+        self._told: dict[str, None] = {}
 
     def see(self, row: Row) -> None:
         """Make room for a row."""
-        labels = [name for name in row.labels if self._whys or not name.startswith(_WHY)]
-        self._dims |= dict.fromkeys([*row.dims, *labels])
+        told = (name for name in row.labels if self._whys or not name.startswith(_WHY))
+        self._dims |= dict.fromkeys(name for name in (*row.dims, *told) if name not in _BELOW)
+        for name in _BELOW:
+            if said := row.labels.get(name):
+                of = ", ".join(filter(None, study_of(row)))
+                self._told[_escaped(f"{of}: {said}" if of else said)] = None
         for name in row.values:
             self._metrics[name] = self._metrics.get(name, False) or _is_summary(row, name)
+
+    @property
+    def below(self) -> list[str]:
+        """What is told below the table, a line a study."""
+        return list(self._told)
 
     @property
     def metrics(self) -> list[str]:

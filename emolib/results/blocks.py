@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from emolib.results.item_files import prompt_columns
 from emolib.results.rows import Row
 
+More = Mapping[tuple[str, int], Mapping[str, float | None]]
+"""Columns of rows, by item and number of the row."""
+
 
 class Block(NamedTuple):
     """Lines that one row gives to a table.
@@ -50,10 +53,15 @@ def flat(row: Row) -> dict[str, Any]:
     return line
 
 
-def by_record(rows: Iterable[Row]) -> Iterator[Block]:
-    """Yield a block of one line a row, outline or whole: what it ran on, and every metric."""
+def by_record(rows: Iterable[Row], more: More | None = None) -> Iterator[Block]:
+    """Yield a block of one line a row, outline or whole: what it ran on, and every metric.
+
+    Args:
+        rows: The rows.
+        more: Columns behind these, by (item, number of the row).
+    """
     for row in rows:
-        yield Block(1, flat(row), {})
+        yield Block(1, flat(row) | dict((more or {}).get((row.item, row.row), {})), {})
 
 
 def by_prompt(rows: Iterable[Row], **constants: str) -> Iterator[Block]:

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emolib.results.abridged import abridged
 from emolib.results.rows import Row
-from emolib.results.selection import chosen_by_rank
+from emolib.results.selection import chosen_by_rank, is_named, kinds, studies
 from emolib.stats.significance import LEVEL, benjamini_hochberg, max_t, sign_flip
+from emolib.stats.summary import studentized
 
 Chances = dict[tuple[str, int], tuple[float, float]]
 """p and q of rows, by item and number of the row."""
 
 
 class Chance(NamedTuple):
-    """What flips say of a row: alone, among the discoveries of its table, and max-T over it."""
+    """What flips say of a row: alone, among the discoveries of its table, and max-T over it.
+
+    Attributes:
+        p: Alone.
+        q: Among the discoveries.
+        family: max-T.
+        hall: max-T by Hall's t, which counts skewness in.
+    """
 
     p: float
     q: float
     family: float
+    hall: float
 
 
 def of_rows(rows: Sequence[Row], metric: str, *, seed: int = 0) -> Chances:
@@ -56,14 +67,51 @@ def chances(rows: Sequence[Row], metric: str, *, seed: int = 0) -> dict[tuple[st
         seed: Of the flips.
     """
     known = _tested(rows, metric)
-    p, family = np.ones(len(known)), np.ones(len(known))
+    p, family, hall = (np.ones(len(known)) for _ in range(3))
     groups = list(_on_the_same_prompts(known, metric))
     for indices, table, templates in groups:
-        tested = max_t(table, templates, seed=seed)
-        p[indices] = tested.p
-        family[indices] = np.minimum(1.0, tested.family * len(groups))
-    columns = zip(known, p, benjamini_hochberg(p), family, strict=True)
-    return {(row.item, row.row): Chance(*map(float, found)) for row, *found in columns}
+        here = max_t(table, templates, seed=seed)
+        p[indices] = here.p
+        family[indices] = np.minimum(1.0, here.family * len(groups))
+        hall[indices] = np.minimum(1.0, here.hall * len(groups))
+    tested = zip(known, p, benjamini_hochberg(p), family, hall, strict=True)
+    return {(row.item, row.row): Chance(*map(float, found)) for row, *found in tested}
+
+
+def columns(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, float | None]]:
+    """Return what tables have of one experiment's rows beside their summaries.
+
+    It is of the first metric with a value per prompt, under its name: ``_p``, ``_q``, ``_max_t``
+    and ``_max_t_hall`` over the rows of the same study and kind, and the ends of the symmetric
+    bootstrap-t interval, ``_ci_t_low`` and ``_ci_t_high``. The interval alone has a row that is of
+    no heads or units that were named: what ranks chose is not to be tested on the same prompts.
+
+    Args:
+        rows: Whole rows, seen one by one; of each the vector of that metric is kept.
+
+    Returns:
+        By (item, number of the row) the columns; an interval's ends are None where there is none.
+    """
+    rows = iter(rows)
+    first = next((row for row in rows if row.vectors), None)
+    if first is None:
+        return {}
+    metric = next(iter(first.vectors))
+    held = [row for row in abridged(chain([first], rows), (metric,), ()) if row.vectors]
+    found: dict[tuple[str, int], dict[str, float | None]] = {}
+    for members in studies(filter(is_named, held)).values():
+        for alike in kinds(members).values():
+            for place, chance in chances(alike, metric).items():
+                named = zip(("p", "q", "max_t", "max_t_hall"), chance, strict=True)
+                found[place] = {f"{metric}_{name}": value for name, value in named}
+    for row in held:
+        low, high = studentized(row.vectors[metric], _templates(row, metric) or None) or (
+            None,
+            None,
+        )
+        ends = {f"{metric}_ci_t_low": low, f"{metric}_ci_t_high": high}
+        found[row.item, row.row] = found.get((row.item, row.row), {}) | ends
+    return found
 
 
 def share_significant(rows: Sequence[Row], metric: str) -> float | None:

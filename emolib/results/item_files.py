@@ -139,6 +139,7 @@ def scores_file(rows: Sequence[Row]) -> dict[str, Any]:
             "by": "|atp_ig|",
             "reliability": row.values.get("reliability"),
             "rank_correlation": row.values.get("rank_correlation"),
+            "missed": row.labels.get("missed"),
         }
         for row in rows
     }

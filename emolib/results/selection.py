@@ -60,6 +60,11 @@ def is_joint(row: Row) -> bool:
     return "+" in subject(row)
 
 
+def is_named(row: Row) -> bool:
+    """Tell whether a row is of heads or units that its item names."""
+    return any(name in row.dims for name in _TARGETS)
+
+
 def layer_of(row: Row) -> int | None:
     """Return the layer of a row on a single head, None of any other."""
     heads = row.dims.get("heads", "")

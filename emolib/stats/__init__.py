@@ -4,6 +4,7 @@
 - ``bootstrap``: the BCa interval of a mean over clusters, from draws that metrics share.
 - ``faithfulness``: how much of a whole some heads are, as a curve with its areas and bands.
 - ``significance``: sign flips, Benjamini–Hochberg, max-T, and what a design can find at all.
+- ``missed``: how many of those that a ranking passed over may matter, by a random sample.
 - ``regression``: whether an effect has drifted from its baseline.
 - ``noise``: below which size a number is rounding.
 

@@ -12,30 +12,91 @@ from numpy.typing import ArrayLike, NDArray
 
 from emolib.stats.noise import FLOAT_NOISE
 
+Array = NDArray[np.float64]
 FLIPS = 20_000
+ENUMERATED = 2**18
+"""Patterns of signs that are counted out one by one; of more, as many as `FLIPS` are drawn."""
 LEVEL = 0.05
 _AT_ONCE = 1_000
 # Flipped means that differ by float noise alone are as large as the mean.
 _TIE = 1e-9
+# Of C · SD² of sums of length 1, below which they are all alike.
+_CONSTANT = 1e-12
+# Of Hall's t, over C · SD².
+_ROUNDING = 1e-14
+
+
+@dataclass(frozen=True)
+class Flips:
+    """How signs of clusters are flipped: every pattern once, or patterns drawn at random.
+
+    Attributes:
+        clusters: How many clusters, C.
+        draws: B where they are drawn.
+        seed: Of the draws.
+        exact_up_to: Up to how many patterns each is taken once.
+    """
+
+    clusters: int
+    draws: int = FLIPS
+    seed: int = 0
+    exact_up_to: int = ENUMERATED
+
+    @property
+    def every(self) -> bool:
+        """Whether every pattern is taken."""
+        return bool(2**self.clusters <= self.exact_up_to)
+
+    def signs(self) -> Iterator[Array]:
+        """Yield signs in parts of shape ``[≤ 1000, C]``.
+
+        Of a pattern and its opposite, which have the same |mean| and |t|, one stands for both
+        where every pattern is taken.
+        """
+        if not self.every:
+            rng = np.random.default_rng(self.seed)
+            for start in range(0, self.draws, _AT_ONCE):
+                size = min(_AT_ONCE, self.draws - start), self.clusters
+                yield 2 * rng.integers(0, 2, size).astype(np.float64) - 1
+            return
+        places = np.arange(self.clusters - 1)
+        for start in range(0, 2 ** len(places), _AT_ONCE):
+            numbers = np.arange(start, min(start + _AT_ONCE, 2 ** len(places)))
+            flipped = (numbers[:, None] >> places & 1) * 2.0 - 1
+            yield np.asarray(np.column_stack([np.ones(len(numbers)), flipped]), dtype=np.float64)
+
+    def p(self, count: Array) -> Array:
+        """Return p of how many patterns were as extreme, each of a pair that stands for both."""
+        if self.every:
+            return np.asarray(count / 2 ** (self.clusters - 1))
+        return np.asarray((1 + count) / (self.draws + 1))
 
 
 def sign_flip(
-    values: ArrayLike, clusters: Sequence[str] | None = None, *, flips: int = FLIPS, seed: int = 0
-) -> NDArray[np.float64]:
-    """Return two-sided p values of means against 0, ``(1 + #{|mean*| ≥ |mean|}) / (B + 1)``.
+    values: ArrayLike,
+    clusters: Sequence[str] | None = None,
+    *,
+    flips: int = FLIPS,
+    seed: int = 0,
+    exact_up_to: int = ENUMERATED,
+) -> Array:
+    """Return two-sided p values of means against 0, by the signs of clusters turned around.
 
-    Each of B draws turns the signs of whole clusters around, the same for every head, which
-    keeps the heads' dependence on each other. Pairs of one template share its sign: flipped one
-    by one they would count as independent. The null is that effects are as likely to be x as −x,
-    as those of a difference are whose labels mean nothing; of effects all skewed one way more
-    than 5 % are below 0.05.
+    Signs turn for whole clusters, the same for every head, which keeps the heads' dependence on
+    each other. Pairs of one template share its sign: flipped one by one they would count as
+    independent. Of C clusters there are 2^C patterns. Up to `exact_up_to` of them, all are counted
+    out and p is exact, ``#{|mean*| ≥ |mean|} / 2^C``; of more, B are drawn and ``p = (1 +
+    #{|mean*| ≥ |mean|}) / (B + 1)``. The null is that effects are as likely to be x as −x, as those
+    of a difference are whose labels mean nothing; of effects all skewed one way more than 5 % are
+    below 0.05.
 
     Args:
         values: Effects, shape ``[n]`` or ``[n, H]``, in any unit. A head of no more than 1e-6 on
             every pair has p = 1: that is float noise, and of one sign as easily as not.
         clusters: Per pair the template it comes from; None makes each pair its own.
         flips: B.
-        seed: Of the flips.
+        seed: Of the draws.
+        exact_up_to: The most patterns that are counted out.
 
     Returns:
         Shape ``[H]`` (``[1]`` for one vector). With C clusters no p is below ``2 / 2**C``.
@@ -46,9 +107,10 @@ def sign_flip(
     scaled = _scaled(values, clusters)
     least = _least(scaled)
     count = np.zeros(scaled.shape[1])
-    for drawn in _flipped(scaled, flips, seed):
-        count += (drawn >= least).sum(0)
-    return np.asarray((1 + count) / (flips + 1))
+    drawn = Flips(len(scaled), flips, seed, exact_up_to)
+    for signs in drawn.signs():
+        count += (np.abs(signs @ scaled) >= least).sum(0)
+    return drawn.p(count)
 
 
 class Tested(NamedTuple):
@@ -57,10 +119,12 @@ class Tested(NamedTuple):
     Attributes:
         p: Of each head by itself, as `sign_flip` gives it.
         family: max-T: the chance that any head of the family would be as extreme were none real.
+        hall: The same by Hall's t, which counts the skewness of each head in.
     """
 
-    p: NDArray[np.float64]
-    family: NDArray[np.float64]
+    p: Array
+    family: Array
+    hall: Array
 
 
 def max_t(
@@ -69,47 +133,101 @@ def max_t(
     *,
     flips: int = FLIPS,
     seed: int = 0,
+    exact_up_to: int = ENUMERATED,
     step_down: bool = True,
 ) -> Tested:
     """Return p values and those that hold for the whole family, from the same flips.
 
-    Westfall and Young's max-T: in each draw the largest |t| of any head is what a head's |t| has
+    Westfall and Young's max-T: in each flip the largest |t| of any head is what a head's |t| has
     to match, so that the chance of one false discovery or more is at most the level, however the
     heads depend on each other. t is the mean over its standard error across clusters, anew in
-    each draw, so that a head with a small SD is not outshone by one with a large one.
+    each flip, so that a head with a small SD is not outshone by one with a large one.
+
+    Of effects that are skewed, t is far out on one side more often than flips show, which turn the
+    skewness around. `hall` takes Hall's transformed t in place of it, ``√C · (S + γS²/3 + γ²S³/27 +
+    γ/(6C))`` with S the mean over the SD and γ the skewness of the C clusters, anew in each flip
+    (Hall 1992, "On the removal of skewness by transformation", JRSS B 54). It has fewer false
+    discoveries there, and less power; how many is in docs/science.md, "Measured reliability".
 
     Args:
         values: As in `sign_flip`.
         clusters: As in `sign_flip`.
         flips: B.
-        seed: Of the flips; the p values are those of `sign_flip` with it.
+        seed: Of the draws; the p values are those of `sign_flip` with it.
+        exact_up_to: As in `sign_flip`.
         step_down: Compare each head with those of no larger |t| alone, as Holm does over
             Bonferroni: never larger, and the strongest head's is the same.
 
     Returns:
-        Both of shape ``[H]``; ``family`` is never below ``p``.
+        All of shape ``[H]``; ``family`` is never below ``p``.
 
     Raises:
         ValueError: When `values` is empty or `clusters` has another length.
     """
     scaled = _scaled(values, clusters)
-    order = np.argsort(-np.abs(scaled.sum(0)), kind="stable")
-    scaled = scaled[:, order]
-    least = _least(scaled)
-    single, family = np.zeros(len(order)), np.zeros(len(order))
-    for drawn in _flipped(scaled, flips, seed):
-        single += (drawn >= least).sum(0)
-        if step_down:
-            largest = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
+    cubes, total, least = scaled**3, scaled.sum(0), _least(scaled)
+    found = _hall_t(total, cubes.sum(0), len(scaled))
+    # The closer all sums are to each other, the more is left of rounding.
+    noise = _TIE + _ROUNDING / np.maximum(1 - total**2 / len(scaled), _CONSTANT)
+    by_t = _Family(np.abs(total), least, step_down)
+    by_hall = _Family(found, np.where(np.isinf(found), found, found * (1 - noise)), step_down)
+    single = np.zeros(len(least))
+    drawn = Flips(len(scaled), flips, seed, exact_up_to)
+    for signs in drawn.signs():
+        totals = signs @ scaled
+        by_hall.count(_hall_t(totals, signs @ cubes, len(scaled)))
+        totals = np.abs(totals, out=totals)
+        single += (totals >= least).sum(0)
+        by_t.count(totals)
+    return Tested(drawn.p(single), by_t.p(drawn), by_hall.p(drawn))
+
+
+class _Family:
+    """Counts the flips in which the largest of the heads that are not stronger is as extreme."""
+
+    def __init__(self, found: Array, least: Array, step_down: bool) -> None:
+        # Strongest first.
+        self._order = np.argsort(-found, kind="stable")
+        self._least, self._step_down = least[self._order], step_down
+        self._count = np.zeros(len(found))
+
+    def count(self, flipped: Array) -> None:
+        """See what heads come to under some flips, ``[flips, H]``."""
+        if self._step_down:
+            # From the weakest on.
+            rivals = flipped[:, self._order[::-1]]
+            largest = np.maximum.accumulate(rivals, axis=1)[:, ::-1]
         else:
-            largest = drawn.max(1, keepdims=True)
-        family += (largest >= least).sum(0)
-    back = np.argsort(order)
-    adjusted = np.maximum.accumulate((1 + family) / (flips + 1))
-    return Tested(((1 + single) / (flips + 1))[back], adjusted[back])
+            largest = flipped.max(1, keepdims=True)
+        self._count += (largest >= self._least).sum(0)
+
+    def p(self, drawn: Flips) -> Array:
+        """Return the p of each head, never below that of a stronger one."""
+        adjusted = np.maximum.accumulate(drawn.p(self._count))
+        return np.asarray(adjusted[np.argsort(self._order)])
 
 
-def _scaled(values: ArrayLike, clusters: Sequence[str] | None) -> NDArray[np.float64]:
+def _hall_t(totals: Array, cubes: Array, count: int) -> Array:
+    """Return |S + γS²/3 + γ²S³/27 + γ/(6C)| of C sums of length 1, infinite where all are alike.
+
+    Args:
+        totals: Their totals under flips, ``[…, H]``.
+        cubes: Totals of their cubes.
+        count: C.
+    """
+    mean = totals / count
+    square = 1 / count - mean * mean
+    alike = square * count <= _CONSTANT
+    inverse = 1 / np.sqrt(np.where(alike, 1.0, square))
+    size = mean * inverse
+    skewness = (cubes / count - mean * (3 / count - 2 * mean * mean)) * inverse**3
+    part = skewness * size / 3
+    found: Array = np.abs(size * (1 + part * (1 + part / 3)) + skewness / (6 * count))
+    found[alike] = np.inf
+    return found
+
+
+def _scaled(values: ArrayLike, clusters: Sequence[str] | None) -> Array:
     """Return sums of clusters ``[C, H]``, each head's of length 1, or 0 where it is float noise.
 
     A flip leaves the length of a head's sums as it is. With the length 1, their total T therefore
@@ -131,20 +249,12 @@ def _scaled(values: ArrayLike, clusters: Sequence[str] | None) -> NDArray[np.flo
     return np.asarray(np.divide(sums, length, out=np.zeros_like(sums), where=length > 0))
 
 
-def _least(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+def _least(scaled: Array) -> Array:
     """Return per head how large a flipped |T| has to be to be as large as what was found."""
     return np.asarray(np.abs(scaled.sum(0)) - _TIE * np.abs(scaled).sum(0))
 
 
-def _flipped(scaled: NDArray[np.float64], flips: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield |T| of every head under flips, in parts of shape ``[≤ 1000, H]``."""
-    rng = np.random.default_rng(seed)
-    for start in range(0, flips, _AT_ONCE):
-        signs = rng.integers(0, 2, (min(_AT_ONCE, flips - start), len(scaled))) * 2.0 - 1
-        yield np.abs(signs @ scaled)
-
-
-def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
+def benjamini_hochberg(p: ArrayLike) -> Array:
     """Return q values: the false discovery rate at which each p would just be a discovery."""
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values)
@@ -179,6 +289,7 @@ def reach(
     tests: int,
     *,
     flips: int = FLIPS,
+    exact_up_to: int = ENUMERATED,
     level: float = LEVEL,
     of: str = "templates",
 ) -> Reach:
@@ -188,27 +299,33 @@ def reach(
         clusters: Number of clusters, C.
         tests: Number of rows of the table.
         flips: B.
+        exact_up_to: As in `sign_flip`.
         level: Of p, q and max-T.
         of: What the clusters are, for the sentence.
     """
     exact, drawn = 2.0 ** (1 - clusters), 1 / (flips + 1)
-    least = max(exact, drawn)
+    every = 2**clusters <= exact_up_to
+    least = exact if every else max(exact, drawn)
     # Rounded: what is a whole number may come out a float above it.
     together = math.ceil(round(least * tests / level, 9))
     if together <= 1:
         return Reach(least, 1, "")
-    few = exact > level / tests
+
+    def needed(p: float) -> str:
+        more = _clusters_for(p)
+        # Clusters whose patterns are counted out need no number of flips.
+        counted = 2 ** max(clusters, more) <= exact_up_to
+        takes = [f"{more} {of}"] * (exact > p)
+        takes += [f"{math.ceil(round(1 / p, 9)) - 1} flips"] * (drawn > p and not counted)
+        return " and ".join(takes)
+
     design = f"{clusters} {of if clusters != 1 else of.removesuffix('s')}"
     design += f" and {tests} tests" if tests > 1 else ""
     said = f"2/2^{clusters}" if least == exact else f"1/{flips + 1}"
     start = f"{design}: the least possible p is {said} = {least:.2g}"
-    alone = [f"{_clusters_for(level / tests)} {of}"] * few
-    alone += [f"{math.ceil(round(tests / level, 9)) - 1} flips"] * (drawn > level / tests)
-    one = f"for one of {tests} alone {' and '.join(alone)}"
+    one = f"for one of {tests} alone {needed(level / tests)}"
     if least > level:
-        needed = [f"{_clusters_for(level)} {of}"] * (exact > level)
-        needed += [f"{math.ceil(round(1 / level, 9)) - 1} flips"] * (drawn > level)
-        takes = " and ".join(needed) + (f", {one}" if tests > 1 else "")
+        takes = needed(level) + (f", {one}" if tests > 1 else "")
         why = f"nothing can be significant at {level} (it takes {takes})"
         return Reach(least, None, f"{start}, so {why}")
     why = f"q ≤ {level} only where at least {together} tests reach it together ({one})"

@@ -229,7 +229,7 @@ def controls(study: Study, emolib_case: Case, request: pytest.FixtureRequest) ->
 
     assert emolib_case.source is not None and emolib_case.emotion is not None
     heads, _ = _lab(request).loaded.ranking(emolib_case.source, emolib_case.emotion)
-    return controls(study, heads[: study.profile.verify])
+    return controls(study, heads[: study.profile.strongest])
 
 
 @pytest.fixture

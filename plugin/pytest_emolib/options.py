@@ -179,6 +179,14 @@ OPTIONS = (
         key="patch_generated",
     ),
     Option(
+        "--verify",
+        "how many of screening's strongest heads are patched exactly (default: 5), beside a random "
+        "sample of the others that bounds what the ranking missed; all: every head",
+        "N|all",
+        key="verify",
+        is_value=False,
+    ),
+    Option(
         "--max-new-tokens",
         "length of greedy continuations",
         "N",

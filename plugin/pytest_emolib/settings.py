@@ -54,6 +54,7 @@ def resolve(config: pytest.Config) -> tuple[Profile, bool]:
     profile = load_profile(get(config, "--profile") or "demo")
     profile = profile.override(flag_of, **overrides(config))
     profile = _with_batch_size(profile, get(config, "--batch-size"))
+    profile = _with_verify(profile, get(config, "--verify"))
     named: dict[tuple[str, str], Path] = {}
     for path in get(config, "--prompts-file") or ():
         emotion = _known(pairs_emotion(Path(path)), profile, path)
@@ -105,6 +106,12 @@ def _with_batch_size(profile: Profile, text: str | None) -> Profile:
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--batch-size: expected a whole number from 1, or auto, got {text!r}")
     return dataclasses.replace(profile, batch_size=int(text))
+
+
+def _with_verify(profile: Profile, text: str | None) -> Profile:
+    if text is None:
+        return profile
+    return profile.override(flag_of, verify=int(text) if text.isdecimal() else text)
 
 
 def _known(emotion: str, profile: Profile, path: str) -> str:

@@ -139,7 +139,8 @@ class Writing:
             return
         for row in shared:
             write_output(self.folder, [row], self.store.rows(experiment))
-        write_table_of(tables, experiment, partial(self.store.rows, experiment))
+        rows, whole = partial(self.store.rows, experiment), self.store.whole_rows(experiment)
+        write_table_of(tables, experiment, rows, whole)
         self.store.note_made(experiment, files)
 
     def summarize(

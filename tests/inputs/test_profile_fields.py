@@ -65,6 +65,7 @@ def test_settings_that_runs_are_compared_by_come_in_the_order_of_their_places():
         (int, 2, [2, 9], [1, -2, True, 2.0, "2", None], "a whole number from 2"),
         (int, 0, [0, 9], [-1, False, None], "a whole number from 0"),
         (int | None, 1, [None, 1, 9], [0, True, "1"], "a whole number from 1"),
+        (int | Literal["all"], 0, [0, "all"], [-1, "5", None], "a whole number from 0, or all"),
     ],
 )
 def test_a_value_is_of_its_type_or_told_what_was_expected(hint, least, good, bad, expected):

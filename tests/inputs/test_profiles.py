@@ -16,7 +16,7 @@ from emolib.errors import InputError
 from emolib.files import data_root
 from emolib.inputs import profiles
 from emolib.inputs.emotions import load_emotion
-from emolib.inputs.profile_fields import Follows
+from emolib.inputs.profile_fields import NUMBER_OR_ALL, Follows
 from emolib.inputs.profiles import COMPARED, SETTINGS, Profile, compared_in, load_profile
 from emolib.inputs.prompts import Chat
 
@@ -93,13 +93,13 @@ def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
         ("device = 0", "device: expected a name, got 0"),
         ("seed = -1", "seed: expected a whole number from 0, got -1"),
         ("draws = 9", "draws: expected a whole number from 10, got 9"),
-        ("verify = 1.5", "verify: expected a whole number from 0, got 1.5"),
         ("steering_doses = [1, nan]", "steering_doses: expected a list of numbers, got (1, nan)"),
         ("steering_doses = [1, 1.0]", "steering_doses: 1 is named twice; name it once"),
         ("steering_layers = ['x']", "steering_layers: layer spec 'x': expected the number of a "
          "layer, from 0, a depth as 50% (0% the first layer, 100% the last), or all"),
         ("probe_folds = 1", "probe_folds: expected a whole number from 2, got 1"),
         ("probe_swaps = 0", "probe_swaps: expected a whole number from 1, got 0"),
+        ("verify = 1.5", "verify: expected a whole number from 0, or all, got 1.5"),
         ("max_new_tokens = true", "max_new_tokens: expected a whole number from 1, got True"),
         ("batch_size = 'auto'", "batch_size: expected a whole number from 1, got 'auto'"),
         ("files = 3", "files: expected a table [files.EMOTION], got 3"),
@@ -205,8 +205,11 @@ def test_a_field_takes_what_its_type_says_and_nothing_else(key, value):
         assert isinstance(value, list) and all(type(member) in kinds for member in value)
     elif get_origin(hint) is Literal:
         assert value in get_args(hint)
+    elif value == "all" and hint == NUMBER_OR_ALL:
+        assert key == "verify"
     else:
-        assert isinstance(value, get_args(hint) or hint)
+        kinds = tuple(kind for kind in get_args(hint) or (hint,) if isinstance(kind, type))
+        assert isinstance(value, kinds)
         assert isinstance(value, bool) == (hint is bool)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny import FAMILIES, HEADS, profile, study_of, tiny_emotion, tiny_model
+from tiny import FAMILIES, HEADS, profile, study_of
 
 from emolib.engine import hooked
-from emolib.inputs.heads import head_set
+from emolib.inputs.heads import all_heads, head_set
 from emolib.interventions import Intervention, patch
 from emolib.methods import attribution, screening
-from emolib.methods.study import Study
+from emolib.stats.missed import drawn_for
 
 families = pytest.mark.parametrize("model_type", FAMILIES)
 
@@ -78,12 +78,12 @@ def test_atp_ig_is_the_slope_averaged_along_the_path(model_type):
     assert not np.allclose(found, attribution.attribution_scores(study)["atp_denoise"], rtol=0.02)
 
 
-def test_verified_heads_are_the_top_and_as_many_random_others():
+def test_verified_heads_are_the_top_and_random_others():
     study = study_of("gpt_neox", verify=2)
     scores = screening.screen(study)
     chosen = list(scores.verified)
-    assert chosen[:2] == scores.ranking[:2]
-    assert len(set(chosen)) == 4
+    assert chosen[:2] == scores.ranking[:2] and tuple(chosen[2:]) == scores.drawn
+    assert len(set(chosen)) == 2 + drawn_for(len(HEADS) - 2)
     assert list(screening.screen(study).verified) == chosen
     denoise = study.run(patch(chosen[3], study.activations("emotion")), on="neutral").logit_diff
     noise = study.run(patch(chosen[3], study.activations("neutral"))).logit_diff
@@ -96,24 +96,48 @@ def test_verified_heads_are_the_top_and_as_many_random_others():
 
 
 def test_the_random_heads_are_never_top_ones_and_change_with_the_seed():
-    drawn = set()
+    ranking, sets = all_heads(12, 12), set()
     for seed in range(8):
-        study = Study(tiny_model("gpt2"), tiny_emotion(2), profile(verify=3, seed=seed))
-        chosen = tuple(attribution.verify(study, HEADS))
-        assert chosen[:3] == tuple(HEADS[:3])
-        assert len(set(chosen)) == 6
-        drawn.add(chosen)
-    assert len(drawn) > 1
+        top, drawn = attribution.to_verify(ranking, profile(verify=10, seed=seed))
+        assert top == ranking[:10]
+        # Of 134 others 25 leave 13 open.
+        assert len(set(drawn)) == 25 and not set(drawn) & set(top)
+        assert drawn == attribution.to_verify(ranking, profile(verify=10, seed=seed))[1]
+        sets.add(tuple(drawn))
+    assert len(sets) == 8
+    assert len(attribution.to_verify(ranking, profile(verify=10), drawn=3)[1]) == 3
+    assert len(attribution.to_verify(ranking, profile(verify=10), drawn=999)[1]) == 134
 
 
 def test_verifying_no_head_leaves_the_columns_empty():
     scores = screening.screen(study_of("gpt2", verify=0))
-    assert scores.verified == {}
+    assert scores.verified == {} and scores.missed is None
     assert scores.rank_correlation is None
     row = scores.of(HEADS[0])
     assert row["patch_denoise"] is row["patch_noise"] is row["rank_correlation"] is None
+    assert row["missed_most"] is row["missed_tau"] is None and "missed" not in row
 
 
-def test_verifying_more_heads_than_there_are_takes_them_all():
-    scores = screening.screen(study_of("gpt2", verify=6))
-    assert set(scores.verified) == set(HEADS)
+@pytest.mark.parametrize(("verify", "drawn"), [("all", 3), (6, 2), (8, 0), (20, 0)])
+def test_every_head_may_be_verified(verify, drawn):
+    """Of ``all`` the first five count as the ranking's strongest."""
+    scores = screening.screen(study_of("gpt2", verify=verify))
+    assert set(scores.verified) == set(HEADS) and len(scores.drawn) == drawn
+    assert (scores.missed is None) == (drawn == 0)
+    if scores.missed:
+        assert scores.missed[:3] == (0, drawn, drawn)
+        assert scores.missed.sentence().startswith(f"every one of the {drawn} other heads was ver")
+
+
+def test_what_the_ranking_missed_is_by_the_drawn_heads_alone():
+    heads = tuple(all_heads(12, 12))
+    top, drawn = heads[:10], heads[20:42]
+    verified = {head: (9.0, 0.0) for head in top} | {head: (0.01, 7.0) for head in drawn}
+    verified[drawn[3]] = (-0.03, 0.0)
+    atp = {"atp_ig": np.zeros((2, len(heads)))}
+    scores = screening.Screening(heads, atp, {}, verified, drawn=drawn)
+    assert scores.missed == (15, 134, 22, 0.03, 0.05)
+    row = scores.of(heads[100])
+    assert row["missed"] == "at most 15 of 134 unverified heads exceed 0.03 logits (95 %)"
+    numbers = [row[f"missed_{name}"] for name in ("most", "rest", "drawn", "tau")]
+    assert numbers == [15, 134, 22, 0.03]

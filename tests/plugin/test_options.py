@@ -31,7 +31,7 @@ def test_every_setting_has_an_option_or_is_the_profile_s_own():
     settings_of = {"steering_": 4, "circuit_": 2, "probe_": 2}
     of_methods = {name for name in without if name.startswith(tuple(settings_of))}
     assert len(of_methods) == sum(settings_of.values())
-    assert without == {"draws", "verify", "architectures"} | of_methods
+    assert without == {"draws", "architectures"} | of_methods
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)

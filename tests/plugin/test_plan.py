@@ -136,7 +136,7 @@ def test_every_method_that_states_a_cost_is_asked_for_it():
         for path in Path(inspect.getfile(costs_of("study.costs"))).parent.glob("*.py")
         for name in re.findall(r"^def (\w*costs)\(", path.read_text("utf-8"), re.M)
     }
-    assert stated - {"attribution.verify_costs"} == COSTS
+    assert stated - {"attribution.verify_costs", "unit_effects.exact_costs"} == COSTS
 
 
 def test_what_others_need_too_is_counted_once(folder):
@@ -152,17 +152,21 @@ def test_what_others_need_too_is_counted_once(folder):
     ranked = ["--head-spec", "top:3"]
     assert rows("-k", "ranked", *ranked) == heads + 7
     screening = rows("-k", "exp_screening and not unit")
-    # The clean runs with their texts, the ranking, two heads verified both ways; what else is read
-    # of clean runs is kept of them.
-    assert screening == 2 + 7 + 4
+    # The clean runs with their texts, the ranking, the top head and 12 of 15 others verified both
+    # ways; what else is read of clean runs is kept of them.
+    assert screening == 2 + 7 + 2 * 13
+    assert rows("-k", "exp_screening and not unit", "--verify", "0") == 2 + 7
+    assert rows("-k", "exp_screening and not unit", "--verify", "all") == 2 + 7 + 2 * 16
     assert rows("-k", "ranked or (exp_screening and not unit)", *ranked) == heads + screening - 2
     # Of one head denoise, noise, same layer and lexical, whose study has two clean runs.
     assert rows("-k", "controls") == 2 + 7 + 4 + 2
     assert rows("-k", "controls or (exp_screening and not unit)") == screening + 4 + 2
+    # Units are ranked by gradients and relevance on both sides.
     units = ["--unit-spec", "top:2"]
-    assert rows("-k", "exp_units", *units) == 2 + 2 * 2 + 2
-    assert rows("-k", "matched", *units) == 2 + 2 * 4 + 2 + 2
+    assert rows("-k", "exp_units", *units) == 2 + 2 * 2 + 4
+    assert rows("-k", "matched", *units) == 2 + 2 * 4 + 4 + 2
     assert rows("-k", "matched", "--unit-spec", "0:1") == 2 + 4 + 2
-    # 20 units and 2 × 2 sets, of two kinds; clean runs for the reference and the activity.
-    assert rows("-k", "unit_screening") == 2 + 2 + 48 + 4
-    assert rows("-k", "unit_screening or exp_units", *units) == 2 + 2 + 48 + 4 + 4
+    # 20 units and 2 × 2 sets, of two kinds; 36 units patched both ways; clean runs for what they
+    # are patched with and the activity.
+    assert rows("-k", "unit_screening") == 2 + 4 + 48 + 72 + 4
+    assert rows("-k", "unit_screening or exp_units", *units) == 2 + 4 + 48 + 72 + 4 + 4

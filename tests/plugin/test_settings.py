@@ -85,6 +85,22 @@ def test_options_go_over_the_fields_of_the_profile():
     assert free is False
 
 
+@pytest.mark.parametrize(
+    ("text", "verify", "top"), [("all", "all", 5), ("12", 12, 12), ("0", 0, 0)]
+)
+def test_heads_to_verify_are_a_number_or_all(text, verify, top):
+    profile, _ = resolve(config(verify=text))
+    assert (profile.verify, profile.strongest) == (verify, top)
+    assert resolve(config())[0].verify == 5
+
+
+@pytest.mark.parametrize("text", ["some", "-1", "1.5", ""])
+def test_other_heads_to_verify_are_refused(text):
+    with pytest.raises(InputError) as error:
+        resolve(config(verify=text))
+    assert str(error.value) == (f"--verify: expected a whole number from 0, or all, got {text!r}")
+
+
 @pytest.mark.parametrize(("text", "size"), [(None, None), ("auto", None), ("1", 1), ("64", 64)])
 def test_the_batch_size_is_a_number_or_left_to_the_engine(text, size):
     assert resolve(config(batch_size=text))[0].batch_size == size

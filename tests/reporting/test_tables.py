@@ -8,6 +8,7 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made import make_results
 from tabulate import tabulate, tabulate_formats
 
 from emolib.errors import InputError
@@ -20,6 +21,8 @@ from emolib.reporting.tables import (
     write_table_of,
     write_tables,
 )
+from emolib.results.chances import chances
+from emolib.results.records import Store
 from emolib.results.rows import Row
 
 
@@ -180,3 +183,39 @@ def test_the_formats_written_here_are_tabulate_s(fmt, width, data):
     lines = [cells(TEXTS.map(tables._escaped)) for _ in range(data.draw(st.integers(1, 4)))]
     expected = tabulate(lines, headers, tablefmt=fmt, disable_numparse=True)
     assert tables._render(lines, headers, fmt) == expected
+
+
+def test_a_sentence_on_a_study_stands_below_the_table_once(tmp_path):
+    said = {"missed": "at most 1 of 11 unverified heads exceed 0.03 logits (95 %)"}
+    rows = [
+        Row(f"x[{model}-{head}]", "x", head, 0, 1, {"model": model, "emotion": "joy"},
+            labels=said, values={"kl": 0.5})
+        for model in ("m", "n") for head in ("a", "b")
+    ]  # fmt: skip
+    text = summary_table(rows)
+    assert text.splitlines()[0].split() == ["model", "emotion", "kl"]
+    assert [line for line in text.splitlines() if "unverified" in line] == [
+        f"{model}, joy: {said['missed']}" for model in ("m", "n")
+    ]
+    write_tables(tmp_path, rows)
+    assert (tmp_path / "x.md").read_text("utf-8").count(f"\nm, joy: {said['missed']}\n") == 1
+    lines = list(csv.DictReader((tmp_path / "x.csv").read_text("utf-8").splitlines()))
+    assert {line["missed"] for line in lines} == set(said.values())
+
+
+def test_csv_has_p_q_and_max_t_behind_the_metrics(tmp_path):
+    store = Store(make_results(tmp_path / "made", ("one",), ("joy",)))
+    rows = list(store.whole_rows("head_screening"))
+    write_tables(tmp_path, rows)
+    lines = list(csv.DictReader((tmp_path / "head_screening.csv").read_text("utf-8").splitlines()))
+    assert list(lines[0])[-6:] == [
+        f"atp_ig_{name}" for name in ("p", "q", "max_t", "max_t_hall", "ci_t_low", "ci_t_high")
+    ]
+    found = chances(rows, "atp_ig")
+    for row, line in zip(rows, lines, strict=True):
+        chance = found[row.item, row.row]
+        assert [
+            float(line[f"atp_ig_{name}"]) for name in ("p", "q", "max_t", "max_t_hall")
+        ] == list(chance)
+        low, high = float(line["atp_ig_ci_t_low"]), float(line["atp_ig_ci_t_high"])
+        assert low < row.mean("atp_ig") < high

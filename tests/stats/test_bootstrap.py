@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from emolib.stats import bootstrap
-from emolib.stats.bootstrap import BOOTSTRAPS, bca_interval, normal_tail, student_quantile
+from emolib.stats.bootstrap import (
+    BOOTSTRAPS,
+    bca_interval,
+    normal_tail,
+    student_quantile,
+    t_interval,
+)
 
 
 def scipy_s(sums, sizes, level, seed):
@@ -102,6 +108,42 @@ def test_metrics_of_the_same_clusters_share_their_draws(monkeypatch):
         _, sizes = clusters(16, 0)
         bca_interval(np.arange(16.0) ** data, sizes, level=0.95, seed=11)
     assert made.count(11) == 1
+
+
+def by_hand(sums, sizes, level, seed):
+    """Give the symmetric bootstrap-t interval, one resample after the other."""
+    drawn = np.random.default_rng(seed).integers(0, len(sums), (BOOTSTRAPS, len(sums)))
+
+    def estimate(s, n):
+        ratio = s.sum() / n.sum()
+        error = np.sqrt(len(s) / (len(s) - 1)) * np.sqrt(((s - ratio * n) ** 2).sum()) / n.sum()
+        return ratio, error
+
+    ratio, error = estimate(sums, sizes)
+    far = []
+    for chosen in drawn:
+        other, its = estimate(sums[chosen], sizes[chosen])
+        far.append(abs(other - ratio) / its if its > 1e-12 else np.inf)
+    reach = np.sort(far)[int(np.ceil(level * (BOOTSTRAPS + 1))) - 1] * error
+    return [ratio - reach, ratio + reach]
+
+
+@pytest.mark.parametrize("shape", ["normal", "skewed"])
+def test_the_symmetric_t_interval_against_one_by_hand(shape, monkeypatch):
+    monkeypatch.setattr(bootstrap, "BOOTSTRAPS", 500)
+    monkeypatch.setitem(globals(), "BOOTSTRAPS", 500)
+    sums, sizes = clusters(12, 3, shape)
+    found = t_interval(sums, sizes, level=0.95, seed=5)
+    assert found == pytest.approx(by_hand(sums, sizes, 0.95, 5), rel=1e-9)
+    assert sum(found) / 2 == pytest.approx(sums.sum() / sizes.sum())
+    narrow = t_interval(sums, sizes, level=0.5, seed=5)
+    assert found[0] < narrow[0] < narrow[1] < found[1]
+
+
+def test_of_clusters_that_hardly_differ_the_t_interval_is_wide():
+    """Most resamples lack the one that does: their error is 0, and nothing is known of the rest."""
+    low, high = t_interval(*clusters(9, 3, "one differs"), level=0.95, seed=5)
+    assert low == -np.inf and high == np.inf
 
 
 def test_quantile_and_tail_are_scipy_s():

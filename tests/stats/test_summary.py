@@ -16,6 +16,7 @@ from emolib.stats.summary import (
     FEWEST,
     rank_correlation,
     split_half,
+    studentized,
     summarize,
     two_halves,
 )
@@ -98,11 +99,35 @@ def test_clusters_of_different_size_weigh_by_it(others):
         assert 1 < low < found["mean"] < high == 5
 
 
+@pytest.mark.parametrize("count", [16, 64])
+def test_the_bootstrap_t_of_normal_clusters_is_about_student_s(count):
+    ratios = []
+    for seed in range(20):
+        x = normal(count, seed=seed)
+        student = scipy_stats.ttest_1samp(x, 0).confidence_interval(0.95)
+        found = studentized(np.repeat(x, 2), np.repeat([f"t{i}" for i in range(count)], 2))
+        assert sum(found) / 2 == pytest.approx(x.mean())
+        ratios.append(np.ptp(found) / np.ptp(student))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.1)
+
+
+def test_the_bootstrap_t_where_there_is_none():
+    means = normal(5)
+    student = scipy_stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    clusters = np.repeat([f"t{i}" for i in range(5)], 3)
+    assert studentized(np.repeat(means, 3), clusters) == pytest.approx(list(student))
+    assert studentized([2.5]) is None and studentized([2.5, 2.5, 2.5]) == [2.5, 2.5]
+    assert studentized([1, 3, 1, 3], ["a", "a", "b", "b"]) is None
+    assert studentized([0.0] * 9 + [1.0]) is None
+
+
 @settings(max_examples=60)
 @given(values, st.integers(1, 9))
 def test_no_data_breaks_it(x, templates):
     clusters = [str(i % templates) for i in range(len(x))]
     found = summarize(x, clusters)
+    ends = studentized(x, clusters)
+    assert ends is None or (ends[0] <= np.mean(x) + 1e-9 and np.mean(x) - 1e-9 <= ends[1])
     assert found.keys() - {"why"} == {"mean", "ci", "n", "sd", "d_z", "g_z"}
     means = [np.mean(x[i::templates]) for i in range(min(templates, len(x)))]
     if found["ci"] is None:
