@@ -10,6 +10,7 @@
 - ``slices``: logits a few rows at a time, reduced to what is kept of them.
 - ``forwards``, ``decoding``, ``gradients``, ``constants``: whole batches, greedy continuations,
   gradients at z and at constants in its place.
+- ``relevance``: layers whose way back carries relevance in place of the gradient.
 - ``batch_sizes``, ``shapes``, ``costs``: how much goes into one batch, and what runs will cost.
 - ``heap``: memory that was let go of, given back to the system.
 - ``support``: whether a model's layers can be taken apart.

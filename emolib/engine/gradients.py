@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,9 +78,28 @@ def gradients(
     return by_pass
 
 
+class UnitSlopes(NamedTuple):
+    """What a metric does with the MLP units of a layer, ``[B, S, n_units]`` each.
+
+    Attributes:
+        units: Their activations.
+        gradient: Of the metric, summed over prompts.
+        relevance: What LRP has in its place (`emolib.engine.relevance`); None where it cannot be
+            had.
+    """
+
+    units: Tensor
+    gradient: Tensor
+    relevance: Tensor | None = None
+
+
 def unit_gradients(
-    model: LayerwiseModel, clean: CleanRun, position: Position, objective: Objective
-) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+    model: LayerwiseModel,
+    clean: CleanRun,
+    position: Position,
+    objective: Objective,
+    relevance: LayerwiseModel | None = None,
+) -> Iterator[tuple[Batch, list[UnitSlopes]]]:
     """Yield the activations of all MLP units and the gradient of the metric at them.
 
     Args:
@@ -87,20 +107,27 @@ def unit_gradients(
         clean: The clean run of the prompts.
         position: Which columns are wanted: the last ones, from the first that it points at.
         objective: The metric.
+        relevance: The model whose way back carries relevance, for that beside the gradient.
 
     Yields:
-        (Some of the prompts, per layer both, each ``[B, S, n_units]``.)
+        (Some of the prompts, what there is of each layer.)
     """
     batch, tokens = clean.batch, columns_of(clean.batch, (), position)
     start = clean.state(0, tokens).resid
     last = clean.state(len(model.layers) - 1, tokens) if tokens > 1 else None
     for rows in slices(len(batch.rows), _at_once(model, clean, tokens)):
-        *before, (units, slope) = _unit_pass(model, clean, start, rows, tokens, objective)
+        found = _unit_pass(model, clean, start, rows, tokens, objective)
+        units, slopes = [units for units, _ in found], [slope for _, slope in found]
+        ways = [slopes]
+        if relevance is not None:
+            passed = _unit_pass(relevance, clean, start, rows, tokens, objective)
+            ways.append([slope for _, slope in passed])
         if last is not None:
             # Of the last layer the last column alone was made; nothing before it moves the metric.
-            units = _last_units(model, clean, last, rows, tokens)
-            slope = torch.cat([torch.zeros_like(units[:, :-1]), slope], dim=1)
-        yield batch.of(rows), [*before, (units, slope)]
+            units[-1] = _last_units(model, clean, last, rows, tokens)
+            for way in ways:
+                way[-1] = torch.cat([torch.zeros_like(units[-1][:, :-1]), way[-1]], dim=1)
+        yield batch.of(rows), [UnitSlopes(*parts) for parts in zip(units, *ways, strict=True)]
 
 
 def _at_once(model: LayerwiseModel, clean: CleanRun, tokens: int) -> int:

@@ -17,7 +17,7 @@ from emolib.engine.constants import Constant, Slopes, replaced_by
 from emolib.engine.decoding import Continuations, Greedy, continuations, mean_log_probs
 from emolib.engine.edits import RunEdits, apart, is_normed, path_of, stream_path, weight_of
 from emolib.engine.forwards import Prefix, forward, next_token
-from emolib.engine.gradients import At, Objective, Values, replaced
+from emolib.engine.gradients import At, Objective, UnitSlopes, Values, replaced
 from emolib.engine.slices import Measure, reduced
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
@@ -508,9 +508,7 @@ def slopes(
     return [_at(model, gradient) for gradient in found], read_too
 
 
-def unit_gradients(
-    model: LanguageModel, batch: Batch, objective: Objective
-) -> list[tuple[Tensor, Tensor]]:
+def unit_gradients(model: LanguageModel, batch: Batch, objective: Objective) -> list[UnitSlopes]:
     """Return the activations of all MLP units and the gradient of the metric at them.
 
     Returns:
@@ -524,7 +522,7 @@ def unit_gradients(
 
     found, units = slopes(model, batch, objective, paths, probe, paths)
     return [
-        (by_prompt(units[path], batch), by_prompt(slope, batch))
+        UnitSlopes(by_prompt(units[path], batch), by_prompt(slope, batch))
         for path, slope in zip(paths, found, strict=True)
     ]
 

@@ -203,7 +203,11 @@ class Layer:
         query, key, value = self.qkv(self._normed(resid), rotary, last=last)
         own = (key, value) if keep is None else keep(key, value)
         looking = slice(columns.stop - 1, columns.stop) if last else columns
-        bias = inputs.bias_of(looking, columns.stop)
+        return self._attended(query, own, shared, inputs.bias_of(looking, columns.stop))
+
+    def _attended(
+        self, query: Tensor, own: KeysValues, shared: KeysValues | None, bias: Tensor | None
+    ) -> Tensor:
         return kernels.attend(query, own, shared, bias, scale=self.scale, cap=self.cap)
 
     def reads(
@@ -270,10 +274,10 @@ class Layer:
     def _made(self, normed: Tensor, *, last: bool) -> list[Tensor]:
         """Return what the projections of queries, keys and values put out."""
         if not last or (len(self._qkv) == 1 and self._row.layout != "parts"):
-            return [_project(part, normed) for part in self._qkv]
+            return [project(part, normed) for part in self._qkv]
         if len(self._qkv) == 3:
             first, *rest = self._qkv
-            return [_project(first, normed[:, :, -1:]), *(_project(o, normed) for o in rest)]
+            return [project(first, normed[:, :, -1:]), *(project(o, normed) for o in rest)]
         weight, bias = _weights(self._qkv[0])
         queries = slice(self.n_heads * self.d_head)
         keys_values = slice(queries.stop, None)
@@ -330,7 +334,7 @@ class Layer:
             z: What its heads put out, ``[…, H * d_head]``.
             edits: What is done on the way, but for z.
         """
-        written = _project(self._out, z)
+        written = project(self._out, z)
         if edits.note is not None:
             edits.note("attn", written)
         written = normed(self._post_attn, written)
@@ -340,7 +344,7 @@ class Layer:
         units = self._units(self._mlp_input(resid, middle))
         if edits.units is not None:
             units = edits.units(units)
-        down = _project(self._down, units)
+        down = project(self._down, units)
         if edits.note is not None:
             edits.note("mlp", down)
         down = normed(self._post_mlp, down)
@@ -356,19 +360,20 @@ class Layer:
     def _units(self, normed: Tensor) -> Tensor:
         """Return the activations of the MLP units, the input of the down-projection."""
         if not self._row.gated:
-            if self._fused is not None:
-                return _project(self._up[0], normed, self._fused)
-            activated: Tensor = self._act(_project(self._up[0], normed))
-            return activated
+            return self._activated_of(self._up[0], normed)
         if len(self._up) == 1:
-            gate, up = _project(self._up[0], normed).chunk(2, dim=-1)
-            gate = self._activated(gate)
-        else:
-            up = _project(self._up[1], normed)
-            if self._fused is not None:
-                gate = _project(self._up[0], normed, self._fused)
-            else:
-                gate = self._activated(_project(self._up[0], normed))
+            gate, up = project(self._up[0], normed).chunk(2, dim=-1)
+            return self._gated(self._activated(gate), up)
+        up = project(self._up[1], normed)
+        return self._gated(self._activated_of(self._up[0], normed), up)
+
+    def _activated_of(self, module: Any, normed: Tensor) -> Tensor:
+        """Return what comes out of a projection, activated, in one pass where there is a kernel."""
+        if self._fused is not None:
+            return project(module, normed, self._fused)
+        return self._activated(project(module, normed))
+
+    def _gated(self, gate: Tensor, up: Tensor) -> Tensor:
         return gate * up if gate.requires_grad or up.requires_grad else gate.mul_(up)
 
     def _activated(self, values: Tensor) -> Tensor:
@@ -408,7 +413,8 @@ def _some(bias: Tensor | None, rows: slice) -> Tensor | None:
     return None if bias is None else bias[rows]
 
 
-def _project(module: Any, values: Tensor, activation: Activation = kernels.PLAIN) -> Tensor:
+def project(module: Any, values: Tensor, activation: Activation = kernels.PLAIN) -> Tensor:
+    """Return what comes out of a projection, activated."""
     return kernels.linear(values, *_weights(module), activation)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,11 +14,19 @@ from emolib.engine.batch_sizes import KEPT, attended_at_once, columns_of
 from emolib.engine.clean_runs import CleanRuns
 from emolib.engine.constants import Constant, Slopes, constant_slopes
 from emolib.engine.decoding import Continuations, generate, log_probs
-from emolib.engine.gradients import Objective, Points, gradients, unit_gradients
+from emolib.engine.gradients import (
+    Objective,
+    Points,
+    UnitSlopes,
+    gradients,
+    unit_gradients,
+)
 from emolib.engine.hooked import See, split_heads
 from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.engine.receiving import Received, received
+from emolib.engine.relevance import RelevanceModel, deviation
 from emolib.engine.slices import Measure, rows_at_once, slices
+from emolib.engine.support import TOLERANCE
 from emolib.engine.sweeps import ordered, sweep
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position, Side
@@ -226,12 +235,31 @@ class Layerwise:
                     resid = state.resid if of is None else state.resid[:, here]
                     see(batch, index, part, layer.pattern(resid, clean.inputs[index], part, of))
 
+    @cached_property
+    def why_no_relevance(self) -> str | None:
+        """Why relevance cannot be had; checked once, by what its layers say of two prompts."""
+        model = self._model.model
+        if not self._model.apart:
+            return "no relevance: its layers are transformers' own, whose way back is their own"
+        prompts = self._prompts("emotion")
+        batch = Batch(prompts, range(min(2, len(prompts))), model.pad, model.device)
+        off = deviation(self._relevance, self._model, batch)
+        limit = TOLERANCE[str(model.hf.dtype).removeprefix("torch.")]
+        if off <= limit:
+            return None
+        return f"no relevance: its norms held as they are say {off:.1g} (relative) else"
+
+    @cached_property
+    def _relevance(self) -> RelevanceModel:
+        return RelevanceModel(self._model.model)
+
     def unit_gradients(
         self, side: Side, position: Position, objective: Objective
-    ) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+    ) -> Iterator[tuple[Batch, list[UnitSlopes]]]:
         """Yield batches with all units' activations and the gradient of a metric at them."""
+        relevance = self._relevance if self.why_no_relevance is None else None
         for clean in self.clean_runs(side).of((), position, more=False):
-            yield from unit_gradients(self._model, clean, position, objective)
+            yield from unit_gradients(self._model, clean, position, objective, relevance)
 
     def gradients(
         self, side: Side, position: Position, objective: Objective, points: Points

@@ -70,7 +70,7 @@ class LayerwiseModel:
             if row is None or not apart
             else [Layer(model, index, row) for index in count]
         )
-        self._final_norm = model.module(model.arch.final_norm)
+        self._final_norm: Any = model.module(model.arch.final_norm)
         self._scale, self._cap = model.logit_scale, model.logit_cap
         self.shape = shape_of_model(model)
 
@@ -147,7 +147,10 @@ class LayerwiseModel:
             weight, bias = weight[tokens], None if bias is None else bias[tokens]
         logits = kernels.linear(normed(self._final_norm, resid), weight, bias)
         logits = logits if self._scale == 1 else logits * self._scale
-        return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
+        return logits if self._cap is None else self._capped(logits / self._cap) * self._cap
+
+    def _capped(self, logits: Tensor) -> Tensor:
+        return torch.tanh(logits)
 
     def logits_in_slices(self, resid: Tensor) -> Iterator[Tensor]:
         """Yield the logits of a stream ``[n, d_model]``, so many rows at a time as have room."""

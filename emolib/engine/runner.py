@@ -24,7 +24,7 @@ from emolib.engine.batch_sizes import CLEAN_LOGITS
 from emolib.engine.batching import Companions, Request, Shelf
 from emolib.engine.constants import Constant, Slopes, joined
 from emolib.engine.decoding import Continuations
-from emolib.engine.gradients import Objective, Points
+from emolib.engine.gradients import Objective, Points, UnitSlopes
 from emolib.engine.layerwise import Layerwise
 from emolib.engine.receiving import Received
 from emolib.engine.slices import Measure
@@ -126,9 +126,13 @@ class Path(Protocol):
     def attention(self, side: Side, position: Position, see: hooked.See) -> None:
         """Show where heads look from some positions."""
 
+    @property
+    def why_no_relevance(self) -> str | None:
+        """Why `unit_gradients` gives no relevance, None where it does."""
+
     def unit_gradients(
         self, side: Side, position: Position, objective: Objective
-    ) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+    ) -> Iterator[tuple[Batch, list[UnitSlopes]]]:
         """Yield batches with the units and the gradient at them, of the last S columns."""
 
     def constant_slopes(
@@ -395,10 +399,17 @@ class Runner(Generic[Score]):
         """
         return self._now().gradients(side, position, objective, points)
 
+    @property
+    def why_no_relevance(self) -> str | None:
+        """Why `unit_gradients` gives no relevance of the model as it is now, None where it does."""
+        return self._now().why_no_relevance
+
     def unit_gradients(
         self, side: Side, position: Position, objective: Objective
-    ) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+    ) -> Iterator[tuple[Batch, list[UnitSlopes]]]:
         """Yield batches of prompts with the gradient of a metric at every MLP unit.
+
+        Beside it stands what relevance propagation has in its place, where that can be had.
 
         Args:
             side: Whose prompts run.
@@ -406,7 +417,8 @@ class Runner(Generic[Score]):
             objective: The metric.
 
         Yields:
-            (The batch, per layer the units' activations and the gradient, ``[B, S, n_units]``.)
+            (The batch, per layer the units' activations, the gradient and the relevance, each
+            ``[B, S, n_units]``.)
         """
         return self._now().unit_gradients(side, position, objective)
 

@@ -15,7 +15,7 @@ from emolib.engine.batch_sizes import columns_of, prompts_at_once, whole_batches
 from emolib.engine.constants import Constant, Slopes
 from emolib.engine.decoding import Continuations
 from emolib.engine.forwards import Prefix, forward
-from emolib.engine.gradients import Objective, Points
+from emolib.engine.gradients import Objective, Points, UnitSlopes
 from emolib.engine.receiving import Received, by_head
 from emolib.engine.slices import Measure, slices
 from emolib.inputs.heads import Head
@@ -159,15 +159,20 @@ class Whole:
         """Show where heads look from some positions; see `emolib.engine.hooked.attention`."""
         hooked.attention(self._model, self._prompts(side), position, see, batch_size=self._size)
 
+    @property
+    def why_no_relevance(self) -> str:
+        """Why relevance cannot be had here."""
+        return "no relevance: its runs go through the whole model, whose way back is its own"
+
     def unit_gradients(
         self, side: Side, position: Position, objective: Objective
-    ) -> Iterator[tuple[Batch, list[tuple[Tensor, Tensor]]]]:
+    ) -> Iterator[tuple[Batch, list[UnitSlopes]]]:
         """Yield batches with all units' activations and the gradient of a metric at them."""
         model = self._model
         for batch in whole_batches(model, self._prompts(side), self._size, kept=True):
             found = hooked.unit_gradients(model, batch, objective)
             count = columns_of(batch, (), position)
-            yield batch, [(units[:, -count:], slope[:, -count:]) for units, slope in found]
+            yield batch, [UnitSlopes(u[:, -count:], slope[:, -count:]) for u, slope, _ in found]
 
     def gradients(
         self, side: Side, position: Position, objective: Objective, points: Points

@@ -12,7 +12,8 @@
   ``circuit_records``.
 - ``paths``: what of a head goes through which input of a later one.
 - ``repair``: direct effects beside whole ones.
-- ``unit_scores``, ``unit_screening``: the same of MLP units.
+- ``unit_scores``, ``unit_screening``: the same of MLP units; ``unit_effects``: what patching them
+  does exactly, which scores are compared with.
 - ``verification``: what holds of a model's structure, type by type.
 - ``controls``: what heads that should not matter come to.
 - ``specificity``: whether a head is about one emotion or any.

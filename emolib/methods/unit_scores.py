@@ -1,13 +1,13 @@
-"""UnitTable of every MLP unit on aligned pairs, from one forward and backward per side of a batch.
+"""UnitTable of every MLP unit on aligned pairs, from a forward and backward or two per side.
 
-Formulas: docs/science.md, "Units"; attribution patching after Kramár et al.
-(2403.00745), direct logit attribution as in Wang et al. (2211.00593).
+Formulas: docs/science.md, "Units"; attribution patching after Kramár et al. (2403.00745), relevance
+after RelP (2508.21258), direct logit attribution as in Wang et al. (2211.00593).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import get_args
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from emolib.engine.costs import Planned, Runs
 from emolib.engine.direct_path import direct_path
+from emolib.engine.gradients import UnitSlopes
 from emolib.engine.hooked import by_prompt, read
 from emolib.errors import InputError
 from emolib.inputs.prompts import Side
@@ -30,7 +31,7 @@ from emolib.stats.summary import split_half
 
 UnitTable = NDArray[np.float32]
 """A score of every unit on every pair, ``[n_pairs, U]``."""
-NAMES = ("delta_act", "dla", "atp_denoise", "atp_noise")
+NAMES = ("delta_act", "dla", "atp_denoise", "atp_noise", "relp")
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,16 @@ class UnitScores:
         n_units: Units per layer.
         pairs: Per score the value of each pair and unit, shape ``[n_pairs, U]``, in float32:
             ``delta_act`` (activation on emotion less neutral at Q), ``dla``, ``atp_denoise``,
-            ``atp_noise`` (logits). ``dla`` is not there where it cannot be had of the model.
+            ``atp_noise``, ``relp`` (logits). ``dla`` and ``relp`` are not there where they cannot
+            be had of the model.
         seed: Of the splits of a ranking's reliability.
-        no_dla: Why there is no ``dla``, None where there is.
+        lacking: By score that is not there why.
     """
 
     n_units: int
     pairs: dict[str, UnitTable]
     seed: int = 0
-    no_dla: str | None = None
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def atp(self) -> UnitTable:
@@ -83,11 +85,20 @@ class UnitScores:
         both = self.pairs["atp_denoise"] - self.pairs["atp_noise"]
         return np.asarray(both / 2, dtype=np.float32)
 
+    @property
+    def relp(self) -> UnitTable | None:
+        """`atp` with relevance in place of the gradient, ``[n_pairs, U]``; None without."""
+        return self.pairs.get("relp")
+
     def ranking(self, rows: NDArray[np.int64] | None = None) -> UnitRanking:
         """Return the units by |atp|, averaged over all pairs or over some."""
         atp = self.atp if rows is None else self.atp[rows]
         order = np.argsort(-np.abs(atp.mean(0)), kind="stable")
         return UnitRanking(self.n_units, order, split_half(atp, seed=self.seed))
+
+    def unit(self, place: int) -> Unit:
+        """Return the unit that stands at a place among all."""
+        return Unit(*divmod(place, self.n_units))
 
     def place(self, unit: Unit) -> int:
         """Return where a unit stands among all."""
@@ -104,16 +115,17 @@ def unit_scores(study: Study) -> UnitScores:
         InputError: When the study has free prompts in place of pairs.
     """
     model, position = study.model, study.profile.position
-    no_dla = adds_up(study).reason
-    names = [name for name in NAMES if name != "dla" or no_dla is None]
+    whys = {"dla": adds_up(study).reason, "relp": study.runner.why_no_relevance}
+    lacking = {name: why for name, why in whys.items() if why is not None}
+    names = [name for name in NAMES if name not in lacking]
     shape = len(study.pairs), model.n_layers * model.n_units
     tables = {name: np.zeros(shape, np.float32) for name in names}
-    read_there = _read_there(study) if no_dla is None else None
+    read_there = None if "dla" in lacking else _read_there(study)
     sides = [
         study.runner.unit_gradients(side, position, study.objective) for side in get_args(Side)
     ]
     for (batch, emotion), (_, neutral) in zip(*sides, strict=True):
-        rows, tokens = list(batch.rows), emotion[0][0].shape[1]
+        rows, tokens = list(batch.rows), emotion[0].units.shape[1]
         counted = batch.at(position)[:, -tokens:]
         for layer, pair in enumerate(zip(emotion, neutral, strict=True)):
             direct = None
@@ -121,9 +133,11 @@ def unit_scores(study: Study) -> UnitScores:
                 w_out = _wide(model.w_out(layer))
                 direct = read_there[layer][rows].to(w_out) @ w_out.T
             units = slice(layer * model.n_units, (layer + 1) * model.n_units)
-            for name, values in _scores_of(*pair, counted, direct).items():
+            scored = _scores_of(*pair, counted, direct)
+            for name in names:
+                values = scored[name]
                 tables[name][rows, units] = values.float().cpu().numpy()
-    return UnitScores(model.n_units, tables, study.profile.seed, no_dla)
+    return UnitScores(model.n_units, tables, study.profile.seed, lacking)
 
 
 def _read_there(study: Study) -> list[Tensor]:
@@ -136,31 +150,31 @@ def _read_there(study: Study) -> list[Tensor]:
 
 
 def _scores_of(
-    emotion: tuple[Tensor, Tensor],
-    neutral: tuple[Tensor, Tensor],
-    mask: Tensor,
-    direct: Tensor | None,
+    emotion: UnitSlopes, neutral: UnitSlopes, mask: Tensor, direct: Tensor | None
 ) -> dict[str, Tensor]:
     """Return the scores of one layer's units on some pairs, ``[B, n_units]`` each.
 
     Args:
-        emotion: Activations on the emotion prompts and the gradient there, ``[B, S, n_units]``.
+        emotion: Activations on the emotion prompts and what leads back to them there.
         neutral: The same on the neutral prompts.
         mask: Where of the S columns Q is, ``[B, S]``.
         direct: What an activation of 1 at the last token adds to the metric directly; None where
             that is not known.
     """
-    (a_emo, slope_emo), (a_neu, slope_neu) = (
-        [_wide(p) for p in side] for side in (emotion, neutral)
-    )
+    a_emo, a_neu = _wide(emotion.units), _wide(neutral.units)
     counted = mask.to(a_emo)
     change = (a_emo - a_neu) * counted[..., None]
-    return {
+    found = {
         "delta_act": change.sum(1) / counted.sum(1, keepdim=True),
-        **({} if direct is None else {"dla": a_emo[:, -1] * direct}),
-        "atp_denoise": (change * slope_neu).sum(1),
-        "atp_noise": -(change * slope_emo).sum(1),
+        "atp_denoise": (change * _wide(neutral.gradient)).sum(1),
+        "atp_noise": -(change * _wide(emotion.gradient)).sum(1),
     }
+    if direct is not None:
+        found["dla"] = a_emo[:, -1] * direct
+    if emotion.relevance is not None and neutral.relevance is not None:
+        both = _wide(neutral.relevance) + _wide(emotion.relevance)
+        found["relp"] = (change * both).sum(1) / 2
+    return found
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -220,9 +234,9 @@ def matched(
 
 
 def costs(planned: Planned) -> Iterator[Runs]:
-    """Yield the runs of `unit_scores`: each side forward and backward, of its last columns."""
+    """Yield the runs of `unit_scores`: each side twice forward and back, gradient and relevance."""
     for side in planned.prompts:
-        yield planned.runs(side, (0,), backward=True)
+        yield planned.runs(side, (0, 0), backward=True)
 
 
 def activity_costs(planned: Planned) -> Iterator[Runs]:

@@ -19,6 +19,14 @@ from emolib.inputs.units import Unit, UnitSet
 from emolib.interventions import Intervention, mean, zero
 from emolib.methods.scores import Vector
 from emolib.methods.study import Study
+from emolib.methods.unit_effects import (
+    SCORES,
+    Patched,
+    exact_costs,
+    exact_effects,
+    halves_of,
+    to_compare,
+)
 from emolib.methods.unit_scores import (
     UnitRanking,
     UnitScores,
@@ -77,9 +85,12 @@ def screen_units(study: Study) -> UnitScreening:
     scores = unit_scores(study)
     ranking = scores.ranking()
     top, folds = ranking.top(CONFIRMED), tuple(_folds(study, scores))
-    # One reference for all: each reading is a run of its own.
+    # One reading for all: each is a run of its own.
     others = [unit for fold in folds for unit in (*fold.top, *fold.random)]
-    reference = study.reference_of(UnitSet(tuple({*top, *others})))
+    compared = to_compare(scores)
+    read = UnitSet(tuple(dict.fromkeys((*top, *others, *compared))))
+    reference = study.reference_of(read)
+    patched = Patched(exact_effects(study, compared, read), scores, halves_of(study))
 
     def ablated(kind: UnitAblation, units: Unit | UnitSet) -> Intervention:
         return zero(units) if kind == "zero" else mean(units, reference)
@@ -98,7 +109,7 @@ def screen_units(study: Study) -> UnitScreening:
             joint[kind]["top"][fold.rows] = effect(kind, fold.top)[fold.rows]
             joint[kind]["random"][fold.rows] = effect(kind, fold.random)[fold.rows]
     return UnitScreening(
-        tuple(_top(scores, ranking, alone, folds)),
+        tuple(_top(scores, ranking, alone, folds, patched)),
         tuple(_layers(scores, ranking)),
         tuple(_confirmation(joint, folds)),
         ranking,
@@ -106,7 +117,7 @@ def screen_units(study: Study) -> UnitScreening:
 
 
 def _folds(study: Study, scores: UnitScores) -> Iterator[HeldOut]:
-    halves = two_halves(len(study.pairs), study.pairs.emotion.clusters)
+    halves = halves_of(study)
     if len(set(halves.tolist())) < 2:
         return
     active, seed = activity(study), study.profile.seed
@@ -123,8 +134,12 @@ def _top(
     ranking: UnitRanking,
     alone: Mapping[Unit, Mapping[UnitAblation, Vector]],
     folds: Sequence[HeldOut],
+    patched: Patched,
 ) -> Iterator[Entry]:
     """Yield the scores of the strongest units, one row each.
+
+    ``patch_effect`` is what ``atp`` and ``relp`` estimate, exactly; ``atp_correlation`` and
+    ``relp_correlation`` say how well they rank units by it (`Patched.correlation`).
 
     ``rank`` is None where the ranking's reliability is below 0.8; a text, ``ranking``, then says
     so. ``zero_effect`` and ``mean_effect`` are of ablating the unit alone; ``held_out_zero`` and
@@ -133,6 +148,7 @@ def _top(
     """
     doubt = unreliable(ranking.reliability)
     change = scores.pairs["delta_act"]
+    agreement = {f"{name}_correlation": patched.correlation(name) for name in SCORES}
     for rank, unit in enumerate(ranking.top(LISTED), start=1):
         place, atp = scores.place(unit), scores.atp[:, scores.place(unit)]
         effects = alone.get(unit, {})
@@ -140,6 +156,8 @@ def _top(
         row: Entry = {"unit": str(unit)} | ({"ranking": doubt} if doubt else {})
         # A vector has its interval in the table, which is for those that were ablated.
         row["atp"] = atp if effects else float(atp.mean())
+        row["relp"] = None if scores.relp is None else float(scores.relp[:, place].mean())
+        row["patch_effect"] = patched.effects.get(unit)
         row["rank"] = None if doubt else rank
         row |= {f"{kind}_effect": effects.get(kind) for kind in KINDS}
         for kind in KINDS:
@@ -148,11 +166,11 @@ def _top(
         row["selected_by"] = len(rows)
         row["delta_act"] = float(change[:, place].mean())
         row["act_d_z"] = d_z(change[:, place])
-        row |= {"why_no_dla": scores.no_dla} if scores.no_dla else {}
+        row |= {f"why_no_{name}": why for name, why in scores.lacking.items()}
         for name in ("dla", "atp_denoise", "atp_noise"):
             table = scores.pairs.get(name)
             row[name] = None if table is None else float(table[:, place].mean())
-        yield row | {"reliability": ranking.reliability}
+        yield row | {"reliability": ranking.reliability} | agreement
 
 
 def _layers(scores: UnitScores, ranking: UnitRanking) -> Iterator[Entry]:
@@ -212,12 +230,15 @@ def d_z(values: NDArray[np.float32]) -> float | None:
 def costs(planned: Planned) -> Iterator[Runs]:
     """Yield the runs of `screen_units`, but for those of the scores, which others share.
 
-    The reference of `mean`; the top units ablated alone; and, where the templates are of two
-    halves, those of each half together and their random counterparts, which sets are taken to
-    reach into the first layer.
+    The activations of `mean` and `patch`; the top units ablated alone; those that scores are
+    compared on patched both ways, at most so many; and, where the templates are of two halves,
+    those of each half together and their random counterparts, which sets are taken to reach into
+    the first layer.
     """
     yield from planned.clean()
-    alone = planned.spread(min(CONFIRMED, planned.n_layers * planned.n_units))
+    units = planned.n_layers * planned.n_units
+    alone = planned.spread(min(CONFIRMED, units))
+    yield from exact_costs(planned)
     together: list[int] = []
     halves = two_halves(len(planned.prompts["emotion"]), planned.prompts["emotion"].clusters)
     if len(set(halves.tolist())) == 2:

@@ -33,10 +33,11 @@ def units(experiments: Mapping[str, Sequence[Row]], top_n: int) -> Iterator[str]
 def _scores(rows: Sequence[Row], top_n: int) -> Iterator[str]:
     if rows:
         yield (
-            "Units by |atp| (logits), the gradient averaged over both sides. zero, mean: exact "
-            "ablation of the unit alone (Δ logit_diff); held out: the same over the pairs that "
-            "took no part in selecting it. The strongest of so many are chosen on these prompts, "
-            "so their intervals are no test and there is no q."
+            "Units by |atp| (logits), the gradient averaged over both sides; relp: the same with "
+            "relevance in place of the gradient; patch: what both estimate, exactly. zero, mean: "
+            "exact ablation of the unit alone (Δ logit_diff); held out: the same over the pairs "
+            "that took no part in selecting it. The strongest of so many are chosen on these "
+            "prompts, so their intervals are no test and there is no q."
         )
     for study, members in studies(rows).items():
         doubt = next((row.labels["ranking"] for row in members if "ranking" in row.labels), None)
@@ -46,16 +47,22 @@ def _scores(rows: Sequence[Row], top_n: int) -> Iterator[str]:
             if doubt
             else f"Split-half reliability {cell(members[0].mean('reliability'))}."
         )
+        yield _agreement(members[0])
         yield table(
             [
                 {"unit": row.labels.get("unit", subject(row)), "atp": row.values.get("atp")}
                 | {
                     title: row.values.get(name)
-                    for name, title in (("zero_effect", "zero"), ("mean_effect", "mean"))
+                    for name, title in (
+                        ("patch_effect", "patch"),
+                        ("zero_effect", "zero"),
+                        ("mean_effect", "mean"),
+                    )
                 }
                 | {
                     title: row.mean(name)
                     for name, title in (
+                        ("relp", "relp"),
                         ("held_out_zero", "held out: zero"),
                         ("held_out_mean", "held out: mean"),
                         ("dla", "dla"),
@@ -66,6 +73,16 @@ def _scores(rows: Sequence[Row], top_n: int) -> Iterator[str]:
                 for row in strongest(members, "atp", top_n)
             ]
         )
+
+
+def _agreement(row: Row) -> str:
+    """Return how well the scores rank units by what patching them does."""
+    told = (f"{name} {cell(row.mean(f'{name}_correlation'))}" for name in ("atp", "relp"))
+    why = row.labels.get("why_no_relp", "")
+    return (
+        f"Rank correlation with exact patching on held-out templates: {', '.join(told)}"
+        f"{f' ({escape(why)})' if why else ''}."
+    )
 
 
 def _layers(rows: Sequence[Row]) -> Iterator[str]:

@@ -72,10 +72,11 @@ def by_side(made, counts):
     return {side: count for side, count in sides.items() if count}
 
 
-@pytest.mark.parametrize("verify", [0, 1, 3, 6, 20])
+@pytest.mark.parametrize("verify", [0, 1, 3, 6, 20, "all"])
 def test_verifying_heads(made, asked, verify):
     made.profile = replace(made.profile, verify=verify)
-    attribution.verify(made, HEADS)
+    top, drawn = attribution.to_verify(HEADS, made.profile)
+    attribution.verify(made, [*top, *drawn])
     edited, clean = stated(attribution.verify_costs(planned(made)))
     assert by_side(made, edited) == asked and not clean
 
@@ -216,7 +217,7 @@ def test_clean_runs_and_gradients(made, monkeypatch):
     again = [runs.again for runs in (*attention.costs(plan), *screening.costs(plan))]
     assert again.count(True) == 2 + 4
     backward = list(unit_scores.costs(plan))
-    assert [runs.firsts for runs in backward] == [(0,), (0,)]
+    assert [runs.firsts for runs in backward] == [(0, 0), (0, 0)]
     assert forwards(unit_scores.unit_scores) == 0
     assert all(runs.backward and runs.position == made.profile.position for runs in backward)
     active = stated(unit_scores.activity_costs(plan))[1]

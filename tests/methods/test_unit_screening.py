@@ -75,6 +75,8 @@ def test_the_model_is_what_the_closed_form_says(study):
         ("dla", READ * WRITTEN / scale(HEAD, WRITTEN)),
         ("atp_denoise", WRITTEN * slope(0, 0)),
         ("atp_noise", -WRITTEN * slope(HEAD, WRITTEN)),
+        # With the scale of the norm a constant, on either side.
+        ("relp", READ * WRITTEN * (1 / scale(0, 0) + 1 / scale(HEAD, WRITTEN)) / 2),
     ],
 )
 def test_scores_are_the_closed_form(study, name, expected):
@@ -102,6 +104,13 @@ def test_the_planted_unit_is_found_and_confirmed(study):
     halved = logit_diff(HEAD, WRITTEN / 2) - EMOTION
     assert (first["unit"], first["selected_by"]) == (str(PLANTED), 2)
     assert first["atp"] == pytest.approx(atp, rel=1e-5)
+    exact = (logit_diff(0, WRITTEN) - NONE + EMOTION - WITHOUT) / 2
+    assert first["patch_effect"] == pytest.approx(exact, abs=1e-5)
+    assert first["relp"] == pytest.approx(
+        READ * WRITTEN * (1 / scale(0, 0) + 1 / scale(HEAD, WRITTEN)) / 2, rel=1e-5
+    )
+    # One unit alone does anything: the ranks of the others tie, and it stands apart from them.
+    assert first["atp_correlation"] == first["relp_correlation"] == pytest.approx(1)
     assert first["zero_effect"] == pytest.approx(WITHOUT - EMOTION, abs=1e-5)
     assert first["held_out_zero"] == pytest.approx(WITHOUT - EMOTION, abs=1e-5)
     assert first["held_out_mean"] == pytest.approx(halved, abs=1e-5)
