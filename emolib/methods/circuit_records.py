@@ -167,7 +167,8 @@ class Circuits:
         }
 
     def _areas(self, curve: Curve) -> dict[str, Any]:
-        shares, row = np.array(curve.steps) / curve.steps[-1], {}
+        shares = np.array(curve.steps) / curve.steps[-1]
+        row: dict[str, Any] = {}
         for suffix in ("", "_log"):
             if suffix and len(shares) < 3:
                 row |= {"why_no_cpr_log": "one head: there is no share between none and all"}

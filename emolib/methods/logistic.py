@@ -58,7 +58,7 @@ def fit(inputs: Tensor, labels: Tensor, penalty: float = PENALTY) -> Tensor:
         if not len(left):
             return found
     at_once = max(1, _FLOATS // cases.numel())
-    for some in left.split(at_once):
+    for some in torch.split(left, at_once):
         found[:, some] = _newton(cases, labels[:, some].to(cases.dtype), ridge, found[:, some])
     return found
 

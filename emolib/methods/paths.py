@@ -152,7 +152,7 @@ def costs(planned: Planned) -> Iterator[Runs]:
     Of each sender its whole effect, its direct one and what others read of it, of which each
     receiver then takes one input or all of them.
     """
-    heads = planned.spread(min(planned.profile.verify, planned.n_layers * planned.n_heads))
+    heads = planned.spread(min(planned.profile.strongest, planned.n_layers * planned.n_heads))
     receivers = [other for head in heads for other in heads if other > head]
     firsts = [*heads, *heads, *receivers * len(INPUTS)]
     yield Runs(planned.prompts["neutral"], "all", tuple(firsts))

@@ -187,7 +187,7 @@ def paths(study: Study, emolib_case: Case, request: pytest.FixtureRequest) -> Ca
         if heads is None:
             assert emolib_case.source is not None and emolib_case.emotion is not None
             ranked, _ = _lab(request).loaded.ranking(emolib_case.source, emolib_case.emotion)
-            heads = ranked[: study.profile.verify]
+            heads = ranked[: study.profile.strongest]
         return head_paths(study, heads, freeze_mlps=freeze_mlps)
 
     return found

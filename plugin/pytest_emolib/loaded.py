@@ -219,11 +219,13 @@ class Loaded:
         from emolib.inputs.rankings import load_ranking
         from emolib.methods.circuits import by_attribution
 
-        model, key = study.model, ("screening", _named(study))
+        model, named = study.model, _named(study)
         if path := self._profile.ranking(study.emotion.name):
             shape = model.n_layers, model.n_heads, model.head_layers
             return load_ranking(path, model.name, *shape)
-        screened: Screening | None = self._of_item.get(key) or self._kept(*key)
+        screened: Screening | None = self._of_item.get(("screening", named)) or self._kept(
+            "screening", named
+        )
         return by_attribution(study, screened.pairs["atp_ig"] if screened else None)
 
     def unit_screening(self, study: Study) -> UnitScreening:
