@@ -11,6 +11,7 @@ from made import make_results
 
 # Runs inside this process forget what they import, and what has compiled parts is loaded once.
 import emolib.methods.screening
+import emolib.methods.steering
 import emolib.results.frames  # noqa: F401
 from emolib.results.records import Store
 from emolib.results.rows import Row
