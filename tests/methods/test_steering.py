@@ -194,6 +194,17 @@ def test_doses_of_free_lists_run_on_every_other_prompt():
             assert dose.run.texts == plain.texts
 
 
+def test_doses_go_to_the_last_token_whatever_the_position_of_others():
+    settings = {"steering_heads": 1, "steering_doses": (-1, 1)}
+    seen = [
+        list(steering(study_of("gpt2", position=where, **settings))) for where in ("last", "all")
+    ]
+    for one, other in zip(*seen, strict=True):
+        assert one.named == other.named
+        assert one.run.logit_diff == pytest.approx(other.run.logit_diff, abs=1e-6)
+        assert one.run.texts == other.run.texts
+
+
 def test_which_doses_run_on_whom():
     settings = profile(steering_doses=(1, -1, 0.5, 0))
     assert doses(settings, "neutral", EMOTION) == [-1, 0, 0.5, 1]
