@@ -59,6 +59,18 @@ def test_layers_say_what_the_whole_model_says(kind, position):
     assert set(CONFIGS) >= {kind}
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "gemma2"])
+@pytest.mark.parametrize("position", ["last", "all"])
+def test_the_model_s_own_layer_modules_say_the_same(kind, position):
+    study, other = study_of(kind, position=position), whole(kind, position=position)
+    study.runner._way = "own modules"
+    runs = constants(study)
+    for found, expected in zip(slopes(study, runs), slopes(other, runs), strict=True):
+        for one, beside in zip(found, expected, strict=True):
+            assert torch.allclose(one, beside, rtol=1e-5, atol=1e-6)
+    assert not study.runner._kept()._model.apart
+
+
 @pytest.mark.parametrize("position", ["last", "all"])
 def test_the_metric_is_that_of_a_run_with_the_constant_put_in(position):
     """As an edit of one's own does it; the gradient as differences of such runs have it."""

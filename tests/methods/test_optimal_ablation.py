@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import N_LAYERS, profile, study_of, text, tiny_emotion, tiny_model
 
 from emolib.engine.costs import Planned
@@ -16,7 +18,7 @@ from emolib.inputs.heads import Head, HeadSet
 from emolib.inputs.targets import Stream, StreamSet, target_set
 from emolib.inputs.units import Unit
 from emolib.interventions import Intervention
-from emolib.methods.optimal_ablation import STARTS, STEPS, costs, halves_of
+from emolib.methods.optimal_ablation import STARTS, STEPS, _Fit, _Point, costs, halves_of
 from emolib.methods.study import Study
 from emolib.models.language_model import LanguageModel
 from emolib.models.snapshot import Snapshot
@@ -234,6 +236,39 @@ def test_what_has_no_constant_is_refused():
         InputError, match=r"^optimal ablation: expected two prompts or more on each"
     ):
         free_study((3, 1)).ablation("optimal")(Head(0, 1))
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 6),
+    st.integers(0, 2**31 - 1),
+)
+def test_where_the_metric_is_linear_a_fit_ends_at_least_squares(prompts, dims, seed):
+    """Of more dimensions than prompts too, where nothing is left; and no step raises the loss."""
+    rng = torch.Generator().manual_seed(seed)
+    slope = torch.randn(prompts, dims, generator=rng).double()
+    at_zero = torch.randn(prompts, generator=rng).double()
+
+    def point(constant):
+        return _Point(constant, at_zero + slope @ constant, slope)
+
+    starts = [point(torch.randn(dims, generator=rng).double()), point(torch.zeros(dims).double())]
+    fit = _Fit(starts)
+    assert fit.best.loss == min(start.loss for start in starts)
+    for _ in range(40):
+        before = fit.best.loss
+        fit.judge(point(fit.proposed()))
+        assert fit.best.loss <= before
+    left = at_zero - slope @ torch.linalg.pinv(slope) @ at_zero
+    assert fit.best.loss == pytest.approx(float(left.square().mean()), rel=1e-4, abs=1e-6)
+
+
+def test_a_fit_that_nothing_moves_stands_still():
+    still = _Point(torch.ones(2).double(), torch.ones(3).double(), torch.zeros(3, 2).double())
+    fit = _Fit([still, still])
+    assert not fit.goes_on and fit.proposed() is still.constant
+    fit.judge(still)
+    assert fit.best is still
 
 
 def test_a_plan_counts_fits_where_they_are_asked_for():

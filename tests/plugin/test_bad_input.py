@@ -62,12 +62,6 @@ CASES = {
         {"data/profiles/small.toml": profile(steering_layers='["0", "4"]')},
         "layer spec '4': tiny-neo has 4 layers, counted from 0; name one of them, or a depth as "
         "50%",
-        "units, ablations, position, max_new_tokens, seed, draws, verify, circuit_ablation, "
-        "circuit_draws, circuit_greedy, patch_generated, chat, system, dtype, "
-        "device, batch_size, files, effects, architectures",
-        "units, ablations, position, max_new_tokens, seed, draws, verify, probe_folds, "
-        "probe_swaps, patch_generated, chat, system, dtype, device, batch_size, files, "
-        "effects, architectures",
     ),
     "profile without models": (
         [],
