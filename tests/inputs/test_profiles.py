@@ -66,6 +66,9 @@ def test_files_of_the_profile_come_before_those_of_its_root_and_the_project(fold
     assert named.path("pairs", "joy") == folder / "data/other/joy.json"
     assert named.path("prompts", "neutral") == folder / "data/n.json"
     assert named.path("prompts", "joy") == folder / "data/joy_prompts.json"
+    assert named.ranking("joy") is None
+    ranked = mine('[files.joy]\nranking = "own.json"\n')
+    assert ranked.ranking("joy") == folder / "data/own.json"
 
 
 def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
