@@ -44,6 +44,10 @@ def exp_controls(controls, record):
     record(a=1)
 
 
+def exp_circuit(circuit, record):
+    record(a=1)
+
+
 def exp_units(run, units, record):
     record(a=1)
 
@@ -161,6 +165,9 @@ def test_what_others_need_too_is_counted_once(folder):
     # Of one head denoise, noise, same layer and lexical, whose study has two clean runs.
     assert rows("-k", "controls") == 2 + 7 + 4 + 2
     assert rows("-k", "controls or (exp_screening and not unit)") == screening + 4 + 2
+    # Sets of six sizes between none and all, each with ten draws; a circuit of five heads.
+    assert rows("-k", "circuit") == 2 + 7 + 1 + 6 * 11 + 7
+    assert rows("-k", "circuit or controls") == rows("-k", "controls") + 1 + 6 * 11 + 7
     # Units are ranked by gradients and relevance on both sides.
     units = ["--unit-spec", "top:2"]
     assert rows("-k", "exp_units", *units) == 2 + 2 * 2 + 4
