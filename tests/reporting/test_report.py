@@ -25,9 +25,9 @@ def results(tmp_path_factory):
 def test_every_section_says_what_was_recorded(results):
     found = sections(write_report(results).read_text("utf-8"))
     assert list(found) == [
-        "In short", "Setup", "Screening", "Ablation", "Patching", "Paths", "Controls", "Circuits",
-        "Specificity", "Probes of z", "Attention from the last token", "Steering", "Units",
-        "Models side by side", "What is significant", "Texts", "Figures",
+        "In short", "Setup", "Screening", "Ablation", "Patching", "Paths between heads", "Controls",
+        "Circuits", "Specificity", "Probes of z", "Attention from the last token", "Steering",
+        "Units", "Models side by side", "What is significant", "Texts", "Figures",
     ]  # fmt: skip
     assert re.search(r"^\| one +\| joy +\| L1H0 ", found["In short"], re.MULTILINE)
     assert "| one     | one  | gpt2   | 2 × 2" in found["Setup"]
