@@ -60,7 +60,7 @@ class Profile:
         chat: Whether prompts are put through the model's chat template.
         system: The system turn of such prompts; None for none.
         verify: How many top heads screening verifies by patching, beside random others; ``all``
-            for every head.
+            for every head. So many, or five, have controls, and paths between them.
         steering_doses: Factors of the emotion direction that is added, 1 what separates the sides.
         steering_layers: Layer specs: after which layers it is added.
         steering_heads: How many heads are moved together along theirs; 0 for none.

@@ -12,12 +12,14 @@ import torch
 from planted_relay import MARKER, READER, relay_model, relayed
 from tiny import FAMILIES, HEADS, profile, study_of, tiny_emotion, tiny_model, tokenizer
 
+from emolib.engine import hooked
 from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.errors import InputError
-from emolib.interventions import patch
+from emolib.interventions import alone, edit, patch
 from emolib.methods.paths import INPUTS, head_paths
 from emolib.methods.study import Study
 from emolib.models.language_model import LanguageModel
+from emolib.models.miniatures import miniature
 from emolib.planted import (
     EMOTION_WORDS,
     SCORE,
@@ -187,14 +189,30 @@ def test_what_cannot_be_had_is_refused():
     free = Study(study.model, replace(emotion, pairs=None, free=lists), profile())
     with pytest.raises(InputError, match="needs aligned pairs"):
         head_paths(free, HEADS)
-    experts = Study(study.model, emotion, profile())
-    assert experts.activations("emotion") and experts.activations("neutral")
-    experts.model = _without_units(study.model)
-    with pytest.raises(InputError, match="layer 1 of tiny-gpt2 has no MLP units to hold"):
-        head_paths(experts, HEADS, freeze_mlps=True)
 
 
-def _without_units(model):
-    found = copy.copy(model)
-    found.__dict__["unit_layers"] = (0,)
-    return found
+@pytest.mark.parametrize("kind", ["apertus", "beam", "mixtral", "bamba"])
+def test_of_every_way_all_three_inputs_are_had(kind):
+    """Through its own modules, experts among them, or under hooks, layers without heads among them.
+
+    Against the whole model, run with the receiver at what it reads and all else as it comes.
+    """
+    model = LanguageModel(miniature(kind).hf, tokenizer(), kind)
+    study = Study(model, tiny_emotion(), profile())
+    found = effects(study, model.heads)
+    source, clean = study.activations("emotion"), study.activations("neutral")
+    prompts, before = study.prompts("neutral"), study.run(on="neutral").logit_diff
+    for (sender, receiver, name), one in found.items():
+        if name != "all":
+            assert one.effect is None and "q, k and v are not apart" in one.no_effect
+            continue
+        send = [alone(patch(sender, source), clean)]
+        if receiver is not None:
+            z = hooked.received(model, prompts, send, [receiver])[receiver]
+            send = [edit(receiver, lambda _, z=z: z)]
+        logits = hooked.last_logits(model, prompts, send, position="all")
+        moved = study.logit_diff(logits)[0].numpy() - before
+        assert one.effect == pytest.approx(moved, abs=1e-5)
+    if kind == "mixtral":
+        with pytest.raises(InputError, match="layer 0 of mixtral has no MLP units to hold"):
+            head_paths(study, model.heads, freeze_mlps=True)
