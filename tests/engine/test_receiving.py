@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import CONFIGS, FAMILIES, HEADS, study_of
+from worlds import Exact, read, some, worlds
 
 from emolib.engine import forwards, hooked
 from emolib.engine.layerwise import Layerwise
 from emolib.engine.whole import Whole
+from emolib.inputs.heads import Head, all_heads
 from emolib.interventions import alone, patch
 from emolib.models.encoding import Batch
 from emolib.tracing import OwnTraceDict
@@ -57,14 +61,37 @@ def test_every_way_reads_the_same(kind):
             assert (z - clean.of(head)[there]).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
+@settings(deadline=None, derandomize=True, max_examples=3, print_blob=False)
+@given(data=st.data())
+def test_in_random_models_heads_read_what_the_whole_model_gives_them(kind, data):
+    """Of any shape, prompts of any lengths, any set of senders."""
+    world = data.draw(worlds(kind))
+    model, shape = world.shape.model(), world.shape
+    senders = data.draw(some(shape, Head))
+    first = min(head.layer for head in senders)
+    heads = [head for head in all_heads(shape.layers, shape.heads) if head.layer > first]
+    source, clean = (read(model, prompts, senders) for prompts in (world.others, world.prompts))
+    run, there = (alone(patch(senders, source), clean),), mask(world.prompts)
+    with Exact():
+        way = Layerwise(model, lambda side: world.prompts, batch_size=world.batch_size,
+                        max_new_tokens=1)  # fmt: skip
+        [found] = way.received("neutral", [run], [heads])
+        expected = hooked.received(model, world.prompts, run, heads) if heads else {}
+    assert found.keys() == expected.keys()
+    for head, z in expected.items():
+        read_there = found[head].z["all"].of(head)[there]
+        assert torch.allclose(read_there, z[there], rtol=0, atol=1e-8), head
+
+
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_of_a_run_that_changes_nothing_heads_read_what_they_do(kind):
     study = study_of(kind)
     clean, there = study.activations("neutral"), mask(study.prompts("neutral"))
     run = (alone(patch(HEADS[0], clean), clean),)
     [found] = study.runner.received("neutral", [run], [RECEIVERS])
-    for head, read in found.items():
-        for z in read.z.values():
+    for head, one in found.items():
+        for z in one.z.values():
             assert (z.of(head)[there] - clean.of(head)[there]).abs().max() < 1e-9
 
 
