@@ -106,6 +106,7 @@ def path_graph(rows: Sequence[Row], out: Path) -> Path:
                 panel.set_title(model, fontsize=10)
             if column == 0:
                 panel.set_ylabel(f"{emotion}\nlayer", fontsize=8)
+    figure.supxlabel("blue raises logit_diff, orange lowers it; as wide as strong", fontsize=7)
     return save(figure, out)
 
 

@@ -9,6 +9,7 @@ from emolib.reporting.experiments import PATHS
 from emolib.reporting.markdown import escape, table
 from emolib.reporting.report_parts import heading, missing, title
 from emolib.results.frames import Lines
+from emolib.results.item_files import is_path
 from emolib.results.rows import Row
 from emolib.results.selection import strongest, studies
 
@@ -19,6 +20,8 @@ LOGITS, ALL = "logits", "all"
 def paths(rows: Sequence[Row], top_n: int) -> Iterator[str]:
     """Yield of each study the matrix of its heads, and its strongest paths input by input."""
     yield "## Paths between heads"
+    # A function of somebody's own may have the name and record something else.
+    rows = [row for row in rows if is_path(row)]
     if not rows:
         yield missing(PATHS)
         return

@@ -102,6 +102,28 @@ def test_self_repair_of_a_head_with_a_backup(tmp_path_factory):
             assert row["values"]["self_repair"] == pytest.approx(repair, abs=CLOSE)
 
 
+OWN = """
+from emolib.inputs.heads import Head
+
+
+def exp_own(paths, self_repair, ablation, record):
+    heads = [Head(2, 0), Head(3, 1)]
+    for path in paths(heads, freeze_mlps=True):
+        record(**path.to_record())
+    record(**self_repair(ablation(heads)).to_record())
+"""
+
+
+def test_heads_of_ones_own(folder):
+    folder.write("exp_own.py", OWN)
+    assert folder.pytest("-k", "own").ret == 0
+    *rows, repair = folder.rows()
+    ends = [(row["labels"]["sender"], row["labels"]["receiver"]) for row in rows]
+    assert ends == [("L2H0", "logits"), *[("L2H0", "L3H1")] * 4, ("L3H1", "logits")]
+    assert all(row["values"]["effect"]["n"] == 12 for row in rows)
+    assert abs(repair["values"]["direct"]["mean"]) > 1
+
+
 def test_what_a_plan_says_they_take(folder):
     for name in ("exp_head_paths.py", "exp_head_ablation.py"):
         shutil.copy(EXPERIMENTS / name, folder.path / name)

@@ -66,8 +66,10 @@ def test_why_single_inputs_are_missing_is_said_and_fewer_are_shown(rows):
 
 
 def test_without_rows_it_names_the_command():
-    text = "\n".join(paths([], 10))
-    assert "Not run: `pytest experiments/exp_head_paths.py`." in text
+    own = rows_of("head_paths", {"logit_diff": around(1.0), "sender": "me"})
+    for nothing in ([], own):
+        text = "\n".join(paths(nothing, 10))
+        assert "Not run: `pytest experiments/exp_head_paths.py`." in text
 
 
 def test_the_report_has_the_section(rows, tmp_path):
