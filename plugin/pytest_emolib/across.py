@@ -1,7 +1,7 @@
 """What takes several emotions of one model, each read once for all items that ask for it.
 
-Studies of large models are in memory one at a time, so that no more is kept of each than numbers
-per prompt, and z at its last token.
+Studies of large models do not stay beside each other in memory: of each no more is kept than
+numbers per prompt and z at the last token. While one is read, that of the item is there too.
 """
 
 from __future__ import annotations
