@@ -143,8 +143,8 @@ def check_emotions(items: Iterable[pytest.Item], profile: Profile) -> None:
         if found := needing("emotions", set(getattr(item, "fixturenames", ()))):
             raise InputError(
                 f"{item.nodeid} compares emotions ({found[0]}), and the profile {profile.name} has "
-                f"{profile.emotions[0]} alone; add one to its emotions, or name experiments that "
-                "need one, as experiments/exp_head_ablation.py"
+                f"{profile.emotions[0]} alone; add one to its emotions, or leave the experiment "
+                f"out with --ignore={item.nodeid.partition('::')[0]}"
             )
 
 

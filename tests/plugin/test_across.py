@@ -135,11 +135,10 @@ def test_specificity_of_one_emotion_is_refused(small):
     item = "exp_head_specificity.py::exp_head_specificity[tiny-neo-gratitude-L2H0]"
     assert refused(small) == (
         f"{item} compares emotions (specificity), and the profile small has gratitude alone; add "
-        "one to its emotions, or name experiments that need one, as "
-        "experiments/exp_head_ablation.py"
+        "one to its emotions, or leave the experiment out with --ignore=exp_head_specificity.py"
     )
     # A probe of one emotion tells it from neutral.
-    result = small.pytest("exp_head_probe.py", "-k", "L2H0")
+    result = small.pytest("--ignore=exp_head_specificity.py", "-k", "L2H0")
     assert result.ret == 0
     (row,) = small.rows()
     assert row["values"]["accuracy"]["n"] == 12 and row["values"]["which_accuracy"] is None
