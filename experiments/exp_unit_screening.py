@@ -5,7 +5,7 @@ import pytest
 
 @pytest.mark.results("units/unit_scores_{model}_{emotion}.json")
 def exp_unit_screening(unit_screening, record):
-    """The 50 strongest units by |atp|; ablated alone, and so on pairs that did not select them."""
+    """The 50 strongest units by |atp|, beside relp; patched and ablated alone, and held out."""
     for row in unit_screening.top:
         record(**row)
 

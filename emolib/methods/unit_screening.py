@@ -177,6 +177,8 @@ def _layers(scores: UnitScores, ranking: UnitRanking) -> Iterator[Entry]:
     """Yield a summary of the scores, averaged over pairs, of all units of each layer."""
     averages = {name: table.mean(0, dtype=float) for name, table in scores.pairs.items()}
     averages["atp"] = scores.atp.mean(0, dtype=float)
+    if scores.relp is not None:
+        averages["relp"] = scores.relp.mean(0, dtype=float)
     by_layer = {name: values.reshape(-1, scores.n_units) for name, values in averages.items()}
     layer_of_top = ranking.order[:LISTED] // scores.n_units
     for layer, atp in enumerate(by_layer["atp"]):
@@ -189,6 +191,7 @@ def _layers(scores: UnitScores, ranking: UnitRanking) -> Iterator[Entry]:
             "units_for_half": int((strongest.cumsum() < strongest.sum() / 2).sum()) + 1,
             "units_in_top": int((layer_of_top == layer).sum()),
             "sum_atp": float(atp.sum()),
+            "sum_relp": float(by_layer["relp"][layer].sum()) if "relp" in by_layer else None,
             "sum_dla": float(by_layer["dla"][layer].sum()) if "dla" in by_layer else None,
             "mean_abs_delta_act": float(np.abs(by_layer["delta_act"][layer]).mean()),
             "n_units": scores.n_units,

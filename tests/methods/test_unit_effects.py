@@ -95,3 +95,22 @@ def test_a_score_is_compared_with_the_effects_of_the_other_half():
     assert Patched(effects, scores, np.zeros(4, int)).correlation("atp") is None
     flat = made(np.ones((4, 4)), n_units=4)
     assert Patched(effects, flat, halves).correlation("atp") is None
+
+
+def test_of_whole_mlps_relevance_is_nearer_to_the_exact_effect(gratitude, load):
+    """A single unit is a small step, of which a gradient tells nearly all; a whole MLP is none."""
+    study = Study(load("tiny-gpt2"), gratitude, profile())
+    scores, layers = unit_scores(study), range(study.model.n_layers)
+    per_layer = [[Unit(layer, i) for i in range(scores.n_units)] for layer in layers]
+    every = UnitSet(tuple(unit for units in per_layer for unit in units))
+    exact = np.zeros(len(per_layer))
+    for on, other, sign in (("neutral", "emotion", 1), ("emotion", "neutral", -1)):
+        source, clean = study.activations(other, every), study.run(on=on).logit_diff
+        for layer, units in enumerate(per_layer):
+            moved = study.run(patch(UnitSet(tuple(units)), source), on=on).logit_diff - clean
+            exact[layer] += sign * moved.mean() / 2
+    off = {
+        name: np.linalg.norm(table.mean(0).reshape(len(per_layer), -1).sum(1) - exact)
+        for name, table in (("atp", scores.atp), ("relp", scores.relp))
+    }
+    assert exact.max() > 5 and off["relp"] < 0.7 * off["atp"]

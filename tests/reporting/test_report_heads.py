@@ -6,7 +6,7 @@ import re
 
 from made import around, make_results, rows_of
 
-from emolib.reporting.report_heads import ablation, controls, patching
+from emolib.reporting.report_heads import ablation, controls, patching, screening
 from emolib.results.records import Store
 from emolib.results.rows import Row
 
@@ -54,3 +54,15 @@ def test_controls_stand_beside_the_effects_without_a_q():
     assert re.findall(r"\| (L\dH\d) +\| L0H0 ", text) == ["L0H2", "L1H0"]
     assert re.search(r"\| L0H0 +\| 10\.035 \[.*\] +\| 0\.035 \[", text) and "| q " not in text
     assert "Not run: `pytest experiments/exp_head_controls.py`." in "\n".join(controls([], 10))
+
+
+def test_screening_says_what_it_may_have_missed():
+    record = {"atp_ig": around(3.0), "reliability": 0.9, "rank_correlation": 0.8,
+              "missed": "at most 1 of 11 unverified heads exceed 0.03 logits (95 %)"}  # fmt: skip
+    rows = rows_of("head_screening", record, heads="L0H2")
+    text = "\n".join(screening(rows, 10))
+    assert "Verified: at most 1 of 11 unverified heads exceed 0.03 logits (95 %)." in text
+    del record["missed"]
+    assert "Verified:" not in "\n".join(
+        screening(rows_of("head_screening", record, heads="L0"), 10)
+    )

@@ -32,6 +32,18 @@ def test_units_strongest_first_and_without_a_q():
     assert "No ranking: reliability 0.3 &lt; 0.8." in doubt and "L0U1" not in doubt
 
 
+def test_how_well_the_scores_rank_is_told_and_why_one_is_lacking():
+    more = {"patch_effect": around(-2.0), "relp": -2.25, "atp_correlation": 0.75}
+    row = screened("L0U1", 0.25) | more | {"relp_correlation": 0.9375}
+    text = "\n".join(units({"unit_screening": rows_of("unit_screening", row)}, 10))
+    told = "Rank correlation with exact patching on held-out templates: atp 0.750, relp 0.938."
+    assert told in text
+    assert re.search(r"^\| L0U1 +\| 0\.285 \[.*\] +\| -1\.965 \[.*\] +\| -2\.250 +\|", text, re.M)
+    lacking = row | {"relp": None, "relp_correlation": None, "why_no_relp": "no relevance: its <x>"}
+    text = "\n".join(units({"unit_screening": rows_of("unit_screening", lacking)}, 10))
+    assert "atp 0.750, relp – (no relevance: its &lt;x&gt;)." in text
+
+
 def test_layers_by_their_share():
     layers = [{"layer": f"L{i}", "sum_abs_atp": size, "units_for_half": 3 + i}
               for i, size in enumerate((1.0, 6.0, 0.5, 2.5))]  # fmt: skip
