@@ -1,9 +1,11 @@
 """Running a model, clean or under interventions: the one way there is, and its speed.
 
+- ``contracts``: what a way through a model can do.
 - ``runner``: the `Runner`, all that a study asks of a model; it chooses the path of its runs.
 - ``layerwise``, ``layerwise_model``: runs through the layers one by one.
 - ``layers``, ``kernels``, ``module_layers``: a layer taken apart, or transformers' own module.
-- ``whole``, ``hooked``: runs through the whole model; the one user of hooks on z.
+- ``whole``, ``hooked``, ``hooked_slopes``: runs and gradients through the whole model; the one
+  user of hooks on z.
 - ``batching``, ``sweeps``, ``clean_runs``, ``edits``: many runs as rows of one batch, resumed from
   the clean run at the layer they edit.
 - ``receiving``: what heads would read of a run, were they not held in it.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from emolib.engine import hooked
+from emolib.engine import hooked, hooked_slopes
 from emolib.engine.batch_sizes import columns_of, prompts_at_once, whole_batches
 from emolib.engine.constants import Constant, Slopes
 from emolib.engine.decoding import Continuations
@@ -170,7 +170,7 @@ class Whole:
         """Yield batches with all units' activations and the gradient of a metric at them."""
         model = self._model
         for batch in whole_batches(model, self._prompts(side), self._size, kept=True):
-            found = hooked.unit_gradients(model, batch, objective)
+            found = hooked_slopes.unit_gradients(model, batch, objective)
             count = columns_of(batch, (), position)
             yield batch, [UnitSlopes(u[:, -count:], slope[:, -count:]) for u, slope, _ in found]
 
@@ -181,7 +181,7 @@ class Whole:
         model = self._model
         for batch in whole_batches(model, self._prompts(side), self._size, kept=True):
             values = points(batch, batch.width)
-            yield batch, hooked.gradients(model, batch, position, objective, values)
+            yield batch, hooked_slopes.gradients(model, batch, position, objective, values)
 
     def constant_slopes(
         self, side: Side, position: Position, objective: Objective, runs: Sequence[Constant]
@@ -191,5 +191,8 @@ class Whole:
         for batch in whole_batches(model, self._prompts(side), self._size, kept=True):
             yield (
                 batch,
-                [hooked.constant_slopes(model, batch, position, objective, run) for run in runs],
+                [
+                    hooked_slopes.constant_slopes(model, batch, position, objective, run)
+                    for run in runs
+                ],
             )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import CONFIGS, HEADS, profile, study_of, tiny_emotion
 
-from emolib.engine import hooked
+from emolib.engine import hooked, hooked_slopes
 from emolib.engine.whole import Whole
 from emolib.interventions import edit, scale, zero
 from emolib.methods.study import Study
@@ -95,7 +95,7 @@ def test_z_and_gradients_are_those_of_hooks_batch_by_batch(size):
     found = list(path.gradients("neutral", "last", study.objective, points))
     assert asked == ([(4, 8), (2, 8)] if size else [(6, 8)])
     for batch, [by_layer] in found:
-        [expected] = hooked.gradients(study.model, batch, "last", study.objective, [None])
+        [expected] = hooked_slopes.gradients(study.model, batch, "last", study.objective, [None])
         assert all(map(torch.equal, by_layer, expected)) and by_layer[0].abs().max() > 0
 
 
