@@ -150,6 +150,10 @@ class ByLayer(Sequence[Tensor]):
         return self._latest[1][:, -columns:]
 
 
+class CleanZ(ByLayer):
+    """z of the clean run of a model as it was loaded: who runs the same prompts has it at hand."""
+
+
 NO_HEADS = ByLayer(0, 0, lambda layer, columns: torch.empty(0))
 """In place of z where units were read."""
 

@@ -14,7 +14,7 @@ from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position
 from emolib.inputs.targets import Part, Stream, StreamSet, parts
 from emolib.inputs.units import LayerUnits, UnitSet
-from emolib.interventions import Activations, Intervention, Site
+from emolib.interventions import Activations, CleanZ, Intervention, Site
 from emolib.models.encoding import Batch
 from emolib.models.language_model import LanguageModel
 
@@ -122,13 +122,22 @@ class RunEdits:
         edited = z.clone()
         return edited, self.edit(edited, path)
 
-    def edit(self, z: Tensor, path: str) -> list[Part]:
+    @property
+    def holds_clean(self) -> bool:
+        """Whether heads are held at what a clean run of the same prompts has."""
+        return any(
+            isinstance(clean.z, CleanZ) and clean.prompts is self.batch.prompts
+            for _, clean in self._held.values()
+        )
+
+    def edit(self, z: Tensor, path: str, beside: Tensor | None = None) -> list[Part]:
         """Edit z in place and return which parts of it were.
 
         Args:
             z: What goes into the projection, by prompt, ``[batch, seq, in]``; the last ``seq``
                 columns of the prompts, or a generated token.
             path: Path of the projection.
+            beside: z of the clean run there, of the same shape, where it is at hand.
 
         Raises:
             RuntimeError: When an edit returns another shape than it got.
@@ -137,8 +146,11 @@ class RunEdits:
         seen: list[Part] = []
         if path in self._held and not self.generated:
             layer, clean = self._held[path]
-            there = clean.z.last(layer, z.shape[1])[list(self.batch.rows)]
-            z[:, -there.shape[1] :] = there.flatten(-2).to(z)
+            if beside is not None and self.holds_clean:
+                z[:] = beside
+            else:
+                there = clean.z.last(layer, z.shape[1])[list(self.batch.rows)]
+                z[:, -there.shape[1] :] = there.flatten(-2).to(z)
             seen += [Head(layer, index) for index in range(self.n_heads)]
         for part, intervention in self.plan[path]:
             if self.generated and self.position != "all" and not intervention.every_step:
@@ -254,8 +266,22 @@ class LayerEdits:
         edits: What is done while the layer runs.
     """
 
-    def __init__(self, model: LanguageModel, layer: int, runs: Sequence[RunEdits]) -> None:
-        """Find the runs that edit anything there."""
+    def __init__(
+        self,
+        model: LanguageModel,
+        layer: int,
+        runs: Sequence[RunEdits],
+        clean: int | None = None,
+    ) -> None:
+        """Find the runs that edit anything there.
+
+        Args:
+            model: The model.
+            layer: The layer.
+            runs: The edits of each run.
+            clean: Which of the runs is a clean one, None where none is.
+        """
+        self._clean = clean
         # A layer of experts has no units, and no run that edits them.
         heads, units = model.attn_out(layer), model.arch.mlp_out_path(layer)
         self._heads = [(j, s, heads) for j, s in enumerate(runs) if heads in s.plan]
@@ -272,7 +298,8 @@ class LayerEdits:
 
     def _edit_heads(self, z: Tensor) -> Tensor:
         for row, stage, path in self._heads:
-            stage.edit(z[:, row], path)
+            beside = None if self._clean is None else z[:, self._clean]
+            stage.edit(z[:, row], path, beside)
         return z
 
     def _edit_units(self, units: Tensor) -> Tensor:

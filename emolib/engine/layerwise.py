@@ -30,7 +30,7 @@ from emolib.engine.support import TOLERANCE
 from emolib.engine.sweeps import ordered, sweep
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Position, Side
-from emolib.interventions import Activations, ByLayer, Intervention
+from emolib.interventions import Activations, CleanZ, Intervention
 from emolib.models.encoding import Batch, Prompts
 from emolib.models.language_model import LanguageModel
 
@@ -154,7 +154,7 @@ class Layerwise:
                 joined[rows, -width:] = part[:, -width:]
             return split_heads(joined, model.n_heads)
 
-        return Activations(prompts, whole, ByLayer(model.n_layers, prompts.width, read))
+        return Activations(prompts, whole, CleanZ(model.n_layers, prompts.width, read))
 
     @torch.no_grad()
     def _z_of(self, side: Side, layer: int, columns: int) -> list[tuple[list[int], Tensor]]:

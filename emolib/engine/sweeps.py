@@ -101,17 +101,23 @@ def carry(
     """
     layers, batch = model.layers, clean.batch
     first = min(branch.first for branch in chunk)
-    edits = edits_of(model.model, chunk, batch, position)
+    edits, runs, beside = edits_of(model.model, chunk, batch, position), len(chunk), None
     if first == len(layers):
         return clean.final()[:, None].expand(-1, len(chunk), -1)
+    if cache is None and any(stage.holds_clean for stage in edits):
+        # The clean run is a row beside runs that hold heads at what it has.
+        beside = next((row for row, branch in enumerate(chunk) if not branch.interventions), runs)
+        if beside == runs:
+            chunk = [*chunk, Branch(-1, 0, (), first)]
+            edits += edits_of(model.model, chunk[-1:], batch, position)
     count = columns_of(batch, chunk, position)
     state = clean.state(first, count)
     resid = state.resid[:, None].expand(-1, len(chunk), -1, -1)
     columns = slice(batch.width - count, batch.width)
     for index in range(first, len(layers)):
         if see is not None:
-            see(index, resid, columns)
-        layer, of_layer = layers[index], LayerEdits(model.model, index, edits)
+            see(index, resid[:, :runs], columns)
+        layer, of_layer = layers[index], LayerEdits(model.model, index, edits, beside)
         last = index == len(layers) - 1 and not of_layer.whole
         z, keep = None, None if cache is None else partial(cache.append, index)
         if index == first:
@@ -128,4 +134,4 @@ def carry(
             keep=keep,
             edits=of_layer.edits,
         )
-    return resid[:, :, -1]
+    return resid[:, :runs, -1]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from runs import NEAR, POSITIONS, every_kind, study_in, whole
+from runs import NEAR, POSITIONS, UNITS, every_kind, study_in, whole
 from tiny import CONFIGS, HEADS, clean_runs
 
-from emolib.engine import sweeps
+from emolib.engine import hooked, sweeps
 from emolib.engine.layers import Layer
+from emolib.engine.layerwise import Layerwise
 from emolib.inputs.heads import HeadSet
-from emolib.interventions import edit, zero
+from emolib.interventions import ByLayer, alone, edit, zero
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -48,6 +51,41 @@ def test_an_edit_that_sees_whole_prompts_sees_what_it_would_alone():
             clean_runs(study.model, study.prompts()), runs, position=position
         ):
             assert (logits - whole(study, runs[index], position)).abs().max() < NEAR
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("others", [(), ((),)], ids=["alone", "beside the clean run"])
+def test_heads_held_at_the_clean_run_are_held_at_a_row_beside(position, others, monkeypatch):
+    """In place of z that was read: of large models not all of it is in memory at once."""
+    study = study_in(torch.float64, "gpt2", position=position)
+    clean = study.activations("emotion")
+    held = [(alone(zero(HEADS[1]), clean),), (alone(zero(HEADS[5]), clean), zero(UNITS))]
+    expected = [whole(study, run, position) for run in held]
+
+    def read(*_):
+        raise AssertionError("z was read")
+
+    monkeypatch.setattr(Layerwise, "_z_of", read)
+    found = dict(study.runner._kept().logits("emotion", [*held, *others], position))
+    assert len(found) == len(held) + len(others)
+    for index, logits in enumerate(expected):
+        assert found[index].shape == logits.shape
+        # transformers computes softmax in float32 whatever the type is.
+        assert (found[index] - logits).abs().max() < 1e-5
+
+
+def test_heads_held_at_other_z_than_the_clean_run_s_are_held_at_that():
+    study = study_in(torch.float64, "gpt2")
+    prompts = study.prompts("emotion")
+    other = hooked.activations(study.model, prompts)
+    doubled = ByLayer(2, prompts.width, lambda layer, columns: 2 * other.z.last(layer, columns))
+    held = (alone(zero(HEADS[1]), replace(other, z=doubled)),)
+    [(_, found)] = study.runner._kept().logits("emotion", [held], "last")
+    assert (found - whole(study, held, "last")).abs().max() < 1e-5
+    [(_, at_clean)] = study.runner._kept().logits(
+        "emotion", [(alone(zero(HEADS[1]), study.activations("emotion")),)], "last"
+    )
+    assert (found - at_clean).abs().max() > 0.01
 
 
 def spied(monkeypatch):
