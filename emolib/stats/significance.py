@@ -18,12 +18,14 @@ ENUMERATED = 2**18
 """Patterns of signs that are counted out one by one; of more, as many as `FLIPS` are drawn."""
 LEVEL = 0.05
 _AT_ONCE = 1_000
+# Values under flips that are counted out together, and the least flips.
+_PART, _LEAST_PART = 2**14, 2**8
 # Flipped means that differ by float noise alone are as large as the mean.
 _TIE = 1e-9
 # Of C · SD² of sums of length 1, below which they are all alike.
-_CONSTANT = 1e-12
-# Of Hall's t, over C · SD².
-_ROUNDING = 1e-14
+_CONSTANT = 1e-8
+# Of Hall's t, over the 3/2th power of C · SD².
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,15 @@ class Flips:
         """Whether every pattern is taken."""
         return bool(2**self.clusters <= self.exact_up_to)
 
-    def signs(self) -> Iterator[Array]:
-        """Yield signs in parts of shape ``[≤ 1000, C]``.
+    def signs(self, heads: int = 1) -> Iterator[Array]:
+        """Yield signs in parts, ``[flips, C]``.
 
         Of a pattern and its opposite, which have the same |mean| and |t|, one stands for both
         where every pattern is taken.
+
+        Args:
+            heads: How many heads will be flipped, by which parts that are counted out are as large
+                as stays near the processor.
         """
         if not self.every:
             rng = np.random.default_rng(self.seed)
@@ -59,9 +65,9 @@ class Flips:
                 size = min(_AT_ONCE, self.draws - start), self.clusters
                 yield 2 * rng.integers(0, 2, size).astype(np.float64) - 1
             return
-        places = np.arange(self.clusters - 1)
-        for start in range(0, 2 ** len(places), _AT_ONCE):
-            numbers = np.arange(start, min(start + _AT_ONCE, 2 ** len(places)))
+        places, part = np.arange(self.clusters - 1), max(_LEAST_PART, _PART // heads)
+        for start in range(0, 2 ** len(places), part):
+            numbers = np.arange(start, min(start + part, 2 ** len(places)))
             flipped = (numbers[:, None] >> places & 1) * 2.0 - 1
             yield np.asarray(np.column_stack([np.ones(len(numbers)), flipped]), dtype=np.float64)
 
@@ -108,7 +114,7 @@ def sign_flip(
     least = _least(scaled)
     count = np.zeros(scaled.shape[1])
     drawn = Flips(len(scaled), flips, seed, exact_up_to)
-    for signs in drawn.signs():
+    for signs in drawn.signs(len(least)):
         count += (np.abs(signs @ scaled) >= least).sum(0)
     return drawn.p(count)
 
@@ -165,19 +171,24 @@ def max_t(
         ValueError: When `values` is empty or `clusters` has another length.
     """
     scaled = _scaled(values, clusters)
-    cubes, total, least = scaled**3, scaled.sum(0), _least(scaled)
-    found = _hall_t(total, cubes.sum(0), len(scaled))
-    # The closer all sums are to each other, the more is left of rounding.
-    noise = _TIE + _ROUNDING / np.maximum(1 - total**2 / len(scaled), _CONSTANT)
+    total, least = scaled.sum(0), _least(scaled)
+    root = len(scaled) ** 0.5
+    short, cubes = scaled.T / root, scaled.T**3 * root
+    found = _hall_t(short.sum(1), cubes.sum(1), len(scaled))
+    # The closer all sums are to each other, the more of their skewness is rounding. So close, no
+    # pattern but one comes near.
+    spread = np.maximum(1 - total**2 / len(scaled), _CONSTANT)
+    noise = np.minimum(_TIE + _ROUNDING / spread**1.5, 0.5)
     by_t = _Family(np.abs(total), least, step_down)
     by_hall = _Family(found, np.where(np.isinf(found), found, found * (1 - noise)), step_down)
     single = np.zeros(len(least))
     drawn = Flips(len(scaled), flips, seed, exact_up_to)
-    for signs in drawn.signs():
-        totals = signs @ scaled
-        by_hall.count(_hall_t(totals, signs @ cubes, len(scaled)))
+    for signs in drawn.signs(len(least)):
+        # Heads first: what is counted is counted head by head.
+        by_hall.count(_hall_t(short @ signs.T, cubes @ signs.T, len(scaled)))
+        totals = scaled.T @ signs.T
         totals = np.abs(totals, out=totals)
-        single += (totals >= least).sum(0)
+        single += np.count_nonzero(totals >= least[:, None], axis=1)
         by_t.count(totals)
     return Tested(drawn.p(single), by_t.p(drawn), by_hall.p(drawn))
 
@@ -188,43 +199,62 @@ class _Family:
     def __init__(self, found: Array, least: Array, step_down: bool) -> None:
         # Strongest first.
         self._order = np.argsort(-found, kind="stable")
-        self._least, self._step_down = least[self._order], step_down
+        self._least, self._step_down = least, step_down
         self._count = np.zeros(len(found))
 
     def count(self, flipped: Array) -> None:
-        """See what heads come to under some flips, ``[flips, H]``."""
-        if self._step_down:
-            # From the weakest on.
-            rivals = flipped[:, self._order[::-1]]
-            largest = np.maximum.accumulate(rivals, axis=1)[:, ::-1]
-        else:
-            largest = flipped.max(1, keepdims=True)
-        self._count += (largest >= self._least).sum(0)
+        """See what heads come to under some flips, ``[H, flips]``."""
+        largest = np.zeros(flipped.shape[1]) if self._step_down else flipped.max(0)
+        # From the weakest on.
+        for head in self._order[::-1]:
+            if self._step_down:
+                np.maximum(largest, flipped[head], out=largest)
+            self._count[head] += np.count_nonzero(largest >= self._least[head])
 
     def p(self, drawn: Flips) -> Array:
         """Return the p of each head, never below that of a stronger one."""
-        adjusted = np.maximum.accumulate(drawn.p(self._count))
+        adjusted = np.maximum.accumulate(drawn.p(self._count[self._order]))
         return np.asarray(adjusted[np.argsort(self._order)])
 
 
 def _hall_t(totals: Array, cubes: Array, count: int) -> Array:
     """Return |S + γS²/3 + γ²S³/27 + γ/(6C)| of C sums of length 1, infinite where all are alike.
 
+    ``S = w / √(1 − w²)`` and ``γ = (c − w (3 − 2w²)) / (1 − w²)^{3/2}`` of the w and c below. In
+    place, step by step: this is what flips take their time for.
+
     Args:
-        totals: Their totals under flips, ``[…, H]``.
-        cubes: Totals of their cubes.
+        totals: w, the totals of the sums under flips over √C, ``[…, H]``; written over.
+        cubes: c, the totals of their cubes times √C; written over.
         count: C.
     """
-    mean = totals / count
-    square = 1 / count - mean * mean
-    alike = square * count <= _CONSTANT
-    inverse = 1 / np.sqrt(np.where(alike, 1.0, square))
-    size = mean * inverse
-    skewness = (cubes / count - mean * (3 / count - 2 * mean * mean)) * inverse**3
-    part = skewness * size / 3
-    found: Array = np.abs(size * (1 + part * (1 + part / 3)) + skewness / (6 * count))
-    found[alike] = np.inf
-    return found
+    square = totals * totals
+    rest = 1 - square
+    alike = rest <= _CONSTANT
+    if some := bool(alike.any()):
+        rest[alike] = 1
+    inverse = np.divide(1, np.sqrt(rest, out=rest), out=rest)
+    skewness = cubes
+    square *= 2
+    square -= 3
+    square *= totals
+    skewness += square
+    for _ in range(3):
+        skewness *= inverse
+    size = np.multiply(totals, inverse, out=totals)
+    part = np.multiply(skewness, size, out=square)
+    part *= 1 / 3
+    found = np.multiply(part, 1 / 3, out=inverse)
+    found += 1
+    found *= part
+    found += 1
+    found *= size
+    skewness *= 1 / (6 * count)
+    found += skewness
+    found = np.abs(found, out=found)
+    if some:
+        found[alike] = np.inf
+    return np.asarray(found)
 
 
 def _scaled(values: ArrayLike, clusters: Sequence[str] | None) -> Array:
