@@ -138,7 +138,7 @@ def test_rows_of_heads_and_units_say_why_there_is_no_dla():
     assert row["dla"] is None and row["delta_proj"] is None and row["atp_ig"].shape == (6,)
     assert row["why_no_dla"].startswith("no direct effects: layer 0 adds more")
     units = unit_scores(study)
-    assert "dla" not in units.pairs and units.no_dla == row["why_no_dla"]
+    assert "dla" not in units.pairs and units.lacking["dla"] == row["why_no_dla"]
     made = screen_units(study)
     assert made.top[0]["dla"] is None and made.top[0]["why_no_dla"] == row["why_no_dla"]
     assert made.layers[0]["sum_dla"] is None

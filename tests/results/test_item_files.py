@@ -75,7 +75,7 @@ def test_the_file_of_a_model_s_scores():
         "delta_attn_ci": [-0.75, 1.25], "reliability": 0.9,
     }  # fmt: skip
     assert (found["model"], found["layers"], found["heads_per_layer"]) == ("tiny", 2, 4)
-    ranking = {"by": "|atp_ig|", "reliability": 0.9, "rank_correlation": None}
+    ranking = {"by": "|atp_ig|", "reliability": 0.9, "rank_correlation": None, "missed": None}
     assert found["rankings"] == {"joy": ranking, "fear": ranking}
     assert found["provenance"]["fear"] == {"shape": SHAPE, "seed": 0, "time": "t"}
 
