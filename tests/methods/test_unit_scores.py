@@ -10,6 +10,8 @@ import torch
 from tiny import FAMILIES, N_LAYERS, profile, study_of, tiny_emotion, tiny_model
 
 from emolib.engine import hooked
+from emolib.engine.layerwise import Layerwise
+from emolib.engine.whole import Whole
 from emolib.errors import InputError
 from emolib.inputs.targets import target_set
 from emolib.inputs.units import LayerUnits, Unit, UnitSet
@@ -17,6 +19,7 @@ from emolib.interventions import Intervention
 from emolib.methods.frozen_norms import frozen_norm
 from emolib.methods.study import Study
 from emolib.methods.unit_scores import UnitRanking, activity, matched, unit_scores
+from emolib.methods.unit_screening import screen_units
 from emolib.tracing import OwnTraceDict, hook_count
 
 families = pytest.mark.parametrize("model_type", [*FAMILIES, "opt"])
@@ -124,6 +127,23 @@ def test_scores_are_kept_in_float32(dtype):
     assert {table.dtype for table in scores.pairs.values()} == {np.dtype("float32")}
     assert {table.shape for table in scores.pairs.values()} == {(6, 80)}
     assert scores.atp.dtype == np.float32
+
+
+@pytest.mark.parametrize("way", ["hooks", "own modules"])
+def test_where_layers_are_not_taken_apart_there_is_no_relp_and_rows_say_why(way):
+    study, options = study_of("gpt2"), {"batch_size": None, "max_new_tokens": 4}
+    study.runner._paths[False] = (
+        Whole(study.model, study.prompts, **options, share=False)
+        if way == "hooks"
+        else Layerwise(study.model, study.prompts, **options, apart=False)
+    )
+    scores, apart = unit_scores(study), unit_scores(study_of("gpt2"))
+    why = scores.lacking["relp"]
+    assert why.startswith("no relevance: ") and scores.relp is None and apart.lacking == {}
+    assert scores.atp == pytest.approx(apart.atp, rel=1e-4, abs=1e-6)
+    row = screen_units(study).top[0]
+    assert row["relp"] is row["relp_correlation"] is None and row["why_no_relp"] == why
+    assert -1 <= row["atp_correlation"] <= 1 and len(row["patch_effect"]) == 6
 
 
 def test_scoring_leaves_no_hook_and_no_gradient():
