@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
+from sklearn.linear_model import LogisticRegression
 
 from emolib.methods.logistic import decided, fit, held_out, is_constant
 
@@ -35,7 +36,7 @@ def test_it_is_the_optimum_that_a_general_solver_finds(seed, penalty, d):
         args = x.numpy(), y[:, column].numpy(), penalty
         start = np.zeros(d + 1)
         known = minimize(loss, start, args, "L-BFGS-B", options={"ftol": 1e-15, "maxiter": 5000})
-        assert loss(found[:, column], *args) <= known.fun + 1e-7
+        assert loss(found[:, column], *args) <= known.fun + 1e-6
         assert found[:, column] == pytest.approx(known.x, abs=5e-3)
 
 
@@ -49,11 +50,10 @@ def test_two_points_have_a_closed_form(m):
 
 
 def test_it_is_what_scikit_learn_finds():
-    linear = pytest.importorskip("sklearn.linear_model")
     x, y = drawn(3, n=60, d=10)
     found = fit(x, y)
     for column in range(y.shape[1]):
-        known = linear.LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000)
+        known = LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000)
         known.fit(x.numpy(), y[:, column].numpy())
         assert found[:-1, column].numpy() == pytest.approx(known.coef_[0], abs=1e-4)
         assert found[-1, column].item() == pytest.approx(known.intercept_[0], abs=1e-4)
