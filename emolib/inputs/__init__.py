@@ -2,7 +2,7 @@
 
 - ``heads``, ``units``: heads and MLP units, sets of them, and the specs that name them.
 - ``targets``: whatever an intervention edits: these, or the residual stream after a layer.
-- ``layers``: layers by their number or by how deep they are.
+- ``layer_specs``: layers by their number or by how deep they are.
 - ``prompts``: prompt files, pairs and lexicons, each with its schema.
 - ``words``: what counts as a word.
 - ``rankings``: rankings of heads from files, importance scores of circuit benchmarks among them.

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_origin, get_type_hints
 from emolib.errors import InputError
 from emolib.files import data_root
 from emolib.inputs.heads import check_spec
-from emolib.inputs.layers import check_layer_spec
+from emolib.inputs.layer_specs import check_layer_spec
 from emolib.inputs.profile_fields import check_names, check_value, compared, following, said
 from emolib.inputs.prompts import Chat, Position
 from emolib.inputs.targets import parse_set

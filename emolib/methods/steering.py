@@ -22,7 +22,7 @@ from emolib.engine.costs import CLEAN, Planned, Runs
 from emolib.engine.hooked import split_heads
 from emolib.errors import InputError
 from emolib.inputs.heads import Head, HeadSet
-from emolib.inputs.layers import chosen_layers
+from emolib.inputs.layer_specs import chosen_layers
 from emolib.inputs.profiles import TEXT_DRAWS, Profile
 from emolib.inputs.prompts import Side
 from emolib.inputs.targets import Stream

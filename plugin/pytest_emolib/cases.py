@@ -11,7 +11,7 @@ import pytest
 from emolib.errors import InputError
 from emolib.files import hash_json
 from emolib.inputs.heads import HeadSet, Top, expand
-from emolib.inputs.layers import chosen_layers
+from emolib.inputs.layer_specs import chosen_layers
 from emolib.inputs.profiles import Ablation, Profile
 from emolib.inputs.units import UnitSet, expand_units
 from emolib.models.sources import Source

@@ -123,6 +123,7 @@ OPTIONS = (
         key="files",
         is_value=False,
         is_place=True,
+        repeats=True,
     ),
     Option(
         "--probe-test",

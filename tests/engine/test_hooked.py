@@ -113,7 +113,9 @@ def test_an_edit_that_never_ran_is_an_error():
     model = tiny_model("gpt2")
     batch = one_batch(model, prompts_of(model))
     with (
-        pytest.raises(RuntimeError, match=r"^zero\(L1H0\): layers \[1\] of tiny-gpt2 never ran"),
+        pytest.raises(
+            RuntimeError, match=r"^zero\(L1H0\): transformer\.h\.1\.attn\.c_proj of tiny-gpt2 never"
+        ),
         hooked.intervened(model, [zero(Head(1, 0))], batch, "last"),
     ):
         pass

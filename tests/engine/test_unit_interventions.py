@@ -255,7 +255,9 @@ def test_a_site_of_units_has_no_head():
         return z * 0 + site.head.index
 
     wrong = zero(Unit(1, 3))
-    with pytest.raises(TypeError, match=r"^site.head: the edit is of units, L1U3; read site.targ"):
+    with pytest.raises(
+        TypeError, match=r"^site.head: the edit is of L1U3, no head; read site.targ"
+    ):
         hooked.last_logits(model, prompts_of(model), [type(wrong)("look", wrong.targets, look)])
     assert named == [LayerUnits(1, (3,))]
 

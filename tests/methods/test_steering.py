@@ -214,7 +214,7 @@ def test_which_doses_run_on_whom():
 
 def vectors_of(place, direction):
     """Give by part what an intervention of a place adds at a dose of 1, ``[draws, d]``."""
-    return place.make[direction](1.0).recipe.arguments[1].of
+    return place.make[direction](1.0).recipe.arguments[0].of
 
 
 def test_random_directions_are_as_long_and_the_same_in_every_dose():

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,12 @@ class Folder:
 def recorded(folder: Path) -> list[dict[str, Any]]:
     """Return every row in a results folder, those of older settings too, as plain data.
 
-    Read here as docs/store.md has it, without the code that wrote it.
+    Read here as docs/store.md has it, without the code that wrote it: rows of an item that lack
+    the ones after them were not recorded.
     """
-    rows = []
+    every = []
     for path in sorted((folder / "records").glob("*.jsonl")):
+        rows: list[dict[str, Any]] = []
         shared: dict[str, Any] = {}
         for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
             data = json.loads(line)
@@ -131,7 +134,9 @@ def recorded(folder: Path) -> list[dict[str, Any]]:
                     }
                 data["pairs"] = shared.get(data["pairs"].get("shared"), data["pairs"])
                 rows.append({k: v for k, v in data.items() if k not in ("v", "outline", "crc")})
-    return rows
+        counts = Counter(row["key"] for row in rows)
+        every += [row for row in rows if counts[row["key"]] >= row["of"]]
+    return every
 
 
 def run_in(path: Path, *args: str) -> tuple[int, str]:

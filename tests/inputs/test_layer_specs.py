@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emolib.errors import InputError
-from emolib.inputs.layers import check_layer_spec, chosen_layers
+from emolib.inputs.layer_specs import check_layer_spec, chosen_layers
 
 
 @pytest.mark.parametrize(
