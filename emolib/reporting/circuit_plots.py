@@ -15,6 +15,8 @@ ORDERS = ("ranking", "random", "greedy")
 """The curves that are drawn, in the order of the legend."""
 _COLOURS = dict(zip(ORDERS, (COLOURS[0], "0.5", COLOURS[2]), strict=True))
 _ENOUGH = 0.8
+# On the axis; names of sizes that are closer cannot be read.
+_APART = 0.3
 
 
 def faithfulness_curves(rows: Sequence[Row], out: Path) -> Path:
@@ -84,5 +86,9 @@ def _place(row: Row) -> float:
 def _ticks(panel: Any, rows: Sequence[Row]) -> None:
     """Name the sizes of the ranking's sets."""
     sizes = [row for row in rows if row.labels.get("order") == "ranking"]
-    panel.set_xticks([_place(row) for row in sizes], [f"{row.mean('k'):g}" for row in sizes])
+    names = [f"{row.mean('k'):g}" for row in sizes]
+    if len(sizes) > 1 and _place(sizes[-1]) - _place(sizes[-2]) < _APART:
+        # All heads, close to the size before, stand over one another.
+        names[-2] = ""
+    panel.set_xticks([_place(row) for row in sizes], names)
     panel.tick_params(labelsize=7)

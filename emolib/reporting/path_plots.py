@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emolib.inputs.heads import parse_head
-from emolib.reporting.plot_style import COLOURS, grid, save
+from emolib.reporting.plot_style import COLOURS, grid, save, tenths
 from emolib.results.rows import Row
 from emolib.results.selection import StudyKey, studies
 
@@ -61,7 +61,7 @@ def _map(panel: Any, rows: Sequence[Row], limit: float) -> Any:
     for (i, j), value in np.ndenumerate(table):
         if np.isfinite(value):
             dark = abs(value) > 0.6 * limit
-            panel.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=6,
+            panel.text(j, i, tenths(value), ha="center", va="center", fontsize=6,
                        color="white" if dark else "black")  # fmt: skip
     panel.set_xticks(range(len(ends)), ends, fontsize=6, rotation=90)
     panel.set_yticks(range(len(heads)), heads, fontsize=6)

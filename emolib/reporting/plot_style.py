@@ -58,6 +58,15 @@ def save(figure: Any, out: Path) -> Path:
     return out
 
 
+def tenths(value: float) -> str:
+    """Return a number with one digit, without a sign where nothing is left of it.
+
+    >>> tenths(-1.26), tenths(-0.04)
+    ('-1.3', '0.0')
+    """
+    return f"{round(value, 1) + 0.0:.1f}"
+
+
 def short(heads: str) -> str:
     """Return the name of heads, a large joint set cut short.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emolib.reporting.plot_style import grid, save, short
+from emolib.reporting.plot_style import grid, save, short, tenths
 from emolib.results.rows import Row, group
 from emolib.results.selection import strongest_subjects, study_of, subject
 
@@ -49,7 +49,7 @@ def specificity_matrices(rows: Sequence[Row], out: Path, *, shown: int = 4) -> P
             for (i, j), value in np.ndenumerate(np.array(values)):
                 if not np.isnan(value):
                     colour = "white" if abs(value) > _DARK * limit else "black"
-                    panel.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=6,
+                    panel.text(j, i, tenths(value), ha="center", va="center", fontsize=6,
                                color=colour)  # fmt: skip
             names = [name.removeprefix(_WORDS) for name in columns]
             panel.set_xticks(range(len(columns)), names, fontsize=6, rotation=30, ha="right")
