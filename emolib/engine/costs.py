@@ -26,6 +26,8 @@ _CALL = 1e-3
 """Seconds that calling one layer takes whatever is in it, on a CPU."""
 _BESIDE = 1.15
 """What norms, softmax and copies add to the matrix products."""
+_DECODED = 96
+"""Rows that about decode together."""
 _SUMS = 3
 """Sums of exponentials that reducing logits to metrics takes as long as."""
 CLEAN = -1
@@ -46,6 +48,7 @@ class Cost:
         peak: Bytes at most, beside the weights and what is kept of clean runs.
         unembed: Those of the operations that make logits, a few rows at a time.
         logits: Logits that are reduced to metrics, in float64.
+        stepwise: Those of the operations of layers that go token by token, on few rows at a time.
     """
 
     rows: int = 0
@@ -55,6 +58,7 @@ class Cost:
     peak: int = 0
     unembed: int = 0
     logits: int = 0
+    stepwise: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         """Return the cost of both, one after the other."""
@@ -66,11 +70,13 @@ class Cost:
             max(self.peak, other.peak),
             self.unembed + other.unembed,
             self.logits + other.logits,
+            self.stepwise + other.stepwise,
         )
 
     def seconds(self, speed: Speed) -> float:
         """Return how long it takes at the speeds of a machine."""
-        layers = _BESIDE * (self.flops - self.unembed) / speed.products
+        together = (self.flops - self.unembed - self.stepwise) / speed.products
+        layers = _BESIDE * (together + self.stepwise / speed.stepwise)
         return (
             layers + self.calls * _CALL + self.unembed / speed.unembed + self.logits / speed.logits
         )
@@ -84,11 +90,13 @@ class Speed:
         products: FLOP/s of the matrix products of layers.
         unembed: FLOP/s of the product that makes logits, a few rows at a time.
         logits: Logits a second that are reduced to metrics.
+        stepwise: FLOP/s of the products of layers on as many rows as decode together.
     """
 
     products: float
     unembed: float
     logits: float
+    stepwise: float
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,19 @@ class Runs:
             for batch in batches:
                 total += self._batch(shape, batch, left[:count])
             del left[:count]
-        return total
+        return total + self._made_again(shape, batches)
+
+    def _made_again(self, shape: Shape, batches: Sequence[Batch]) -> Cost:
+        """Return the cost of the clean run that they resume from, where that is not kept."""
+        if max(self.firsts, default=CLEAN) < 0:
+            return Cost()
+        if kept(shape, self.prompts, whole=self.position != "last"):
+            return Cost()
+        clean = replace(self, firsts=(CLEAN,), new=0, backward=False)
+        made = [clean._batch(shape, batch, (CLEAN,)) for batch in batches]
+        total = sum(made, Cost())
+        # It ends before the logits.
+        return replace(total, flops=total.flops - total.unembed, unembed=0, logits=0)
 
     def _decoded(self, shape: Shape, batch: Batch) -> int:
         """Return the bytes that a row takes that decodes."""
@@ -158,6 +178,7 @@ class Runs:
         logits = 0 if self.new or self.backward else count * rows * shape.vocab
         calls = shape.n_layers - max(firsts[0], 0)
         peak = count * rows * shape.layer_floats(tokens, width) * shape.size
+        stepwise = 0
         if self.backward:
             # Of logits those of the targets alone.
             flops, calls, unembed = _BACKWARD * (flops - unembed), _BACKWARD * calls, 0
@@ -167,12 +188,14 @@ class Runs:
             # Each token goes through all layers and looks at what is before it.
             step = shape.heads_flops(rows, rows, width + self.new // 2) + shape.mlp_flops(rows)
             more = self.new * unembed
-            flops += count * self.new * shape.n_layers * step + more
-            unembed += more
+            stepwise = count * self.new * shape.n_layers * step
+            # Once to make a text and once to score it, all of its tokens together.
+            flops += 2 * (stepwise + more)
+            unembed += 2 * more
             calls += self.new * shape.n_layers
             peak = count * rows * self._decoded(shape, batch)
-        peak += sliced(shape, rows * count)
-        return Cost(0, 1, calls, flops, peak, unembed, logits)
+        peak += sliced(shape, rows * count, texts=bool(self.new))
+        return Cost(0, 1, calls, flops, peak, unembed, logits, stepwise)
 
 
 @dataclass(frozen=True)
@@ -220,18 +243,32 @@ class Planned:
         return [i * self.n_layers // count for i in range(count)]
 
 
-def kept(shape: Shape, prompts: Prompts) -> int:
-    """Return the bytes of a clean run that is kept: of all columns, or of keys and values."""
-    for columns in (None, 1):
+def kept(shape: Shape, prompts: Prompts, *, whole: bool = False) -> int:
+    """Return the bytes of a clean run that is kept: of all columns, or of keys and values.
+
+    Args:
+        shape: Of the model.
+        prompts: What runs.
+        whole: Whether only one of all columns will do.
+    """
+    for columns in (None,) if whole else (None, 1):
         floats = sum(shape.clean_floats(len(ids), columns or len(ids)) for ids in prompts.ids)
         if floats * shape.size <= KEPT:
             return floats * shape.size
     return 0
 
 
-def sliced(shape: Shape, rows: int) -> int:
-    """Return the bytes that the logits of so many rows take while they are made and reduced."""
+def sliced(shape: Shape, rows: int, *, texts: bool = False) -> int:
+    """Return the bytes that the logits of so many rows take while they are made and reduced.
+
+    Args:
+        shape: Of the model.
+        rows: How many.
+        texts: Whether it is texts that are scored, by sums of exponentials of all of a slice.
+    """
     made = min(LOGITS, rows * shape.vocab * shape.size)
+    if texts:
+        return 3 * made
     # The logits in float64, the clean run's beside them, their steps and a sum's.
     return made + 4 * min(WIDE, rows * shape.vocab * 8)
 
@@ -258,6 +295,9 @@ def held(shape: Shape, prompts: Mapping[Side, Prompts], *, everywhere: bool = Tr
             read.
     """
     total = sum(kept(shape, side) for side in prompts.values())
+    if not all(kept(shape, side, whole=everywhere) for side in prompts.values()):
+        # Those of a few prompts at a time, halved until they have room.
+        total += 3 * KEPT // 4
     total += max(clean_logits(shape, side) for side in prompts.values())
     return total + (all_z(shape, prompts["emotion"]) if everywhere else 0)
 
@@ -283,6 +323,7 @@ def speed_of(shape: Shape, device: str = "cpu") -> Speed:
         product(1024, shape.n_units),
         product(rows_at_once(shape.vocab, shape.size), some),
         logits.numel() / (_SUMS * _best(lambda: logits.logsumexp(-1).sum().item())),
+        product(_DECODED, shape.n_units),
     )
 
 

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from emolib.engine import heap
 from emolib.engine.batch_sizes import BatchSize, columns_of, texts_at_once
 from emolib.engine.clean_runs import CleanRun, CleanRuns, KVCache
 from emolib.engine.edits import Branch, LayerEdits, branches, edits_of
@@ -124,6 +125,7 @@ def generate(
         return size.of_texts(batches, todo, max_new_tokens)
 
     def work(clean: CleanRun, chunk: Sequence[Branch]) -> list[Generated]:
+        heap.give_back(model.shape.weights)
         return decode(model, clean, chunk, position, max_new_tokens)
 
     ends = clean_runs.ends
@@ -239,6 +241,8 @@ def _log_probs(
         shared = clean.shared(index, columns.start)
         before = None if shared is None else (shared[0][rows], shared[1][rows])
         resid, _ = layer.step(resid, clean.inputs[index].of(rows), columns, before)
+    # What layers made is free now, in pieces of which none has room for logits.
+    heap.give_back(model.shape.weights)
     logits = model.logits_in_slices(resid.reshape(len(rows) * width, -1))
     return mean_log_probs(logits, ids, list(map(len, chosen)))
 

@@ -136,4 +136,4 @@ def _speed() -> Speed:
     """Return the speeds of a core of a laptop, about: only how they compare decides anything."""
     from emolib.engine.costs import Speed
 
-    return Speed(products=5e10, unembed=2e10, logits=1e8)
+    return Speed(products=5e10, unembed=2e10, logits=1e8, stepwise=2e10)

@@ -7,8 +7,18 @@ import torch
 from tiny import HEADS, clean_runs, profile, tiny_emotion, tiny_model
 from transformers import GPT2Config
 
-from emolib.engine import kernels, layers, sweeps
-from emolib.engine.costs import Cost, Runs, Speed, forward_flops, kept, speed_of
+from emolib.engine import costs, kernels, layers, sweeps
+from emolib.engine.costs import (
+    CLEAN,
+    Cost,
+    Runs,
+    Speed,
+    all_z,
+    forward_flops,
+    held,
+    kept,
+    speed_of,
+)
 from emolib.engine.shapes import shape_of
 from emolib.interventions import zero
 from emolib.methods.study import Study
@@ -58,6 +68,9 @@ def test_generation_costs_more_with_every_token():
     shape = shape_of(tiny_model("gpt2").hf.config, 40, "float32")
     flops = [Runs(prompts, "last", (0, 1), new).cost(shape).flops for new in (0, 1, 5)]
     assert flops[0] < flops[1] < flops[2]
+    made = Runs(prompts, "last", (0, 1), 5).cost(shape)
+    # A text is made token by token and scored all at once.
+    assert 0 < 2 * made.stepwise < made.flops - flops[0] < 2 * made.stepwise + made.unembed
     backward = Runs(prompts, "last", (0, 1), backward=True).cost(shape)
     # Of logits those of the targets alone, forward and backward.
     assert backward.flops == 2 * (flops[0] - 2 * 6 * 2 * 32 * 48)
@@ -70,9 +83,30 @@ def test_generation_costs_more_with_every_token():
 def test_costs_add_up():
     total = Cost(1, 2, 3, 4, 5) + Cost(10, 20, 30, 40, 2)
     assert total == Cost(11, 22, 33, 44, 5)
-    assert total.seconds(Speed(44.0, 1.0, 1.0)) == pytest.approx(1.15 + 33e-3)
+    assert total.seconds(Speed(44.0, 1.0, 1.0, 1.0)) == pytest.approx(1.15 + 33e-3)
     made = Cost(flops=50, unembed=6, logits=8)
-    assert made.seconds(Speed(44.0, 3.0, 4.0)) == pytest.approx(1.15 + 2 + 2)
+    assert made.seconds(Speed(44.0, 3.0, 4.0, 1.0)) == pytest.approx(1.15 + 2 + 2)
+    texts = Cost(flops=50, unembed=6, stepwise=22)
+    assert texts.seconds(Speed(44.0, 3.0, 4.0, 11.0)) == pytest.approx(1.15 * (0.5 + 2) + 2)
     speed = speed_of(shape_of(GPT2Config(), 3072, "float32"))
-    assert min(speed.products, speed.unembed) > 1e8 and speed.logits > 1e5
+    assert min(speed.products, speed.unembed, speed.stepwise) > 1e8 and speed.logits > 1e5
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("position", ["last", "all"])
+def test_a_clean_run_that_is_not_kept_is_made_again(monkeypatch, position):
+    """Of runs that edit every token one of all columns is kept, or none."""
+    prompts = Study(tiny_model("gpt2"), tiny_emotion(), profile()).prompts()
+    shape = shape_of(tiny_model("gpt2").hf.config, 40, "float32")
+    runs, clean = Runs(prompts, position, (0, 1)), Runs(prompts, "last", (CLEAN,))
+    before, more = runs.cost(shape), clean.cost(shape)
+    sizes = {p: kept(shape, prompts, whole=p == "all") for p in ("last", "all")}
+    monkeypatch.setattr(costs, "KEPT", sizes["all"] - 1)
+    again = kept(shape, prompts, whole=position == "all")
+    assert bool(again) == (position == "last")
+    found = runs.cost(shape)
+    extra = 0 if again else more.flops - more.unembed
+    assert found.flops - before.flops == extra and found.rows == before.rows
+    sides = {"emotion": prompts, "neutral": prompts}
+    whole = held(shape, sides, everywhere=True) - all_z(shape, prompts)
+    assert whole > held(shape, sides, everywhere=False)
