@@ -29,6 +29,7 @@ class Fixture:
         once: What making it costs, once for a model and an emotion, whoever else needs that too.
         ranked: The same, of a set that is named by its rank.
         each: What the items of one function cost that ask for it.
+        settings: Fields of the profile that nothing reads but this.
     """
 
     needs: frozenset[Need] = frozenset()
@@ -36,6 +37,7 @@ class Fixture:
     once: tuple[str, ...] = ()
     ranked: tuple[str, ...] = ()
     each: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
 _MODEL: frozenset[Need] = frozenset({"model"})
@@ -65,13 +67,21 @@ FIXTURES = {
     "attention": Fixture(_PAIRS, once=("attention.costs",)),
     "screening": Fixture(_PAIRS, once=("attribution.costs", "screening.costs")),
     "unit_screening": Fixture(_PAIRS, once=("unit_scores.costs", "unit_screening.costs")),
-    "steering": Fixture(_STUDY, once=("steering.costs",)),
+    "steering": Fixture(
+        _STUDY,
+        once=("steering.costs",),
+        settings=("steering_doses", "steering_layers", "steering_heads", "steering_prompts"),
+    ),
     "self_repair": Fixture(_STUDY, each=("repair.costs",)),
     "paths": Fixture(_PAIRS, once=("attribution.costs", "paths.costs")),
     "controls": Fixture(_PAIRS, once=("attribution.costs", "controls.costs")),
-    "circuit": Fixture(_PAIRS, once=("attribution.costs", "circuits.costs")),
+    "circuit": Fixture(
+        _PAIRS,
+        once=("attribution.costs", "circuits.costs"),
+        settings=("circuit_ablation", "circuit_draws", "circuit_greedy"),
+    ),
     "specificity": Fixture(_STUDY | {"heads", "emotions"}, each=("specificity.costs",)),
-    "probe": Fixture(_STUDY, each=("probes.costs",)),
+    "probe": Fixture(_STUDY, each=("probes.costs",), settings=("probe_folds", "probe_swaps")),
 }
 
 
@@ -102,3 +112,21 @@ def about_units(names: Iterable[str]) -> bool:
 
 def _of_units(costs: Iterable[str]) -> bool:
     return any(cost.startswith("unit_") for cost in costs)
+
+
+def unread(closure: Iterable[str], given: Iterable[str]) -> frozenset[str]:
+    """Return the fields of the profile that an item cannot read: no number of it follows from them.
+
+    They are those of fixtures that it does not ask for. A function that is given the profile, a
+    study or ``request`` may read any, and so may fixtures that are not of emolib.
+
+    Args:
+        closure: All fixtures of the item, those that others ask for too.
+        given: The names of its function's arguments.
+    """
+    # Fixtures of emolib's own ask for it too.
+    asked = set(closure) - {"request"}
+    if asked - FIXTURES.keys() or {"profile", "study", "request"} & set(given):
+        return frozenset()
+    others = (fixture for name, fixture in FIXTURES.items() if name not in asked)
+    return frozenset(name for fixture in others for name in fixture.settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from emolib.models.classifiers import classifier
 from emolib.results.provenance import code_hash, git_commit, package_hash, versions
 from emolib.results.rows import sort_values
 from pytest_emolib.cases import Case
+from pytest_emolib.fixture_table import unread
 from pytest_emolib.intact import Intact
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.loaded import Loaded
@@ -51,7 +53,8 @@ class Rows:
         """
         self._config, self._profile = config, profile
         self._emotions, self._loaded, self._intact = emotions, loaded, intact
-        self._contexts: dict[tuple[Path, str | None, str | None], str] = {}
+        self._contexts: dict[tuple[Path, str | None, str | None, frozenset[str]], str] = {}
+        self._unread: dict[Any, frozenset[str]] = {}
         self._gaps: dict[tuple[str, str], float | None] = {}
         self._keyed: tuple[pytest.Item | None, str] = None, ""
 
@@ -63,11 +66,22 @@ class Rows:
         versions of python and the libraries.
         """
         case = case_of(item)
-        key = item.path, case.source.name if case.source else None, case.emotion
+        name = case.source.name if case.source else None
+        key = item.path, name, case.emotion, self._cannot_read(item)
         if key not in self._contexts:
-            found = context_of(self._config, self._profile, self._emotions, case, item.path)
+            found = context_of(
+                self._config, self._profile, self._emotions, case, item.path, key[-1]
+            )
             self._contexts[key] = found
         return self._contexts[key]
+
+    def _cannot_read(self, item: pytest.Item) -> frozenset[str]:
+        """Return the fields of the profile that the function of an item cannot read."""
+        function = getattr(item, "function", None)
+        if function not in self._unread:
+            given = () if function is None else inspect.signature(function).parameters
+            self._unread[function] = unread(getattr(item, "fixturenames", ()), given)
+        return self._unread[function]
 
     def key(self, item: pytest.Item) -> str:
         """Return the key of an item's rows in the store."""
@@ -220,6 +234,7 @@ def context_of(
     emotions: Mapping[str, Emotion],
     case: Case,
     file: Path,
+    without: frozenset[str] = frozenset(),
 ) -> str:
     """Return the hash of all that an item's numbers follow from, but for which item it is.
 
@@ -229,10 +244,11 @@ def context_of(
         emotions: The emotions of the profile, read.
         case: What the item runs on.
         file: The experiment's file.
+        without: Fields of the profile that the experiment cannot read.
     """
     return hash_json(
         {
-            "settings": {name: getattr(profile, name) for name in SETTINGS},
+            "settings": {n: getattr(profile, n) for n in SETTINGS if n not in without},
             "weights": case.source and case.source.weights_hash,
             "config": case.source and case.source.config_hash,
             "tokenizer": case.source and case.source.tokenizer_hash,

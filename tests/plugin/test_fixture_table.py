@@ -7,9 +7,10 @@ import inspect
 import pytest
 from pytest_emolib import fixtures
 from pytest_emolib.cases import Case
-from pytest_emolib.fixture_table import DIMS, FIXTURES, about_units, needing, needs
+from pytest_emolib.fixture_table import DIMS, FIXTURES, about_units, needing, needs, unread
 
 from emolib.inputs.heads import Top
+from emolib.inputs.profiles import SETTINGS
 
 MADE = {
     name: found
@@ -63,3 +64,33 @@ def test_what_is_about_units():
     found = [name for name in FIXTURES if about_units([name])]
     assert found == ["units", "matched_units", "unit_screening"]
     assert about_units(["run", "units"]) and not about_units(["run", "heads", "tmp_path"])
+
+
+OWNED = {name: set(found.settings) for name, found in FIXTURES.items() if found.settings}
+
+
+def test_settings_of_a_method_are_each_of_one_fixture():
+    every = [name for names in OWNED.values() for name in names]
+    assert OWNED.keys() == {"circuit", "probe", "steering"} and set(every) <= set(SETTINGS)
+    assert len(set(every)) == len(every) > 8
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_who_does_not_ask_for_a_method_cannot_read_its_settings(name):
+    """`profile` and `study` have them all; others that are made of these hand on nothing of it."""
+    found = unread([name, "emolib_case", "study", "profile", "record"], [name, "record"])
+    if name in ("profile", "study"):
+        assert not found
+    else:
+        assert found == set().union(*(OWNED[other] for other in OWNED if other != name))
+
+
+@pytest.mark.parametrize("given", ["profile", "study", "request"])
+def test_who_is_given_all_may_read_all(given):
+    assert unread(["run", "study", given], ["run"]) == frozenset().union(*OWNED.values())
+    assert not unread(["run", "study", given], ["run", given])
+
+
+def test_fixtures_of_others_may_read_all():
+    assert not unread(["run", "study", "mine"], ["run"])
+    assert not unread(["run", "study", "tmp_path"], ["run", "tmp_path"])

@@ -181,3 +181,28 @@ def test_too_few_prompts_are_one_line(steered):
         ["*: steering reads directions of one half of the prompts on the other: expected 2 or *"]
     )
     assert done.ret == 1 and not steered.rows()
+
+
+def test_other_doses_leave_the_rows_of_other_experiments_as_they_are(folder):
+    folder.write(
+        "exp_effect.py",
+        """
+from emolib.interventions import zero
+
+
+def exp_effect(run, head, record):
+    record(logit_diff=run(zero(head)).logit_diff - run().logit_diff)
+
+
+def exp_with_all(run, profile, record):
+    record(logit_diff=run().logit_diff, doses=len(profile.steering_doses))
+""",
+    )
+    shutil.copy(EXPERIMENT, folder.path / "exp_steering.py")
+    folder.write("data/profiles/small.toml", SMALL + 'heads = ["2:0"]\n')
+    files = ["exp_effect.py", "exp_steering.py"]
+    folder.pytest(*files).stdout.fnmatch_lines(["*3 recorded*"])
+    folder.pytest(*files).stdout.fnmatch_lines(["*, 3 items from the store*"])
+    other = SMALL.replace("[-1, 0, 1]", "[0, 1]") + 'heads = ["2:0"]\n'
+    folder.write("data/profiles/small.toml", other)
+    folder.pytest(*files).stdout.fnmatch_lines(["*, 1 items from the store*"])
