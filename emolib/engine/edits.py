@@ -125,10 +125,10 @@ class RunEdits:
     @property
     def holds_clean(self) -> bool:
         """Whether heads are held at what a clean run of the same prompts has."""
-        return any(
-            isinstance(clean.z, CleanZ) and clean.prompts is self.batch.prompts
-            for _, clean in self._held.values()
-        )
+        return any(self._is_of_clean(held) for _, held in self._held.values())
+
+    def _is_of_clean(self, held: Activations) -> bool:
+        return isinstance(held.z, CleanZ) and held.prompts is self.batch.prompts
 
     def edit(self, z: Tensor, path: str, beside: Tensor | None = None) -> list[Part]:
         """Edit z in place and return which parts of it were.
@@ -146,7 +146,7 @@ class RunEdits:
         seen: list[Part] = []
         if path in self._held and not self.generated:
             layer, clean = self._held[path]
-            if beside is not None and self.holds_clean:
+            if beside is not None and self._is_of_clean(clean):
                 z[:] = beside
             else:
                 there = clean.z.last(layer, z.shape[1])[list(self.batch.rows)]

@@ -29,7 +29,9 @@ class Fixture:
         once: What making it costs, once for a model and an emotion, whoever else needs that too.
         ranked: The same, of a set that is named by its rank.
         each: What the items of one function cost that ask for it.
-        settings: Fields of the profile that nothing reads but this.
+        settings: Fields of the profile, and kinds of its files, that nothing reads but this.
+        across: Whether it reads the prompts of every emotion of the profile.
+        kind: Whether it takes the profile's first kind of ablation, whatever the item is for.
     """
 
     needs: frozenset[Need] = frozenset()
@@ -38,6 +40,8 @@ class Fixture:
     ranked: tuple[str, ...] = ()
     each: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    across: bool = False
+    kind: bool = False
 
 
 _MODEL: frozenset[Need] = frozenset({"model"})
@@ -78,10 +82,17 @@ FIXTURES = {
     "circuit": Fixture(
         _PAIRS,
         once=("attribution.costs", "circuits.costs"),
-        settings=("circuit_ablation", "circuit_draws", "circuit_greedy"),
+        settings=("circuit_ablation", "circuit_draws", "circuit_greedy", "ranking"),
     ),
-    "specificity": Fixture(_STUDY | {"heads", "emotions"}, each=("specificity.costs",)),
-    "probe": Fixture(_STUDY, each=("probes.costs",), settings=("probe_folds", "probe_swaps")),
+    "specificity": Fixture(
+        _STUDY | {"heads", "emotions"}, each=("specificity.costs",), across=True, kind=True
+    ),
+    "probe": Fixture(
+        _STUDY,
+        each=("probes.costs",),
+        settings=("probe_folds", "probe_swaps", "probe_test"),
+        across=True,
+    ),
 }
 
 
@@ -114,11 +125,26 @@ def _of_units(costs: Iterable[str]) -> bool:
     return any(cost.startswith("unit_") for cost in costs)
 
 
-def unread(closure: Iterable[str], given: Iterable[str]) -> frozenset[str]:
-    """Return the fields of the profile that an item cannot read: no number of it follows from them.
+@dataclass(frozen=True)
+class Reads:
+    """What of a profile an item can read, beside what any item can.
 
-    They are those of fixtures that it does not ask for. A function that is given the profile, a
-    study or ``request`` may read any, and so may fixtures that are not of emolib.
+    Attributes:
+        without: Settings and kinds of files that it cannot: no number of it follows from them.
+        across: Whether it reads the prompts of every emotion.
+        kind: Whether it takes the first kind of ablation.
+    """
+
+    without: frozenset[str] = frozenset()
+    across: bool = False
+    kind: bool = False
+
+
+def reads(closure: Iterable[str], given: Iterable[str]) -> Reads:
+    """Return what of a profile an item can read.
+
+    Settings of fixtures that it does not ask for it cannot. A function that is given the profile,
+    a study or ``request`` may read any, and so may fixtures that are not of emolib.
 
     Args:
         closure: All fixtures of the item, those that others ask for too.
@@ -126,7 +152,10 @@ def unread(closure: Iterable[str], given: Iterable[str]) -> frozenset[str]:
     """
     # Fixtures of emolib's own ask for it too.
     asked = set(closure) - {"request"}
+    found = [FIXTURES[name] for name in asked if name in FIXTURES]
+    across, kind = any(one.across for one in found), any(one.kind for one in found)
     if asked - FIXTURES.keys() or {"profile", "study", "request"} & set(given):
-        return frozenset()
+        return Reads(across=across, kind=kind)
     others = (fixture for name, fixture in FIXTURES.items() if name not in asked)
-    return frozenset(name for fixture in others for name in fixture.settings)
+    without = frozenset(name for fixture in others for name in fixture.settings)
+    return Reads(without, across, kind)

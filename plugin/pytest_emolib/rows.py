@@ -22,7 +22,7 @@ from emolib.models.classifiers import classifier
 from emolib.results.provenance import code_hash, git_commit, package_hash, versions
 from emolib.results.rows import sort_values
 from pytest_emolib.cases import Case
-from pytest_emolib.fixture_table import unread
+from pytest_emolib.fixture_table import Reads, reads
 from pytest_emolib.intact import Intact
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.loaded import Loaded
@@ -53,8 +53,8 @@ class Rows:
         """
         self._config, self._profile = config, profile
         self._emotions, self._loaded, self._intact = emotions, loaded, intact
-        self._contexts: dict[tuple[Path, str | None, str | None, frozenset[str]], str] = {}
-        self._unread: dict[Any, frozenset[str]] = {}
+        self._contexts: dict[tuple[Path, str | None, str | None, Reads], str] = {}
+        self._reads: dict[Any, Reads] = {}
         self._gaps: dict[tuple[str, str], float | None] = {}
         self._keyed: tuple[pytest.Item | None, str] = None, ""
 
@@ -67,7 +67,7 @@ class Rows:
         """
         case = case_of(item)
         name = case.source.name if case.source else None
-        key = item.path, name, case.emotion, self._cannot_read(item)
+        key = item.path, name, case.emotion, self._read_by(item)
         if key not in self._contexts:
             found = context_of(
                 self._config, self._profile, self._emotions, case, item.path, key[-1]
@@ -75,13 +75,13 @@ class Rows:
             self._contexts[key] = found
         return self._contexts[key]
 
-    def _cannot_read(self, item: pytest.Item) -> frozenset[str]:
-        """Return the fields of the profile that the function of an item cannot read."""
+    def _read_by(self, item: pytest.Item) -> Reads:
+        """Return what of the profile the function of an item can read."""
         function = getattr(item, "function", None)
-        if function not in self._unread:
+        if function not in self._reads:
             given = () if function is None else inspect.signature(function).parameters
-            self._unread[function] = unread(getattr(item, "fixturenames", ()), given)
-        return self._unread[function]
+            self._reads[function] = reads(getattr(item, "fixturenames", ()), given)
+        return self._reads[function]
 
     def key(self, item: pytest.Item) -> str:
         """Return the key of an item's rows in the store."""
@@ -234,7 +234,7 @@ def context_of(
     emotions: Mapping[str, Emotion],
     case: Case,
     file: Path,
-    without: frozenset[str] = frozenset(),
+    read: Reads = Reads(),  # noqa: B008
 ) -> str:
     """Return the hash of all that an item's numbers follow from, but for which item it is.
 
@@ -244,11 +244,11 @@ def context_of(
         emotions: The emotions of the profile, read.
         case: What the item runs on.
         file: The experiment's file.
-        without: Fields of the profile that the experiment cannot read.
+        read: What of the profile the experiment can read.
     """
     return hash_json(
         {
-            "settings": {n: getattr(profile, n) for n in SETTINGS if n not in without},
+            "settings": {n: getattr(profile, n) for n in SETTINGS if n not in read.without},
             "weights": case.source and case.source.weights_hash,
             "config": case.source and case.source.config_hash,
             "tokenizer": case.source and case.source.tokenizer_hash,
@@ -256,8 +256,12 @@ def context_of(
             # What the user reads runs with beside emolib's own metrics.
             "metrics": case.emotion and own_metrics.hashes(),
             "classifiers": case.emotion and _classifiers(profile),
-            "ranking": _ranking(profile, case),
-            "probe_test": case.emotion and _test_hash(emotions[case.emotion]),
+            "ranking": None if "ranking" in read.without else _ranking(profile, case),
+            "probe_test": None
+            if "probe_test" in read.without
+            else case.emotion and _test_hash(emotions[case.emotion]),
+            "across": read.across and {name: one.hash for name, one in emotions.items()},
+            "kind": read.kind and profile.ablations[:1],
             # Texts are read with the lexicon of every emotion of the profile.
             "lexicons": case.emotion
             and {name: emotion.lexicon.words for name, emotion in emotions.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import pytest
@@ -122,3 +123,17 @@ def test_one_run_alone_is_one_row(monkeypatch):
     seen = spied(monkeypatch)
     assert len(ablated.logit_diff) == len(study.prompts())
     assert sum(rows for rows, _ in seen) == len(study.prompts())
+
+
+@pytest.mark.parametrize("position", ["last", "all"])
+def test_layers_are_held_each_at_what_it_is_to_be_held_at(position):
+    """One at the clean run beside it, a later one at other z of the same prompts."""
+    study = study_in(torch.float64, "gpt2")
+    own = study.activations("emotion")
+    made = ByLayer(len(own.z), own.prompts.width, lambda layer, n: 3 * own.z.last(layer, n))
+    other = dataclasses.replace(own, z=made)
+    run = (alone(zero(HEADS[1]), own), alone(zero(HEADS[5]), other))
+    [(_, found)] = study.runner._kept().logits("emotion", [run], position)
+    torch.testing.assert_close(found, whole(study, run, position), rtol=0, atol=1e-8)
+    [(_, plain)] = study.runner._kept().logits("emotion", [run[:1]], position)
+    assert (found - plain).abs().max() > 1e-3

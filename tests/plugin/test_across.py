@@ -211,3 +211,21 @@ def test_the_plan_counts_a_run_of_each_head(small):
     (line,) = [line for line in result.outlines if line.startswith("tiny-neo ")]
     # Two clean runs with their texts, and two heads.
     assert line.split()[1:4] == ["2", "0", "4"]
+
+
+def test_rows_follow_from_all_that_is_compared(small):
+    """The kind of ablation that no item is for, and the prompts of the other emotions."""
+    one = "-k", "gratitude and L2H0"
+
+    def stored():
+        printed = small.pytest(*one).stdout.str()
+        return [line for line in printed.split("\n") if "items from the store" in line]
+
+    assert not stored() and "2 items from" in stored()[0]
+    text = (small.path / "data/profiles/small.toml").read_text("utf-8")
+    small.write("data/profiles/small.toml", text + 'ablations = ["mean"]\n')
+    assert "1 items from" in stored()[0], "probes zero heads under any"
+    kinds = [r["labels"]["kind"] for r in small.rows() if r["experiment"] == "head_specificity"]
+    assert kinds == ["zero", "mean"]
+    small.write("data/pairs/anger.json", json.dumps(pairs("anger", count=11)))
+    assert not stored()

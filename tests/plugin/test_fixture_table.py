@@ -7,7 +7,7 @@ import inspect
 import pytest
 from pytest_emolib import fixtures
 from pytest_emolib.cases import Case
-from pytest_emolib.fixture_table import DIMS, FIXTURES, about_units, needing, needs, unread
+from pytest_emolib.fixture_table import DIMS, FIXTURES, about_units, needing, needs, reads
 
 from emolib.inputs.heads import Top
 from emolib.inputs.profiles import SETTINGS
@@ -71,14 +71,15 @@ OWNED = {name: set(found.settings) for name, found in FIXTURES.items() if found.
 
 def test_settings_of_a_method_are_each_of_one_fixture():
     every = [name for names in OWNED.values() for name in names]
-    assert OWNED.keys() == {"circuit", "probe", "steering"} and set(every) <= set(SETTINGS)
+    assert OWNED.keys() == {"circuit", "probe", "steering"}
+    assert set(every) <= {*SETTINGS, "ranking", "probe_test"}
     assert len(set(every)) == len(every) > 8
 
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_who_does_not_ask_for_a_method_cannot_read_its_settings(name):
     """`profile` and `study` have them all; others that are made of these hand on nothing of it."""
-    found = unread([name, "emolib_case", "study", "profile", "record"], [name, "record"])
+    found = reads([name, "emolib_case", "study", "profile", "record"], [name, "record"]).without
     if name in ("profile", "study"):
         assert not found
     else:
@@ -87,10 +88,18 @@ def test_who_does_not_ask_for_a_method_cannot_read_its_settings(name):
 
 @pytest.mark.parametrize("given", ["profile", "study", "request"])
 def test_who_is_given_all_may_read_all(given):
-    assert unread(["run", "study", given], ["run"]) == frozenset().union(*OWNED.values())
-    assert not unread(["run", "study", given], ["run", given])
+    assert reads(["run", "study", given], ["run"]).without == frozenset().union(*OWNED.values())
+    assert not reads(["run", "study", given], ["run", given]).without
 
 
 def test_fixtures_of_others_may_read_all():
-    assert not unread(["run", "study", "mine"], ["run"])
-    assert not unread(["run", "study", "tmp_path"], ["run", "tmp_path"])
+    assert not reads(["run", "study", "mine"], ["run"]).without
+    assert not reads(["run", "study", "tmp_path"], ["run", "tmp_path"]).without
+
+
+def test_who_compares_emotions_reads_the_prompts_of_all():
+    for name in FIXTURES:
+        found = reads([name, "study"], [name])
+        assert found.across == (name in ("specificity", "probe"))
+        assert found.kind == (name == "specificity")
+    assert reads(["specificity", "mine"], ["mine"]).across
