@@ -20,7 +20,7 @@ import emolib
 
 ROOTS = {package.__name__: Path(package.__file__).parent for package in (emolib, pytest_emolib)}
 GROUND = {"errors", "lazy", "tracing", "stats"}
-TOP = {"training", "planted", "__main__", "pytest_emolib", "emolib"}
+TOP = {"training", "commands", "planted", "__main__", "pytest_emolib", "emolib"}
 # Wing → what it may import, besides what those may import in their turn. The ground may import
 # nothing of the project, but for what a front door is made of; what is on top may import all.
 MAY_IMPORT = {

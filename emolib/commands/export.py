@@ -1,0 +1,33 @@
+"""``python -m emolib export``: frames for other tools, or a run's results files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from emolib.commands.shared import Commands, Shared
+from emolib.reporting.export import FORMATS
+
+
+def add(commands: Commands, shared: Shared) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "export",
+        parents=[shared.every, shared.history],
+        help="write frames for other tools, or a run's results files",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="csv", help="default: csv")
+    parser.add_argument("--experiment", help="this one alone, as in head_ablation")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, results: Path) -> None:
+    """Write them, and print where."""
+    from emolib.reporting.export import write_export
+
+    asked = {"experiment": options.experiment, "run": options.of_run}
+    made = write_export(results, options.format, options.output_dir, **asked)
+    if options.format == "files":
+        print(f"{len(made)} files in {options.output_dir or results}")
+    else:
+        print(*made, sep="\n")
