@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_origin, get_type_hints
 
+from emolib.documents import read_toml
 from emolib.errors import InputError
 from emolib.files import data_root
 from emolib.inputs.heads import check_spec
@@ -195,10 +195,7 @@ def load_profile(name: str) -> Profile:
         InputError: When there is none, or the file has an unknown key or a wrong value.
     """
     path = _find(name)
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML ({error})") from None
+    data = read_toml(path, "expected a profile")
     folder = path.resolve().parent
     root = folder.parent if folder.name == "profiles" else folder
     known = [f.name for f in dataclasses.fields(Profile) if f.name not in ("name", "root")]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, assert_never
 
+from emolib.documents import read_json
 from emolib.errors import InputError
 from emolib.inputs.words import fold
 from emolib.inputs.words import words as words_of
@@ -113,18 +113,7 @@ class Lexicon:
 
 def _read(path: Path, what: str, keys: tuple[str, ...]) -> dict[str, Any]:
     expected = f"expected {what} file, an object with the keys {', '.join(keys)}"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {expected}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; {expected}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 (byte {error.start}); {expected}") from None
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg}); {expected}"
-        ) from None
+    data = read_json(path, expected)
     if not isinstance(data, dict):
         raise InputError(f"{path}: {expected}, got {_kind(data)}")
     for key in keys:

@@ -7,14 +7,14 @@ The scores are those of the graphs that EAP-IG writes and the circuit track of M
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emolib.documents import read_json
 from emolib.errors import InputError
 from emolib.inputs.heads import Head, parse_head
 
@@ -92,35 +92,13 @@ def load_ranking(
 
 def _read(path: Path) -> Any:
     """Return the content of the file, its outer form checked."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {EXPECTED}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {EXPECTED}") from None
-    except _TwiceError as error:
-        raise InputError(f"{path}: {error} is named twice; name it once") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error}); {EXPECTED}") from None
+    data = read_json(path, EXPECTED, nan=True)
     if isinstance(data, list):
         return data
     lacking = [name for name in ("cfg", "nodes", "edges") if not isinstance(_get(data, name), dict)]
     if lacking:
         raise InputError(f"{path}: {EXPECTED}; {lacking[0]!r} is missing or no object")
     return data
-
-
-class _TwiceError(ValueError):
-    """A name that stands twice in one object, of which JSON's readers keep the last."""
-
-
-def _once(members: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in members:
-        if name in found:
-            raise _TwiceError(name)
-        found[name] = value
-    return found
 
 
 def _get(data: Any, name: str) -> Any:

@@ -6,7 +6,6 @@ heads of the same layer; labels shuffled within pairs; a rare but unemotional wo
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from emolib.documents import read_json
 from emolib.engine.costs import Planned, Runs
 from emolib.errors import InputError
 from emolib.inputs.heads import Head
@@ -190,14 +190,12 @@ def _width(study: Study, pair: Pair, slot: str) -> int:
 
 def _rare_words(study: Study) -> list[str]:
     path = study.profile.path("lexical", "control")
-    try:
-        words = json.loads(path.read_text(encoding="utf-8"))["words"]
-        if not words or not all(isinstance(word, str) and word.strip() for word in words):
-            raise ValueError("no words")
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f'{path}: expected {{"version": 1, "words": ["…", …]}}, got something else ({error!r})'
-        ) from None
+    expected = 'expected {"version": 1, "words": ["…", …]}'
+    content = read_json(path, expected)
+    words = content.get("words") if isinstance(content, dict) else None
+    fits = isinstance(words, list) and all(isinstance(w, str) and w.strip() for w in words)
+    if not words or not fits:
+        raise InputError(f"{path}: {expected}, got something else")
     return [str(word) for word in words]
 
 

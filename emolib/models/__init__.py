@@ -9,7 +9,8 @@
 - ``encoding``: prompts as tokens, aligned into pairs, padded into batches.
 - ``placement``: where a model runs: a device by its name, a large model on several GPUs.
 - ``language_model``: the model with its tokenizer and names for its heads.
-- ``loading``: the model of a source, with its weights.
+- ``loading``: the model of a source, with its weights. ``model_files``: what counts of the files of
+  a model that somebody else made, and whether they are whole.
 - ``classifiers``: classifiers of texts from folders of the user's.
 - ``miniatures``: every type of transformers built tiny, to verify structure on.
 - ``snapshot``: what a model was when it was loaded, and what others have put on it since.

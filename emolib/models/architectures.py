@@ -392,12 +392,25 @@ def of_text(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return inner if isinstance(inner, Mapping) else config
 
 
+MOST = 4096
+"""Layers of a model, and heads of a layer, beyond which a number is a mistake."""
+
+
 def shape_from_config(config: Mapping[str, Any]) -> tuple[int, int]:
     """Return (layers, query heads per layer) from the content of a ``config.json``.
 
     Raises:
-        ValueError: When it does not give one of the two, or asks for parts that lie elsewhere.
+        ValueError: When it does not give one of the two, one is beyond what any model has, or it
+            asks for parts that lie elsewhere.
     """
+    layers, heads = _shape(config)
+    for count, what in ((layers, "layers"), (heads, "attention heads a layer")):
+        if count > MOST:
+            raise ValueError(f"config.json: {count:.3g} {what}; expected at most {MOST}")
+    return layers, heads
+
+
+def _shape(config: Mapping[str, Any]) -> tuple[int, int]:
     row = known_row(config["model_type"])
     if config["model_type"] == "opt":
         _check_opt(config)

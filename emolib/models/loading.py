@@ -19,7 +19,14 @@ from emolib.errors import InputError
 from emolib.models import gguf_weights, placement
 from emolib.models.architectures import BY_HAND
 from emolib.models.language_model import LanguageModel
-from emolib.models.sources import Source
+from emolib.models.model_files import (
+    check_layers,
+    check_numbers,
+    check_sizes,
+    configuration,
+    in_one_line,
+)
+from emolib.models.sources import Source, tokenizer_files, weight_files
 
 _hf_logging: Any = logging
 
@@ -45,15 +52,18 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
     wanted: torch.dtype = getattr(torch, dtype)
     spread: dict[str, Any] = {}
     with quiet(), _as_folder(source) as (folder, options):
-        known: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True} | options
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **known)
+        config, tokenizer = _described(source, folder, options)
         if source.gguf is not None:
-            config = transformers.AutoConfig.from_pretrained(folder, **known)
-            hf, lost = gguf_weights.model_of(folder / source.gguf, config, wanted)
+            with in_one_line(source, source.gguf):
+                hf, lost = gguf_weights.model_of(folder / source.gguf, config, wanted)
         else:
-            spread = _spread(source, folder, dtype) if device == "cuda" else {}
-            hf, lost = _from_safetensors(folder, wanted, spread)
+            check_sizes(source, config)
+            spread = _spread(source, config, dtype) if device == "cuda" else {}
+            with in_one_line(source, weight_files(source.folder)[0].name):
+                hf, lost, more = _from_safetensors(folder, config, wanted, spread)
+            check_layers(source, more, hf.state_dict())
     _check_whole(source, lost)
+    check_numbers(source, hf)
     # A model that is spread stays where its parts are.
     model = LanguageModel(hf if spread else hf.to(device), tokenizer, source.name)
     if model.head_layers != source.head_layers:
@@ -64,15 +74,25 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
     return model
 
 
-def _spread(source: Source, folder: Path, dtype: str) -> dict[str, Any]:
+def _described(source: Source, folder: Path, options: Mapping[str, str]) -> tuple[Any, Any]:
+    """Return the config and the tokenizer of a source."""
+    known: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True, **options}
+    if source.gguf is None:
+        config, files = configuration(source), tokenizer_files(source.folder)[0].name
+    else:
+        files = source.gguf
+        with in_one_line(source, files):
+            config = transformers.AutoConfig.from_pretrained(folder, **known)
+    with in_one_line(source, files):
+        return config, transformers.AutoTokenizer.from_pretrained(folder, config=config, **known)
+
+
+def _spread(source: Source, config: Any, dtype: str) -> dict[str, Any]:
     """Return what has transformers spread a model over GPUs; nothing where one holds it.
 
     Raises:
         InputError: When all of them do not, or accelerate, which spreads it, is not there.
     """
-    config = transformers.AutoConfig.from_pretrained(
-        folder, trust_remote_code=False, local_files_only=True
-    )
     # The one that is set first: of a worker it is the worker's.
     order = sorted(range(placement.gpu_count()), key=lambda gpu: gpu != torch.cuda.current_device())
     free = [torch.cuda.mem_get_info(gpu)[0] for gpu in order]
@@ -97,10 +117,12 @@ def weight_bytes(config: Any, dtype: str) -> int:
 
 
 def _from_safetensors(
-    folder: Path, dtype: torch.dtype, spread: Mapping[str, Any]
-) -> tuple[Any, set[str]]:
+    folder: Path, config: Any, dtype: torch.dtype, spread: Mapping[str, Any]
+) -> tuple[Any, set[str], set[str]]:
+    """Return a model, its weights that are missing or fit nowhere, and those without a place."""
     loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
         folder,
+        config=config,
         dtype=dtype,
         attn_implementation="eager",
         use_safetensors=True,
@@ -114,7 +136,7 @@ def _from_safetensors(
     lost = {str(key) for key in found["missing_keys"]}
     # With the shapes that differ.
     lost |= {str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"]}
-    return hf, lost
+    return hf, lost, {str(key) for key in found["unexpected_keys"]}
 
 
 def why_no_half(device: str) -> str | None:
@@ -141,9 +163,7 @@ def in_half(model: LanguageModel) -> LanguageModel:
 def describe(source: Source) -> tuple[Any, Any]:
     """Return the config and the tokenizer of a source, without its weights."""
     with quiet(), _as_folder(source) as (folder, options):
-        known: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True} | options
-        config = transformers.AutoConfig.from_pretrained(folder, **known)
-        return config, transformers.AutoTokenizer.from_pretrained(folder, **known)
+        return _described(source, folder, options)
 
 
 @contextmanager

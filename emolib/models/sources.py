@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from emolib.documents import read_json
 from emolib.errors import InputError
 from emolib.files import data_root, hash_files
 from emolib.models.architectures import (
+    MOST,
     UnknownArchitecture,
     active_width,
     head_layers_from_config,
@@ -38,6 +40,10 @@ _SETTINGS_FILES = ("config.json", "generation_config.json")
 # The one file, or the parts of it, that transformers loads: a repository may hold others beside.
 _WHOLE, _PARTS, _INDEX = "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"
 _HUB_FILES = [_WHOLE, _PARTS, _INDEX, *_SETTINGS_FILES, *_TOKENIZER_FILES, _TEMPLATE_FILE]
+_INDEX_EXPECTED = (
+    f"expected the index of weights in {_PARTS} that save_pretrained writes; download or save the "
+    "model again"
+)
 _GGUF_PACKAGES = ("gguf", "accelerate")
 _OTHER_FILE = "take the model's safetensors: name their folder or their Hub id"
 
@@ -233,12 +239,27 @@ def lacking_file(folder: Path) -> str | None:
         index = folder / _INDEX
         if not index.is_file():
             return _INDEX
-        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        if absent := sorted(parts - weights):
-            return str(absent[0])
+        if absent := sorted(_parts_in(index) - weights):
+            return absent[0]
     if not tokenizer_files(folder):
         return _TOKENIZER_FILES[0]
     return None
+
+
+def _parts_in(index: Path) -> set[str]:
+    """Return the names of the files that an index of weights names.
+
+    Raises:
+        InputError: When it is none.
+    """
+    found = read_json(index, _INDEX_EXPECTED)
+    parts = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(parts, dict) or not all(isinstance(part, str) for part in parts.values()):
+        raise InputError(f"{index}: has no weight_map of weights to files; {_INDEX_EXPECTED}")
+    for part in parts.values():
+        if not fnmatchcase(part, _PARTS) or "/" in part:
+            raise InputError(f"{index}: names {part[:80]!r} as a part; {_INDEX_EXPECTED}")
+    return set(parts.values())
 
 
 def _describe(model: str, name: str, folder: Path) -> Source:
@@ -304,10 +325,10 @@ def _describe_gguf(model: str, path: Path) -> Source:
     except InputError as error:
         raise InputError(f"model {model!r}: {error}") from None
     layers, heads = counts
-    if not all(isinstance(count, int) and count > 0 for count in counts):
+    if not all(isinstance(count, int) and 0 < count <= MOST for count in counts):
         raise InputError(
             f"model {model!r}: expected numbers of layers and heads in its metadata (block_count "
-            f"and attention.head_count), got {layers!r} and {heads!r}; {_OTHER_FILE}"
+            f"and attention.head_count, up to {MOST}), got {layers!r} and {heads!r}; {_OTHER_FILE}"
         )
     return Source(path.stem, model, path.parent, model_type, layers, heads, gguf=path.name)
 
@@ -347,12 +368,14 @@ def read_object(what: str, path: Path) -> dict[str, Any]:
     Raises:
         InputError: When it is not there, or no object.
     """
+    if not path.exists():
+        raise InputError(f"{what}: no {path.name} in {path.parent}")
+    expected = "expected an object"
+    # Some configurations have an Infinity, as a bound that there is none of.
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{what}: no {path.name} in {path.parent}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{what}: {path} is not JSON ({error})") from None
+        config = read_json(path, expected, nan=True)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
     if not isinstance(config, dict):
-        raise InputError(f"{what}: {path}: expected an object")
+        raise InputError(f"{what}: {path}: {expected}")
     return config

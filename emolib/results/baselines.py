@@ -6,12 +6,12 @@ emotion), with the hashes by which a run is known to be comparable.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from emolib.documents import read_json
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
 from emolib.results.grounds import Ground, differs, ground_of, moved
@@ -21,6 +21,7 @@ from emolib.stats.regression import Role, tolerance
 VERSION = 1
 _LABELS = ("direction", "position")
 _DIGITS = 9
+_RESTORE = "restore it, or make it anew with --effects-save"
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,13 @@ def load(path: Path) -> Baseline:
     Raises:
         InputError: When there is none or it is not one.
     """
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such baseline; make it with the same command and --effects-save in place "
+            "of --effects-compare"
+        )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, f"expected a baseline; {_RESTORE}")
         if content["version"] != VERSION:
             raise ValueError(f"version {content['version']}")
         effects = [
@@ -178,15 +184,11 @@ def load(path: Path) -> Baseline:
         for effect in effects:
             if len(effect.values) != len(made.grounds[effect.study].ids):
                 raise ValueError(f"{effect.name} has another number of values than pairs")
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such baseline; make it with the same command and --effects-save in place "
-            "of --effects-compare"
-        ) from None
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: not a baseline of version {VERSION} ({error!r}); restore it, or make it anew "
-            "with --effects-save"
+            f"{path}: not a baseline of version {VERSION} ({error!r}); {_RESTORE}"
         ) from None
     return made
 

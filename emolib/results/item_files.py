@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from emolib.documents import read_json, shown
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
 from emolib.inputs.heads import parse_head
 from emolib.results.importances import importances_file
-from emolib.results.rows import Row, mean_of
+from emolib.results.rows import RESTORE, Row, mean_of
 from emolib.results.selection import kind_of
 
 OWN = ("item", "importances")
@@ -43,7 +43,7 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
     output = rows[0].output
     if not output:
         return None
-    path = results / output["path"]
+    path = results / checked_place(output["path"], "results file")
     match output["shape"]:
         case "scores":
             content = scores_file([row for row in stored if row.output == output])
@@ -54,6 +54,22 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
         case shape:
             raise ValueError(f"results file: expected one of {', '.join(SHAPES)}, got {shape!r}")
     write_text(path, to_json(content) + "\n")
+    return path
+
+
+def checked_place(path: str, what: str) -> str:
+    """Return the path of a file below the results folder that it is relative to.
+
+    Args:
+        path: The path, as it was recorded.
+        what: Whose path it is, for messages.
+
+    Raises:
+        InputError: When it leads out of the folder.
+    """
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        raise InputError(f"{what}: {path[:80]!r} does not lie in the results folder; {RESTORE}")
     return path
 
 
@@ -272,7 +288,7 @@ def _row(content: Mapping[str, Any], record: Mapping[str, Any], number: int, of:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_json(path, "expected a results file")
     return content
 
 
@@ -286,9 +302,11 @@ def _reading(path: Path, what: str, absent: str, wrong: str) -> Iterator[None]:
         absent: What to do where there is none.
         wrong: What to do where it is not what it should be.
     """
+    if not path.exists():
+        raise InputError(f"{shown(path)}: no such file; {absent}")
     try:
         yield
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {absent}") from None
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not {what} ({error!r}); {wrong}") from None

@@ -126,7 +126,7 @@ def test_wrong_profiles(folder, text, expected):
 @pytest.mark.parametrize(
     ("base", "expected"),
     [
-        ("models = ['a'", "not TOML (Unclosed array (at end of document))"),
+        ("models = ['a'", "not TOML (Unclosed array (at end of document)); expected a profile"),
         ("emotions = ['joy']", "the key 'models' is missing; expected a list of names"),
         ("models = ['a']", "the key 'emotions' is missing; expected a list of names"),
         ("models = ['a']\nemotions = ['neutral']", "emotions: expected a name of letters, digits "
@@ -191,8 +191,7 @@ def test_a_field_takes_what_its_type_says_and_nothing_else(key, value):
     hint, data = get_type_hints(Profile)[key], {"models": ["m"], "emotions": ["joy"], key: value}
     with (
         mock.patch.object(profiles, "_find", lambda name: Path("mine.toml")),
-        mock.patch.object(Path, "read_text", lambda *args, **kwargs: ""),
-        mock.patch.object(profiles.tomllib, "loads", lambda text: data),
+        mock.patch.object(profiles, "read_toml", lambda path, expected: data),
     ):
         try:
             found = getattr(load_profile("mine"), key)

@@ -89,10 +89,10 @@ def test_a_missing_or_broken_config_is_told_so(folder):
     path.write_text("[]")
     refuses("mine", "model 'mine': mine/config.json: expected an object")
     path.write_text("{")
-    with pytest.raises(InputError, match=r"^model 'mine': mine/config.json is not JSON \("):
+    with pytest.raises(InputError, match=r"^model 'mine': mine/config.json: not JSON \("):
         find("mine")
     path.write_bytes(b"\xff")
-    with pytest.raises(InputError, match=r"^model 'mine': mine/config.json is not JSON \("):
+    with pytest.raises(InputError, match=r"^model 'mine': mine/config.json: not UTF-8 \("):
         find("mine")
     path.unlink()
     refuses("mine", "model 'mine': no config.json in mine")
@@ -167,7 +167,7 @@ def test_a_chat_template_stands_in_the_tokenizer_s_config_or_beside_it(folder):
     find("mine").check_chat()
     assert load(find("mine")).tokenizer.chat_template == "x"
     path.write_text("{")
-    with pytest.raises(InputError, match=r"^model 'mine': mine/tokenizer_config.json is not JSON"):
+    with pytest.raises(InputError, match=r"^model 'mine': mine/tokenizer_config.json: not JSON"):
         find("mine").check_chat()
 
 

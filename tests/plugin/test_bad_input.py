@@ -46,7 +46,8 @@ CASES = {
     "profile not TOML": (
         [],
         {"data/profiles/small.toml": "models = ["},
-        "data/profiles/small.toml: not TOML (Invalid value (at end of document))",
+        "data/profiles/small.toml: not TOML (Invalid value (at end of document)); expected a "
+        "profile",
     ),
     "unknown profile key": (
         [],
@@ -369,7 +370,7 @@ CASES = {
     "ranking not JSON": (
         ["--ranking", "own.json"],
         {"own.json": "L0H1, L0H2"},
-        "own.json: not JSON (Expecting value: line 1 column 1 (char 0)); expected a list of "
+        "own.json: not JSON (line 1, column 1: Expecting value); expected a list of "
         "heads, strongest first, or importance scores, an object with the keys cfg, nodes, edges",
     ),
     "ranking of a head twice": (
@@ -380,7 +381,8 @@ CASES = {
     "scores of a head twice": (
         ["--ranking", "gratitude=own.json"],
         {"own.json": '{"cfg": {}, "nodes": {"a0.h1": {"score": 1}, "a0.h1": {"score": 2}}}'},
-        "own.json: a0.h1 is named twice; name it once",
+        "own.json: 'a0.h1' is named twice; name it once; expected a list of heads, strongest "
+        "first, or importance scores, an object with the keys cfg, nodes, edges",
     ),
     "ranking of another model": (
         ["--ranking", "own.json"],

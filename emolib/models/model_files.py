@@ -1,0 +1,145 @@
+"""What a model's files may say, and whether what was loaded of them is whole and finite.
+
+A folder of a model is somebody else's: of its configuration only what describes the model counts,
+and whatever is damaged is told in one line that names the model, before its weights take memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from emolib.errors import InputError
+from emolib.models.sources import Source, read_object, weight_files
+
+_AGAIN = "download or save it again"
+# How a model is run is ours to say, not its folder's.
+_HOW = (
+    "attn_implementation",
+    "experts_implementation",
+    "auto_map",
+    "use_kernels",
+    "fusion_config",
+)
+# Nor are names that transformers keeps for itself.
+_PRIVATE = "_"
+# A configuration may ask for more than its files hold: tied weights count twice, buffers too.
+_ROOM = 4
+_SMALL = 1 << 22
+
+
+@contextmanager
+def in_one_line(source: Source, files: str) -> Iterator[None]:
+    """Tell what transformers and the formats raise of a model's files in one line.
+
+    Args:
+        source: The model.
+        files: Which of them are read, for messages.
+
+    Raises:
+        InputError: For every exception of the block.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        said = next(iter(str(error).splitlines()), "")[:300]
+        raise InputError(
+            f"model {source.id!r}: {source.folder / files} cannot be used: {type(error).__name__}"
+            f"{f': {said}' if said else ''}; {_AGAIN}"
+        ) from None
+
+
+def configuration(source: Source) -> Any:
+    """Return transformers' config of a model folder, less what says how the model is to be run.
+
+    ``_attn_implementation`` would replace the eager attention that heads are read of, and a name of
+    a kernel there would have transformers look for its code.
+
+    Raises:
+        InputError: When config.json is none.
+    """
+    content = read_object(f"model {source.id!r}", source.folder / "config.json")
+    with in_one_line(source, "config.json"):
+        kind = CONFIG_MAPPING[source.model_type]
+        return kind.from_dict(_described(content))
+
+
+def _described(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _described(value) if isinstance(value, dict) else value
+        for name, value in content.items()
+        if name not in _HOW and not name.startswith(_PRIVATE)
+    }
+
+
+def check_sizes(source: Source, config: Any) -> None:
+    """Check that a configuration asks for no more numbers than its files hold.
+
+    Raises:
+        InputError: When it does, or it describes no model: told before memory is taken.
+    """
+    auto: Any = transformers.AutoModelForCausalLM
+    with in_one_line(source, "config.json"), torch.device("meta"):
+        hf = auto.from_config(config, trust_remote_code=False)
+    asked = sum(weight.numel() for weight in (*hf.parameters(), *hf.buffers()))
+    held = sum(path.stat().st_size for path in weight_files(source.folder))
+    if asked > _ROOM * 8 * held + _SMALL:
+        raise InputError(
+            f"model {source.id!r}: its configuration asks for {asked:.3g} numbers, and its files "
+            f"have {held:.3g} bytes; {_AGAIN}"
+        )
+
+
+def check_layers(source: Source, unexpected: Iterable[str], known: Iterable[str]) -> None:
+    """Check that files hold no layers that the configuration leaves out.
+
+    Args:
+        source: The model.
+        unexpected: Names of weights in its files that the model has no place for.
+        known: Names of those that it has.
+
+    Raises:
+        InputError: When one would have a place in a layer with another number.
+    """
+    alike = {_WITHOUT_NUMBERS.sub("#", name) for name in known}
+    endings = {name.partition(".")[2] for name in alike}
+    for name in sorted(unexpected):
+        if _WITHOUT_NUMBERS.search(name) and _WITHOUT_NUMBERS.sub("#", name) in alike | endings:
+            raise InputError(
+                f"model {source.id!r}: its files have {name}, and its configuration no such layer; "
+                f"a model without it would be another one: {_AGAIN}"
+            )
+
+
+_WITHOUT_NUMBERS = re.compile(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)")
+
+
+def check_numbers(source: Source, hf: nn.Module) -> None:
+    """Check that the weights are finite and not all zero.
+
+    Raises:
+        InputError: When they are not.
+    """
+    moved = False
+    for name, weight in hf.named_parameters():
+        if weight.is_meta or not weight.numel():
+            continue
+        low, high = (float(end) for end in torch.aminmax(weight.detach()))
+        # NaN is passed on by both ends.
+        if not (abs(low) < float("inf") and abs(high) < float("inf")):
+            raise InputError(
+                f"model {source.id!r}: its weight {name} has numbers that are not finite (from "
+                f"{low} to {high}); {_AGAIN}"
+            )
+        moved = moved or (weight.dim() > 1 and (low != 0 or high != 0))
+    if not moved:
+        raise InputError(f"model {source.id!r}: all of its weights are zero; {_AGAIN}")

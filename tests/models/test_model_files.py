@@ -1,0 +1,128 @@
+"""Files of a model that somebody else made: what counts, and one line for what is damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from emolib.errors import InputError
+from emolib.files import data_root
+from emolib.models.loading import load
+from emolib.models.model_files import configuration
+from emolib.models.sources import find
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of an embedded model."""
+    shutil.copytree(data_root() / "models/tiny-gpt2", tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def change(folder, **fields):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | fields))
+
+
+def said(folder):
+    with pytest.raises(InputError) as error:
+        load(find(str(folder)))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 700
+    return str(error.value).removeprefix(f"model {str(folder)!r}: ")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"_attn_implementation": "sdpa"},
+        {"_attn_implementation": "somebody/kernel", "attn_implementation": "somebody/kernel"},
+        {"_attn_implementation_internal": "sdpa", "_experts_implementation": "none"},
+        {"auto_map": {"AutoModelForCausalLM": "evil.Model"}, "use_kernels": True},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_how_a_model_is_run_is_not_its_folder_s_to_say(folder, fields):
+    change(folder, **fields)
+    model = load(find(str(folder)))
+    assert model.hf.config._attn_implementation == "eager"
+    assert type(model.hf).__module__ == "transformers.models.gpt2.modeling_gpt2"
+    assert not fields.keys() & configuration(find(str(folder))).to_dict().keys() - {
+        "_attn_implementation"
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"n_layer": 3}, "its files have transformer.h.3.attn.c_attn.weight, and its config"),
+        ({"n_layer": 5}, "12 of its weights are missing or of another shape"),
+        ({"n_layer": 10**9}, "{}/config.json: 1e+09 layers; expected at most 4096"),
+        ({"n_head": 10**5}, "{}/config.json: 1e+05 attention heads a layer; expected at most"),
+        ({"vocab_size": 10**9}, "its configuration asks for 9.6e+10 numbers, and its files have"),
+        ({"n_positions": 10**12}, "its configuration asks for 9.6e+13 numbers, and its files"),
+        ({"n_embd": -1}, "{}/config.json cannot be used: RuntimeError: Trying to create tensor"),
+        ({"activation_function": "os.system"}, "{}/config.json cannot be used: KeyError"),
+        ({"layer_norm_epsilon": "x"}, "{}/config.json cannot be used: StrictDataclassField"),
+    ],
+    ids=str,
+)
+def test_a_configuration_that_does_not_fit_is_told_before_it_takes_memory(folder, fields, why):
+    change(folder, **fields)
+    assert said(folder).startswith(why.format(folder))
+
+
+def test_weights_that_are_no_numbers_or_all_zero_are_called_that(folder):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    name = "transformer.h.1.attn.c_proj.weight"
+    for value in (float("nan"), float("inf"), -float("inf")):
+        broken = {key: weight.clone() for key, weight in weights.items()}
+        broken[name][3, 5] = value
+        save_file(broken, path, metadata={"format": "pt"})
+        assert said(folder).startswith(f"its weight {name} has numbers that are not finite (from ")
+    nothing = {key: torch.zeros_like(weight) for key, weight in weights.items()}
+    save_file(nothing, path, metadata={"format": "pt"})
+    assert said(folder) == "all of its weights are zero; download or save it again"
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("keep", [0, 8, 100, -100], ids=str)
+def test_a_file_that_is_cut_short_is_named(folder, name, keep):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:keep])
+    assert said(folder).startswith(f"{path} cannot be used: ")
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "[" * 100_000, '{"model": {}}', "\0"], ids=len)
+def test_a_tokenizer_that_is_none_is_named(folder, content):
+    (folder / "tokenizer.json").write_text(content)
+    assert said(folder).startswith(f"{folder}/tokenizer.json cannot be used: ")
+
+
+def test_a_header_beyond_the_file_takes_no_memory(folder):
+    (folder / "model.safetensors").write_bytes((1 << 60).to_bytes(8, "little") + b"{}")
+    assert "model.safetensors cannot be used: SafetensorError" in said(folder)
+
+
+@pytest.mark.parametrize(
+    ("index", "why"),
+    [
+        ("[]", "has no weight_map of weights to files"),
+        ("{}", "has no weight_map of weights to files"),
+        ('{"weight_map": {"a": 1}}', "has no weight_map of weights to files"),
+        ('{"weight_map": {"a": "../../secret.safetensors"}}', "names '../../secret.safetensors'"),
+        ("not JSON", "not JSON (line 1, column 1"),
+        ("[" * 100_000, "lists or objects nested more than 64 deep"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_an_index_of_weights_is_read_with_care(folder, index, why):
+    weights = folder / "model.safetensors"
+    weights.rename(folder / "model-00001-of-00001.safetensors")
+    path = folder / "model.safetensors.index.json"
+    path.write_text(index)
+    assert said(folder).startswith(f"{path}: {why}")
