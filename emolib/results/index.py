@@ -265,6 +265,8 @@ def _connected(place: Path | None) -> sqlite3.Connection:
     for _ in range(2):
         db = sqlite3.connect(place or "", timeout=_WAIT, isolation_level=None)
         try:
+            # A store may be somebody else's, its index with it.
+            db.execute("PRAGMA trusted_schema = OFF")
             if _is_current(db):
                 return db
         except sqlite3.OperationalError:

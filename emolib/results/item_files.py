@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from emolib.documents import read_json, shown
@@ -12,7 +12,7 @@ from emolib.errors import InputError
 from emolib.files import to_json, write_text
 from emolib.inputs.heads import parse_head
 from emolib.results.importances import importances_file
-from emolib.results.rows import RESTORE, Row, mean_of
+from emolib.results.rows import RESTORE, Row, lies_inside, mean_of
 from emolib.results.selection import kind_of
 
 OWN = ("item", "importances")
@@ -43,7 +43,9 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
     output = rows[0].output
     if not output:
         return None
-    path = results / checked_place(output["path"], "results file")
+    if not lies_inside(output["path"]):
+        raise InputError(f"{output['path'][:80]!r} leads out of the results folder; {RESTORE}")
+    path = results / output["path"]
     match output["shape"]:
         case "scores":
             content = scores_file([row for row in stored if row.output == output])
@@ -54,22 +56,6 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
         case shape:
             raise ValueError(f"results file: expected one of {', '.join(SHAPES)}, got {shape!r}")
     write_text(path, to_json(content) + "\n")
-    return path
-
-
-def checked_place(path: str, what: str) -> str:
-    """Return the path of a file below the results folder that it is relative to.
-
-    Args:
-        path: The path, as it was recorded.
-        what: Whose path it is, for messages.
-
-    Raises:
-        InputError: When it leads out of the folder.
-    """
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
-        raise InputError(f"{what}: {path[:80]!r} does not lie in the results folder; {RESTORE}")
     return path
 
 

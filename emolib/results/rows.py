@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from emolib.errors import InputError
@@ -70,6 +72,8 @@ class Row:
         return (ends[0], ends[1]) if ends else None
 
 
+# Names of experiments are names of functions, and become names of files.
+_NAME = re.compile(r"\w+")
 _TYPES = {f.name: {"str": str, "int": int}.get(str(f.type), dict) for f in fields(Row)}
 
 
@@ -109,9 +113,56 @@ def checked(data: dict[str, Any], where: str) -> Row:
         for name, kind in _TYPES.items()
         if name in data and not isinstance(data[name], kind)
     ]
+    wrong = wrong or list(_wrong_members(data))
     if wrong:
         raise InputError(f"{where}: not a row ({'; '.join(wrong)}); {RESTORE}")
     return Row(**data)
+
+
+def _wrong_members(data: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong inside the fields of a row."""
+    if not _NAME.fullmatch(data["experiment"]):
+        yield f"experiment {data['experiment'][:80]!r} is no name of a function"
+    if data["row"] < 0 or data["of"] < 1:
+        yield f"row {data['row']} of {data['of']}"
+    for name in ("dims", "labels", "output"):
+        if not all(isinstance(text, str) for text in data[name].values()):
+            yield f"{name} has what is no text"
+    if output := data["output"]:
+        if not {"path", "shape"} <= output.keys():
+            yield "output has no path or no shape"
+        elif not lies_inside(str(output["path"])):
+            yield f"output.path {str(output['path'])[:80]!r} leads out of the results folder"
+    for name, value in data["values"].items():
+        if not _is_value(value):
+            yield f"values.{name[:80]} is no number and no summary of some"
+    for name in ("vectors", "texts", "lists", "pairs"):
+        for member in data[name].values():
+            # What rows have alike stands elsewhere, under this hash.
+            if not isinstance(member, list) and not _is_shared(member):
+                yield f"{name} has what is no list"
+
+
+def _is_shared(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict) and value.keys() == {"shared"})
+
+
+def _is_value(value: Any) -> bool:
+    if not isinstance(value, dict):
+        # As texts, numbers are as they were written.
+        return value is None or (isinstance(value, (int, float, str)) and value is not True)
+    return "mean" in value and "ci" in value and "n" in value
+
+
+def lies_inside(path: str) -> bool:
+    """Tell whether a path is one of a file below the folder that it is relative to.
+
+    >>> lies_inside("tables/a.csv"), lies_inside("../a.csv"), lies_inside("/a.csv")
+    (True, False, False)
+    """
+    parts = PurePosixPath(path).parts
+    is_plain = not path.startswith("/") and "\\" not in path and "\0" not in path
+    return bool(parts) and is_plain and ".." not in parts
 
 
 def sort_values(recorded: Mapping[str, Any], summarize: Summarize) -> dict[str, Any]:

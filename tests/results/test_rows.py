@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
 from hypothesis import strategies as st
 
-from emolib.results.rows import Row, group, sort_values
+from emolib.errors import InputError
+from emolib.results.rows import Row, checked, group, lies_inside, sort_values
 
 texts = st.text('a"\n\r\u2028é\\{', max_size=5)
 
@@ -89,3 +95,36 @@ def test_other_values_are_refused_by_name(value, kind, message):
     with pytest.raises(kind) as error:
         sort_values({"fine": 1, "x": value}, lambda vector: {})
     assert str(error.value) == f"record(x=…): {message}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"experiment": "../../x"}, "experiment '../../x' is no name of a function"),
+        ({"experiment": ""}, "experiment '' is no name of a function"),
+        ({"output": {"path": "../x.json", "shape": "item"}}, "output.path '../x.json' leads out"),
+        ({"output": {"path": "/x.json", "shape": "item"}}, "output.path '/x.json' leads out"),
+        ({"output": {"path": "a.json"}}, "output has no path or no shape"),
+        ({"dims": {"model": 1}}, "dims has what is no text"),
+        ({"labels": {"why": None}}, "labels has what is no text"),
+        ({"row": -1}, "row -1 of 1"),
+        ({"of": 0}, "row 0 of 0"),
+        ({"values": {"a": [1]}}, "values.a is no number and no summary of some"),
+        ({"values": {"a": {"mean": 1}}}, "values.a is no number and no summary of some"),
+        ({"values": {"a": True}}, "values.a is no number and no summary of some"),
+        ({"vectors": {"a": 1}}, "vectors has what is no list"),
+        ({"texts": {"a": {"b": "c"}}}, "texts has what is no list"),
+    ],
+    ids=str,
+)
+def test_a_stored_row_that_none_could_have_recorded_is_refused(changes, why):
+    data = asdict(row()) | {"experiment": "x"}
+    assert checked(data, "here") == Row(**data)
+    with pytest.raises(InputError, match=f"^here: not a row .{re.escape(why)}"):
+        checked(data | changes, "here")
+
+
+@given(st.text("./\\a\0"))
+def test_a_path_that_lies_inside_stays_below_its_folder(path):
+    if lies_inside(path):
+        assert Path(os.path.normpath(f"/some/folder/{path}")).is_relative_to("/some/folder")
