@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import argparse
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
+# More digits than Python makes a number of.
+_NO_NUMBER = re.compile(r"\d{4000,}")
+
+
+def _text(value: str) -> str:
+    """Return what was typed for an option.
+
+    Raises:
+        argparse.ArgumentTypeError: When that is nothing, which would pass for the default.
+    """
+    if not value.strip():
+        raise argparse.ArgumentTypeError("expected a value, got nothing; leave the option out")
+    if found := _NO_NUMBER.search(value):
+        raise argparse.ArgumentTypeError(f"a number of {len(found[0])} digits")
+    return value
+
+
+def _whole(value: str) -> int:
+    """Return a whole number that was typed."""
+    try:
+        return int(_text(value))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {value[:40]!r}") from None
 
 
 @dataclass(frozen=True)
@@ -33,7 +60,7 @@ class Option:
     is_value: bool = True
     is_place: bool = False
     repeats: bool = False
-    type: type[int] | None = None
+    type: Callable[[str], int] | None = None
     alone: str | None = None
 
     @property
@@ -49,8 +76,7 @@ class Option:
         said: dict[str, Any] = {"metavar": self.metavar}
         if self.repeats:
             said["action"] = "append"
-        if self.type is not None:
-            said["type"] = self.type
+        said["type"] = self.type or _text
         if self.alone is not None:
             said |= {"nargs": "?", "const": self.alone}
         return said
@@ -192,7 +218,7 @@ OPTIONS = (
         "length of greedy continuations",
         "N",
         key="max_new_tokens",
-        type=int,
+        type=_whole,
     ),
     Option(
         "--results-dir",
@@ -214,7 +240,7 @@ OPTIONS = (
         key="batch_size",
         is_value=False,
     ),
-    Option("--seed", "seed of every draw", "N", key="seed", type=int),
+    Option("--seed", "seed of every draw", "N", key="seed", type=_whole),
     Option(
         "--item-files",
         "write a results file per item: auto (default), which is of up to 500 items a run, always, "

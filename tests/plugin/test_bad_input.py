@@ -367,6 +367,27 @@ CASES = {
         "nowhere.json: no such file; expected a list of heads, strongest first, or importance "
         "scores, an object with the keys cfg, nodes, edges",
     ),
+    "results in a name too long": (
+        [f"--results-dir={'x' * 5000}"],
+        {},
+        f"{'x' * 200}…: File name too long; name another place",
+    ),
+    "model of a name too long": (
+        [f"--model=./{'x' * 5000}"],
+        {},
+        f"{'x' * 200}…: File name too long; name another place",
+    ),
+    "profile that never ends": (
+        ["--profile=/dev/zero"],
+        {},
+        "--profile /dev/zero: no such file; expected a profile in TOML",
+    ),
+    "ranking that never ends": (
+        ["--ranking=/dev/zero"],
+        {},
+        "/dev/zero: is no regular file; expected a list of heads, strongest first, or importance "
+        "scores, an object with the keys cfg, nodes, edges",
+    ),
     "ranking not JSON": (
         ["--ranking", "own.json"],
         {"own.json": "L0H1, L0H2"},

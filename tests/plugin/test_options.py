@@ -38,15 +38,31 @@ def test_every_setting_has_an_option_or_is_the_profile_s_own():
 def test_argparse_takes_it(option):
     parser = argparse.ArgumentParser()
     parser.add_argument(option.flag, dest=option.dest, default=None, **option.how)
-    value = "3" if option.type is int else "x"
+    value = "3" if option.type else "x"
     given = [option.flag] if option.metavar is None else [option.flag, value] * 2
     found = getattr(parser.parse_args(given), option.dest)
-    one = True if option.metavar is None else 3 if option.type is int else "x"
+    one = True if option.metavar is None else 3 if option.type else "x"
     assert found == ([one, one] if option.repeats else one)
     assert getattr(parser.parse_args([]), option.dest) is None
     if option.alone is not None:
         assert getattr(parser.parse_args([option.flag]), option.dest) == option.alone
     assert option.help and (option.type is None or option.metavar)
+
+
+@pytest.mark.parametrize("typed", ["", "  ", "9" * 5000, f"top:{'9' * 5000}", "٣" * 4000])
+@pytest.mark.parametrize(
+    "option", [option for option in OPTIONS if option.metavar], ids=lambda option: option.flag
+)
+def test_nothing_and_what_no_number_can_be_made_of_is_refused(option, typed, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument(option.flag, dest=option.dest, **option.how)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"{option.flag}={typed}"])
+    told = capsys.readouterr().err.splitlines()[-1]
+    expected = (
+        f"a number of {4000 if '٣' in typed else 5000} digits" if typed.strip() else "nothing"
+    )
+    assert f"argument {option.flag}: " in told and expected in told and len(told) < 200
 
 
 def test_what_was_given_goes_over_the_profile(pytestconfig, monkeypatch):
