@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ from emolib.errors import InputError
 PACKAGE = Path(__file__).parent
 """The folder of the library's code."""
 _LENGTH = 16
+_UNFINISHED = ".part"
+# Seconds after which nobody writes to an unfinished file any more.
+_ABANDONED = 3600.0
 _JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
@@ -94,6 +98,28 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(_JSON.encode(value).encode()).hexdigest()[:_LENGTH]
 
 
+def unfinished(path: Path) -> Path:
+    """Return what a file is called until it is whole; it lies in the same folder, hidden."""
+    # A name has room for no more than 255 bytes.
+    kept = path.name.encode()[:200].decode(errors="ignore")
+    return path.with_name(f".{kept}.{os.getpid()}{_UNFINISHED}")
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove what killed processes have left unfinished in a folder, and return it.
+
+    Files younger than an hour may be somebody's who still writes.
+    """
+    before = time.time() - _ABANDONED
+    found = []
+    for path in folder.rglob(f".*{_UNFINISHED}"):
+        with suppress(OSError):
+            if path.is_file() and path.lstat().st_mtime < before:
+                path.unlink()
+                found.append(path)
+    return found
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all.
 
@@ -120,7 +146,7 @@ def written(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         InputError: When it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -128,7 +154,8 @@ def written(path: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another --results-dir"
+            f"{path}: cannot be written ({error.strerror}); make room for it, or choose another "
+            "--results-dir"
         ) from None
     finally:
         with suppress(OSError):

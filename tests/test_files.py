@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emolib.files import hash_files, hash_json, is_local, safe, to_json
+from emolib.errors import InputError
+from emolib.files import (
+    hash_files,
+    hash_json,
+    is_local,
+    safe,
+    sweep,
+    to_json,
+    unfinished,
+    write_text,
+)
 
 names = st.text('abé"', max_size=3)
 values = st.recursive(
@@ -115,3 +127,25 @@ def test_where_the_system_does_not_say_disks_are_local(monkeypatch, tmp_path):
 
     monkeypatch.setattr(Path, "read_text", absent)
     assert is_local(tmp_path)
+
+
+def test_what_a_killed_process_left_unfinished_is_swept_and_nothing_else(tmp_path):
+    (tmp_path / "tables").mkdir()
+    whole, hidden = tmp_path / "tables/a.csv", tmp_path / ".mine.part.csv"
+    left, new = unfinished(whole), unfinished(tmp_path / "b.csv")
+    for path in (whole, hidden, left, new):
+        path.write_text("x")
+    for path in (whole, hidden, left):
+        os.utime(path, (time.time() - 4000,) * 2)
+    assert sweep(tmp_path) == [left]
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(
+        [whole, hidden, new]
+    )
+
+
+def test_a_name_as_long_as_a_file_s_may_be_is_written(tmp_path):
+    path = tmp_path / ("é" * 120 + ".json")
+    write_text(path, "x")
+    assert path.read_text() == "x" and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(InputError, match="File name too long"):
+        write_text(tmp_path / ("x" * 300), "x")

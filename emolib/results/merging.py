@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from emolib.errors import InputError
-from emolib.files import results_folder
+from emolib.files import results_folder, unfinished
 from emolib.results.records import Store
 from emolib.results.rows import RESTORE, Row
 from emolib.results.segments import PACKED, PLAIN, RECORDS, Segment, segments
@@ -67,7 +66,7 @@ def _record(source: Path, target: Store) -> bool:
 def _copy(segment: Segment, folder: Path) -> None:
     place = folder / RECORDS / segment.path.name
     # A name with a dot is no segment's: nobody reads what is half there.
-    hidden = place.with_name(f".{place.name}.{os.getpid()}")
+    hidden = unfinished(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(segment.path, hidden)

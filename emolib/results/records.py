@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from emolib.errors import InputError
+from emolib.files import sweep
 from emolib.results.catalogue import SegmentState
 from emolib.results.events import Event, Replayed, Told, events_of
 from emolib.results.index import Index
@@ -288,6 +289,7 @@ class Store:
             return
         self._gate.enter(shared=shard is not None)
         self._shard, self._about = shard, about or dict
+        sweep(self.folder)
         try:
             found = segments(self.folder)
             if self._reading is not None:
@@ -322,22 +324,29 @@ class Store:
             self._tell_replayed()
 
     def close(self) -> None:
-        """Let go of the store, what was written on the disk."""
+        """Let go of the store, what was written on the disk.
+
+        Raises:
+            InputError: When something does not get there.
+        """
         if not self._is_open:
             return
         try:
-            self._tell_replayed()
-            if self._shard is not None:
-                # One without items has its segment too: who joins the shards misses none.
-                self._writing()
-            if self._writer is not None:
-                self._tell("ended", _now())
-                self._index()
-                self._writer.close()
+            if self._writer is None or not self._writer.failed:
+                self._tell_replayed()
+                if self._shard is not None:
+                    # One without items has its segment too: who joins the shards misses none.
+                    self._writing()
+                if self._writer is not None:
+                    self._tell("ended", _now())
+                    self._index()
         finally:
-            self._writer = None
-            self._is_open = False
-            self._gate.leave()
+            writer, self._writer, self._is_open = self._writer, None, False
+            try:
+                if writer is not None:
+                    writer.close()
+            finally:
+                self._gate.leave()
 
     def _writing(self) -> Writer:
         """Return the writer of this run's segment, which begins with what is told of the run."""
@@ -361,7 +370,8 @@ class Store:
         return self._writer
 
     def _tell_replayed(self) -> None:
-        if self._replayed:
+        has_failed = self._writer is not None and self._writer.failed
+        if self._replayed and not has_failed:
             keys, self._replayed = self._replayed, []
             self._tell("replayed", keys)
 

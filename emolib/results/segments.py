@@ -11,7 +11,7 @@ import secrets
 import socket
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from emolib.errors import InputError
-from emolib.files import safe
+from emolib.files import safe, unfinished
 from emolib.results.rows import RESTORE
 
 RECORDS = "records"
@@ -165,6 +165,7 @@ class Writer:
         segment: Its segment.
         size: Bytes written.
         line: Lines written.
+        failed: Whether it could not be written to the last time: nothing more is.
     """
 
     def __init__(self, folder: Path, first: bytes, name: str) -> None:
@@ -179,30 +180,56 @@ class Writer:
             InputError: When it cannot be written.
         """
         self.segment = Segment(name, folder / RECORDS / f"{name}{PLAIN}")
-        self.size, self.line = 0, 0
+        self.size, self.line, self.failed = 0, 0, False
         # Nobody sees it before it is locked and has its first line; but where there are no locks
         # (Windows), what is open cannot be given another name.
         visible = self.segment.path
-        path = visible if os.name == "nt" else visible.with_name(f".{name}")
+        path = visible if os.name == "nt" else unfinished(visible)
         with _writable(path):
-            self._file = path.open("xb")
-            lock(self._file, exclusive=True)
-            self.write(first, 1)
-            if path != visible:
-                path.rename(visible)
+            # Without a buffer: what cannot be written now must not be tried again later.
+            self._file = path.open("xb", buffering=0)
+            try:
+                lock(self._file, exclusive=True)
+                self.write(first, 1)
+                if path != visible:
+                    path.rename(visible)
+            except BaseException:
+                self._file.close()
+                path.unlink()
+                raise
 
     def write(self, data: bytes, lines: int) -> None:
-        """Append lines and flush them, so that they outlive this process."""
-        self._file.write(data)
-        self._file.flush()
+        """Append lines, so that they outlive this process; all of them or none.
+
+        Raises:
+            InputError: When they cannot be written.
+        """
+        with _writable(self.segment.path):
+            try:
+                written = 0
+                while written < len(data):
+                    written += self._file.write(data[written:])
+            except OSError:
+                self.failed = True
+                # What was recorded before stays whole.
+                with suppress(OSError):
+                    self._file.truncate(self.size)
+                raise
         self.size += len(data)
         self.line += lines
 
     def close(self) -> None:
-        """Let go of the segment, its content on the disk."""
-        # Once a run: rows outlive the process without it, a power cut they do not.
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Let go of the segment, its content on the disk.
+
+        Raises:
+            InputError: When it does not get there.
+        """
+        try:
+            with _writable(self.segment.path):
+                # Once a run: rows outlive the process without it, a power cut they do not.
+                os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
 
 
 class Gate:
@@ -283,6 +310,6 @@ def _writable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"{error.filename or path}: cannot be written ({error.strerror}); choose another "
-            "folder with --results-dir"
+            f"{error.filename or path}: cannot be written ({error.strerror}); make room for "
+            "it, or choose another folder with --results-dir"
         ) from None

@@ -319,8 +319,8 @@ def test_tables_that_cannot_be_written_leave_the_rows(slow):
     result = slow.pytest()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stdout.fnmatch_lines(
-        ["*- effect -*", "ERROR: *tables/effect.csv: cannot be written (*); choose another "
-         "--results-dir", "*3 recorded*"]
+        ["*- effect -*", "ERROR: *tables/effect.csv: cannot be written (*); make room for it, or "
+         "choose another --results-dir", "*3 recorded*"]
     )  # fmt: skip
     assert_whole(slow, 3)
 

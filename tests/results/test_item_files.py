@@ -102,7 +102,8 @@ def test_an_unwritable_place_is_named(tmp_path):
     with pytest.raises(InputError) as error:
         write_output(tmp_path, [row(output={"shape": "item", "path": "own/a.json"})], [])
     assert str(error.value) == (
-        f"{tmp_path}/own/a.json: cannot be written (File exists); choose another --results-dir"
+        f"{tmp_path}/own/a.json: cannot be written (File exists); make room for it, or choose "
+        "another --results-dir"
     )
 
 

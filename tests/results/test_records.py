@@ -525,5 +525,6 @@ def test_a_folder_that_cannot_be_written(folder, make, reason):
         (folder / RECORDS / "lock").mkdir(parents=True)
     obstacle = folder / RECORDS / "lock" if make == "dir" else folder / RECORDS
     assert said(lambda: Store(folder).append(rows("a"))) == (
-        f"{obstacle}: cannot be written ({reason}); choose another folder with --results-dir"
+        f"{obstacle}: cannot be written ({reason}); make room for it, or choose another folder "
+        "with --results-dir"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import resource
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -110,3 +112,41 @@ def test_where_there_are_no_locks_everybody_may_write(tmp_path, monkeypatch):
     writer = Writer(tmp_path, b"first\n", "a")
     assert writer.segment.is_being_written is None
     writer.close()
+
+
+@contextmanager
+def no_file_beyond(size):
+    """Have the system refuse to write behind a place, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=8), st.integers(0, 900))
+def test_what_there_is_no_room_for_is_not_half_there(tmp_path_factory, lines, room):
+    folder = tmp_path_factory.mktemp("full")
+    lines = [line.replace(b"\n", b" ") + b"\n" for line in lines]
+    (folder / "records").mkdir()
+    kept = []
+    with no_file_beyond(room):
+        try:
+            writer = Writer(folder, lines[0], "20261124T000000000000-a-0000")
+        except InputError as error:
+            assert "File too large" in str(error) and room < len(lines[0])
+            assert not list((folder / "records").iterdir())
+            return
+        kept.append(lines[0])
+        for line in lines[1:]:
+            try:
+                writer.write(line, 1)
+            except InputError as error:
+                assert f"{writer.segment.path}: cannot be written (File too large)" in str(error)
+                assert writer.failed
+                break
+            kept.append(line)
+        writer.close()
+    assert list(writer.segment.lines()) == kept
+    assert len(b"".join(kept)) <= room or len(kept) == len(lines)
