@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from emolib.files import safe
 from emolib.reporting.plot_style import COLOURS, drawing, grid, legend, plain, save
 from emolib.results.item_files import read_attention
 from emolib.results.rows import Row
@@ -123,7 +124,7 @@ def attention_patterns(
     for (model, name), members in by_study.items():
         for head in _strongest(members, effects):
             content = head.content()
-            stem = f"attention_patterns_{model}_{name}_{content['heads']}"
+            stem = safe(f"attention_patterns_{model}_{name}_{content['heads']}")
             made.append(attention_pattern(content, folder / f"{stem}.{kind}"))
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,6 +28,8 @@ _DARK = 0.6
 _NARROW = 0.6
 # Of a colour bar, in inches: its own length and height, and what its label takes.
 _BAR = (3.0, 0.09, 0.55)
+# What matplotlib says of each letter without a picture.
+_NO_GLYPH = "missing from font"
 # Nothing that changes with the day or the version.
 _NO_METADATA = {
     "png": {"Software": None},
@@ -100,6 +103,11 @@ _SETTINGS = {
     # Names of clips are drawn at random without.
     "svg.hashsalt": "emolib",
 }
+# What DejaVu Sans, which comes with matplotlib, has no letters for: Japanese, Chinese, Korean.
+_OTHERS = (
+    "Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "TakaoGothic", "Hiragino Sans", "Yu Gothic",
+    "MS Gothic", "WenQuanYi Micro Hei", "Droid Sans Fallback",
+)  # fmt: skip
 _LOOK: ContextVar[Look] = ContextVar("look", default=STYLES["screen"])
 
 
@@ -132,11 +140,21 @@ def drawing(plot: Callable[_Of, _Made]) -> Callable[_Of, _Made]:
         # Imported here: as in `canvas`.
         from matplotlib import style
 
-        settings = _SETTINGS | _LOOK.get().settings
+        settings = _SETTINGS | _LOOK.get().settings | {"font.family": _families()}
         with style.context(["default", settings]):
             return plot(*args, **options)
 
     return drawn
+
+
+@functools.cache
+def _families() -> list[str]:
+    """Return the fonts there are, each for the letters that those before it have not."""
+    # Imported here: as in `canvas`.
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in _OTHERS if name in installed)]
 
 
 def canvas(width: float, height: float) -> Any:
@@ -252,8 +270,21 @@ def save(figure: Any, out: Path) -> Path:
         InputError: When it cannot be written.
     """
     kind, image = out.suffix[1:], io.BytesIO()
-    figure.savefig(image, format=kind, metadata=_NO_METADATA[kind])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        figure.savefig(image, format=kind, metadata=_NO_METADATA[kind])
     write_bytes(out, image.getvalue())
+    lacking = [str(w.message) for w in told if _NO_GLYPH in str(w.message)]
+    for warning in told:
+        if _NO_GLYPH not in str(warning.message):
+            warnings.warn(warning.message, stacklevel=2)
+    if lacking:
+        # One for all letters, of which a prompt may have hundreds.
+        warnings.warn(
+            f"{out}: {len(set(lacking))} letters are drawn as boxes, for no installed font that is "
+            "looked for has them; install Noto Sans CJK, and draw again",
+            stacklevel=2,
+        )
     return out
 
 

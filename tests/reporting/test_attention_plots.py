@@ -80,6 +80,13 @@ def test_heads_that_do_the_most_are_drawn_and_no_more_than_two(files, tmp_path):
     assert drawn({("two", "joy", "L0H0"): 9.0}) == ["L1H1"]
 
 
+def test_names_of_files_are_fit_for_files(files, tmp_path):
+    (made,) = attention_patterns(
+        map(head_in, files(content(prompt("t"), model="../a/b"))), tmp_path / "plots"
+    )
+    assert made.parent == tmp_path / "plots" and made.is_file()
+
+
 def test_effects_are_those_of_ablation_else_of_patching_else_scores():
     ablated = [
         row

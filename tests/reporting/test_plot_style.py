@@ -145,6 +145,15 @@ def test_text_of_users_is_drawn_as_it_is(tmp_path, text):
         assert bar(tmp_path / "x.png", title=plain(text)).stat().st_size
 
 
+def test_letters_that_no_font_has_are_told_of_once(tmp_path):
+    """By Egyptian ones, which none of the fonts that are looked for has."""
+    with pytest.warns(UserWarning) as told:
+        out = bar(tmp_path / "x.png", title=plain("a\U00013000\U00013001\U00013000"))
+    (warning,) = told
+    assert str(warning.message).startswith(f"{out}: 2 letters are drawn as boxes")
+    assert out.read_bytes().startswith(BEGIN["png"])
+
+
 def test_labels_are_one_line_and_cut_in_the_middle():
     assert plain("a$b_c\td\u202ee\n") == "a$b_c\\td\\u202ee\\n"
     assert plain("back\\slash") == "back\\\\slash"
