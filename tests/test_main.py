@@ -27,15 +27,16 @@ def results(tmp_path, monkeypatch):
 def test_plots_prints_the_files_it_draws(results, capsys):
     assert command.main(["plots", "--top-n", "2"]) == 0
     made = capsys.readouterr().out.splitlines()
-    assert [line.removeprefix("results/demo/plots/") for line in made[:6]] == [
+    assert [line.removeprefix("results/demo/plots/") for line in made[:7]] == [
         "heads/head_reaction_heatmap.png",
         "heads/top_heads.png",
+        "heads/head_effects.png",
         "heads/ablation_sentiment_comparison.png",
         "heads/effect_by_layer.png",
         "heads/model_comparison.png",
         "heads/patching_keyword_comparison.png",
     ]
-    assert len(made) == 8 and "attention/attention_patterns_one_joy_" in made[6]
+    assert len(made) == 9 and "attention/attention_patterns_one_joy_" in made[7]
 
 
 def test_plots_takes_named_files_of_older_scripts(results, capsys):
@@ -47,7 +48,18 @@ def test_plots_takes_named_files_of_older_scripts(results, capsys):
     ]  # fmt: skip
     assert command.main(["plots", *chosen]) == 0
     made = capsys.readouterr().out.splitlines()
-    assert len(made) == 6 and all(line.startswith("out/") for line in made)
+    assert len(made) == 7 and all(line.startswith("out/") for line in made)
+
+
+def test_plots_are_written_in_a_format_and_a_style(results, capsys):
+    chosen = ["--head-scores", "results/demo/alignment/head_scores_one.json", "--output-dir", "out"]
+    named = ["--ablation-file", "results/demo/patching/head_ablation/one_joy_L1H0-zero.json"]
+    assert command.main(["plots", *chosen, *named, "--format", "pdf", "--style", "paper"]) == 0
+    made = capsys.readouterr().out.splitlines()
+    assert "out/head_effects.pdf" in made and all(line.endswith(".pdf") for line in made)
+    for option, value in (("--format", "eps"), ("--style", "print")):
+        assert command.main(["plots", option, value]) == 2
+        assert f"{option} {value}: unknown; expected one of" in capsys.readouterr().err
 
 
 def test_report_compare_and_export(results, capsys):

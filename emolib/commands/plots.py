@@ -20,6 +20,10 @@ def add(commands: Commands, shared: Shared) -> None:
             name, type=Path, action="append", default=[], help="a results file; repeatable"
         )
     parser.add_argument("--score", default="atp_ig", help="which score (default: atp_ig)")
+    parser.add_argument("--format", default="png", help="png (default), pdf or svg")
+    parser.add_argument(
+        "--style", default="screen", help="screen (default); paper: as wide as columns are, 7–8 pt"
+    )
     parser.set_defaults(run=run)
 
 
@@ -37,5 +41,7 @@ def run(options: argparse.Namespace, results: Path) -> None:
         top_n=options.top_n,
         score=options.score,
         run=options.of_run,
+        kind=options.format,
+        style=options.style,
     )
     print(*made, sep="\n")

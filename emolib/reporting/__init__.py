@@ -2,8 +2,9 @@
 
 - ``tables``, ``markdown``, ``cells``: tables for files and terminals; text that nothing can break.
 - ``plots``: which plots there are, of what ``drawable`` finds in the store or in files;
-  ``score_plots``, ``effect_plots``, ``path_plots``, ``attention_plots``, ``circuit_plots``,
-  ``dose_plots``, ``specificity_plots``, ``probe_plots`` draw them in the look of ``plot_style``.
+  ``score_plots``, ``effect_plots``, ``control_plots``, ``path_plots``, ``attention_plots``,
+  ``circuit_plots``, ``dose_plots``, ``specificity_plots``, ``probe_plots``, ``unit_plots`` draw
+  them in the ``panels`` and the look of ``plot_style``.
 - ``report``: the report; its sections in ``report_study``, ``report_heads``, ``report_paths``,
   ``report_circuits``, ``report_specificity``, ``report_probes``, ``report_steering``,
   ``report_units``, what they share in ``report_parts``.

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emolib.reporting.plot_style import COLOURS, grid, save
+from emolib.reporting.panels import Panels
+from emolib.reporting.plot_style import COLOURS, blank, drawing, legend, save
 from emolib.results.rows import Row
 from emolib.results.selection import studies
 
@@ -16,9 +17,10 @@ ORDERS = ("ranking", "random", "greedy")
 _COLOURS = dict(zip(ORDERS, (COLOURS[0], "0.5", COLOURS[2]), strict=True))
 _ENOUGH = 0.8
 # On the axis; names of sizes that are closer cannot be read.
-_APART = 0.3
+_APART = 0.4
 
 
+@drawing
 def faithfulness_curves(rows: Sequence[Row], out: Path) -> Path:
     """Draw F over the number of heads, a panel per emotion and model, and return the file.
 
@@ -27,39 +29,31 @@ def faithfulness_curves(rows: Sequence[Row], out: Path) -> Path:
 
     Args:
         rows: Rows of ``head_circuit``.
-        out: The PNG to write.
+        out: The file to write.
     """
     by_study = studies(rows)
-    models = list(dict.fromkeys(study.model for study in by_study))
-    emotions = list(dict.fromkeys(study.emotion for study in by_study))
-    figure, axes = grid(len(emotions), len(models), (2.5, 1.9), legend=len(ORDERS) + 1)
-    for row, emotion in enumerate(emotions):
-        for column, model in enumerate(models):
-            panel = axes[row, column]
-            members = [m for s, found in by_study.items() if s == (model, emotion) for m in found]
-            for order in ORDERS:
-                _curve(panel, order, [m for m in members if m.labels.get("order") == order])
-            for member in members:
-                if member.labels.get("order") == "circuit" and member.mean("held_out") is not None:
-                    panel.plot(_place(member), member.mean("held_out"), "o", color=COLOURS[4],
-                               mfc="none", ms=7, label="circuit, held out")  # fmt: skip
-            panel.axhline(_ENOUGH, color="0.4", lw=0.6, ls="--")
-            panel.axhline(0, color="0.4", lw=0.6)
-            _ticks(panel, members)
-            if row == 0:
-                panel.set_title(model, fontsize=10)
-            if row == len(emotions) - 1:
-                panel.set_xlabel("heads")
-            if column == 0:
-                panel.set_ylabel(emotion)
-    found: dict[str, Any] = {}
-    for panel in axes.flat:
+    panels = Panels(by_study, (2.3, 1.7))
+    keys: dict[str, Any] = {}
+    for study, panel in panels:
+        members = by_study.get(study, [])
+        if not members:
+            blank(panel)
+            continue
+        for order in ORDERS:
+            _curve(panel, order, [m for m in members if m.labels.get("order") == order])
+        for member in members:
+            if member.labels.get("order") == "circuit" and member.mean("held_out") is not None:
+                panel.plot(_place(member), member.mean("held_out"), "o", color=COLOURS[4],
+                           mfc="none", ms=7, label="circuit, held out")  # fmt: skip
+        panel.axhline(_ENOUGH, color="0.4", lw=0.6, ls="--")
+        panel.axhline(0, color="0.4", lw=0.6)
+        _ticks(panel, members)
         handles, labels = panel.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    figure.legend(found.values(), found, loc="outside lower center", ncols=3, fontsize=8,
-                  frameon=False)  # fmt: skip
-    figure.supylabel("F: share of the emotion that is left", fontsize=9)
-    return save(figure, out)
+        keys |= dict(zip(labels, handles, strict=True))
+    panels.below("heads")
+    legend(panels.figure, keys.values(), list(keys))
+    panels.figure.supylabel("F: share of the emotion that is left")
+    return save(panels.figure, out)
 
 
 def _curve(panel: Any, order: str, rows: Sequence[Row]) -> None:
@@ -84,11 +78,13 @@ def _place(row: Row) -> float:
 
 
 def _ticks(panel: Any, rows: Sequence[Row]) -> None:
-    """Name the sizes of the ranking's sets."""
-    sizes = [row for row in rows if row.labels.get("order") == "ranking"]
-    names = [f"{row.mean('k'):g}" for row in sizes]
-    if len(sizes) > 1 and _place(sizes[-1]) - _place(sizes[-2]) < _APART:
-        # All heads, close to the size before, stand over one another.
-        names[-2] = ""
+    """Name the sizes of the ranking's sets, as far as their names do not run together."""
+    sizes = sorted((row for row in rows if row.labels.get("order") == "ranking"), key=_place)
+    names: list[str] = []
+    last = math.inf
+    # From the right: of all heads the number matters most.
+    for row in reversed(sizes):
+        apart = last - _place(row) >= _APART
+        names.insert(0, f"{row.mean('k'):g}" if apart else "")
+        last = _place(row) if apart else last
     panel.set_xticks([_place(row) for row in sizes], names)
-    panel.tick_params(labelsize=7)

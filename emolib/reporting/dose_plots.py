@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emolib.reporting.plot_style import COLOURS, grid, save
+from emolib.reporting.plot_style import COLOURS, blank, drawing, grid, legend, plain, save
 from emolib.results.rows import Row, group
-from emolib.results.selection import studies
+from emolib.results.selection import StudyKey, studies
 
 _SHOWN = len(COLOURS)
 _STYLES = {"emotion": {"ls": "-", "marker": "o"}, "random": {"ls": ":", "marker": "x"}}
 _METRICS = {"logit_diff": "Δ logit_diff", "fluency": "Δ fluency"}
 
 
+@drawing
 def dose_response(rows: Sequence[Row], out: Path) -> Path:
     """Draw what doses do to ``logit_diff`` and to fluency on neutral prompts, a line a place.
 
@@ -25,28 +26,31 @@ def dose_response(rows: Sequence[Row], out: Path) -> Path:
 
     Args:
         rows: Rows of steering.
-        out: The PNG to write.
+        out: The file to write.
     """
     told = [row for row in rows if row.labels.get("on") == "neutral"]
     found = studies(told)
     models = list(dict.fromkeys(study.model for study in found))
     emotions = list(dict.fromkeys(study.emotion for study in found))
     places = _places(told)
-    figure, axes = grid(2 * len(emotions), len(models), (2.6, 1.5), legend=len(places) + 2)
-    for study, members in found.items():
-        column, first = models.index(study.model), 2 * emotions.index(study.emotion)
-        for down, metric in enumerate(_METRICS):
-            panel = axes[first + down, column]
-            _lines(panel, members, metric, places)
-            if column == 0:
-                panel.set_ylabel(f"{study.emotion}\n{_METRICS[metric]}", fontsize=8)
-            if first + down == 0:
-                panel.set_title(study.model, fontsize=10)
-            if first + down == 2 * len(emotions) - 1:
-                panel.set_xlabel("α", fontsize=8)
+    figure, axes = grid(2 * len(emotions), len(models), (2.3, 1.25))
+    for panel, model in zip(axes[0], models, strict=True):
+        panel.set_title(plain(model))
+    for panel in axes[-1]:
+        panel.set_xlabel("α")
+    for line, panel in enumerate(axes[:, 0]):
+        emotion, metric = emotions[line // 2], list(_METRICS.values())[line % 2]
+        panel.set_ylabel(f"{plain(emotion, 16)}\n{metric}")
+    for i, emotion in enumerate(emotions):
+        for j, model in enumerate(models):
+            members = found.get(StudyKey(model, emotion), [])
+            for panel, metric in zip(axes[2 * i : 2 * i + 2, j], _METRICS, strict=True):
+                if members:
+                    _lines(panel, members, metric, places)
+                else:
+                    blank(panel)
     _legend(figure, axes[0, 0], places)
-    figure.supylabel("under the dose less clean, on neutral prompts (logits; nats a token)",
-                     fontsize=9)  # fmt: skip
+    figure.supylabel("under the dose less clean, on neutral prompts (logits; nats a token)")
     return save(figure, out)
 
 
@@ -82,7 +86,6 @@ def _lines(panel: Any, rows: Sequence[Row], metric: str, places: Sequence[str]) 
             low, high = zip(*filter(None, ends), strict=True)
             panel.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     panel.axhline(0, color="0.4", lw=0.6)
-    panel.tick_params(labelsize=7)
 
 
 def _legend(figure: Any, panel: Any, places: Sequence[str]) -> None:
@@ -93,4 +96,4 @@ def _legend(figure: Any, panel: Any, places: Sequence[str]) -> None:
         panel.plot([], [], color="0.3", lw=1, ms=3, label=f"{name} direction", **style)[0]
         for name, style in _STYLES.items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend(figure, handles, [plain(handle.get_label()) for handle in handles])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,10 @@ from typing import Any
 
 from emolib.errors import InputError
 from emolib.reporting.attention_plots import Head, head_in
-from emolib.reporting.effect_plots import COMPARED, is_drawn
+from emolib.reporting.control_plots import CONTROLS as CONTROL_METRICS
+from emolib.reporting.effect_plots import is_drawn
 from emolib.reporting.experiments import CIRCUIT
+from emolib.reporting.unit_plots import is_confirmation
 from emolib.results.abridged import abridged
 from emolib.results.item_files import (
     is_path,
@@ -24,15 +26,25 @@ from emolib.results.item_files import (
 )
 from emolib.results.records import Store
 from emolib.results.rows import Row, group
-from emolib.results.selection import kind_of, layer_of
+from emolib.results.selection import kind_of, layer_of, study_of, subject
 
 ABLATION, PATCHING = "patching/head_ablation/*.json", "patching/head_patching/*.json"
 """Results files that hold effects on heads."""
 SPECIFICITY, PROBES, STEERING = "specificity/*.json", "probes/*.json", "steering/*.json"
+CONTROLS, UNITS = "controls/*.json", "units/unit_ablation/*.json"
+UNITS_CONFIRMED = "units/unit_confirmation_*.json"
 """Results files that are drawn from the store alone."""
 _SCORES, _ATTENTION = "alignment/head_scores_*.json", "attention/*.json"
 _PATHS = "paths/*.json"
-_WHOLE = (_SCORES, _ATTENTION, STEERING, _PATHS, SPECIFICITY, PROBES)
+_WHOLE = (
+    _SCORES, _ATTENTION, STEERING, _PATHS, SPECIFICITY, PROBES, CONTROLS, UNITS, UNITS_CONFIRMED
+)  # fmt: skip
+# What experiments of somebody's own may write to the same places has none of this.
+_OWN: dict[str, Callable[[Row], bool]] = {
+    CONTROLS: lambda row: "head" in row.labels and set(CONTROL_METRICS) <= row.values.keys(),
+    UNITS: lambda row: {"logit_diff", "logit_diff_random"} <= row.values.keys(),
+    UNITS_CONFIRMED: is_confirmation,
+}
 
 
 class Drawable:
@@ -68,6 +80,8 @@ class Drawable:
             if pattern == _SCORES and row.output["shape"] != "scores":
                 continue
             if pattern == STEERING and not {"place", "direction", "alpha"} <= row.labels.keys():
+                continue
+            if pattern in _OWN and not _OWN[pattern](row):
                 continue
             if pattern == _PATHS and not is_path(row):
                 # Of an experiment of somebody's own, which is no path.
@@ -114,14 +128,16 @@ class Drawable:
         """Return the rows in the store that are drawn from it alone, in order of their files.
 
         Args:
-            pattern: `SPECIFICITY`, `PROBES` or `STEERING`.
+            pattern: `SPECIFICITY`, `PROBES`, `STEERING`, `CONTROLS`, `UNITS` or
+                `UNITS_CONFIRMED`.
         """
         rows = _in_order(self._found[pattern])
         return [row for row in rows if self._emotion in (None, row.dims.get("emotion"))]
 
-    def compared(self, rows: Iterable[Row]) -> list[Row]:
-        """Return those of rows by which models are compared, with their values per prompt."""
-        return list(abridged(map(self._whole, filter(_is_compared, rows)), ("logit_diff",)))
+    def per_prompt(self, rows: Iterable[Row]) -> list[Row]:
+        """Return those of rows that are of single heads, with their effects per prompt."""
+        single = (row for row in rows if layer_of(row) is not None)
+        return list(abridged(map(self._whole, single), ("logit_diff",)))
 
     def _whole(self, row: Row) -> Row:
         return row if row.vectors else self._store[row.key][row.row]
@@ -149,14 +165,10 @@ class Drawable:
         for row in _in_order(rows):
             size = abs(row.mean("delta_slot") or 0.0)
             content = partial(self._content, row.key)
-            yield Head(row.dims["model"], row.dims["emotion"], size, content)
+            yield Head(*study_of(row), subject(row), size, content)
 
     def _content(self, key: str) -> dict[str, Any]:
         return item_file(self._store[key])
-
-
-def _is_compared(row: Row) -> bool:
-    return kind_of(row).name == COMPARED and layer_of(row) is not None
 
 
 def _check_effect(row: Row, pattern: str) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from emolib.reporting.plot_style import COLOURS, grid, save, short
-from emolib.results.chances import share_significant
+from emolib.reporting.panels import Panels, bar_of, grouped, that_move
+from emolib.reporting.plot_style import COLOURS, drawing, fitting, grid, legend, plain, save
+from emolib.results.chances import of_rows
 from emolib.results.rows import Row, group
 from emolib.results.selection import (
     ABLATIONS,
@@ -24,220 +24,239 @@ from emolib.results.selection import (
     study_of,
     subject,
 )
+from emolib.stats.significance import LEVEL
+from emolib.stats.summary import summarize
 
 _KIND_COLOURS = dict(zip(ABLATIONS, COLOURS, strict=False))
 _HATCHES = dict(zip(DIRECTIONS, ("", "////"), strict=True))
-_SHOWN = 5
+_MARKERS = "os^Dvp"
 COMPARED = "zero"
 """The kind of ablation by which models are compared."""
-_KEYWORDS = "keyword_rate_"
+KEYWORDS = "keyword_rate_"
+"""What the names of the metrics on the words of one emotion begin with."""
 
 
-class _Bar(NamedTuple):
-    """A bar of a group: a metric of a row, and its place in the legend."""
+@drawing
+def head_effects(rows: Sequence[Row], out: Path, *, shown: int = 6) -> Path:
+    """Draw how far ablating the strongest heads moves ``logit_diff``, kinds side by side.
 
-    row: Row
-    style: str
-    metric: str
+    A panel per emotion and model; bars are means over prompts, error bars 95 % CIs.
+
+    Args:
+        rows: Rows of ablation.
+        out: The file to write.
+        shown: Heads a panel, those with the largest effect under any kind.
+    """
+    return _by_kind(rows, "logit_diff", out, "Δ logit_diff (logits), 95 % CI", shown)
 
 
-def ablation_sentiment_comparison(rows: Sequence[Row], out: Path, *, shown: int = _SHOWN) -> Path:
+@drawing
+def ablation_sentiment_comparison(rows: Sequence[Row], out: Path, *, shown: int = 5) -> Path:
     """Draw how far ablating the strongest heads moves sentiment, kinds side by side.
 
     A panel per emotion and model; bars are means over prompts, error bars 95 % CIs.
 
     Args:
         rows: Rows of ablation.
-        out: The PNG to write.
+        out: The file to write.
         shown: Heads a panel, those with the largest effect on ``logit_diff``.
     """
-    bars = [_Bar(row, kind_of(row).name, "sentiment") for row in rows if "sentiment" in row.values]
+    label = "Δ sentiment (VADER compound, −1…1), 95 % CI"
+    return _by_kind(rows, "sentiment", out, label, shown)
+
+
+def _by_kind(rows: Sequence[Row], metric: str, out: Path, label: str, shown: int) -> Path:
+    bars = [bar for row in rows for bar in bar_of(row, subject(row), kind_of(row).name, metric)]
+    groups = {
+        study: strongest_subjects(members, "logit_diff", shown)
+        for study, members in group(rows, study_of).items()
+    }
     styles = {kind: {"color": colour} for kind, colour in _KIND_COLOURS.items()}
-    return _grouped(rows, bars, out, styles, "Δ sentiment (VADER compound, −1…1), 95 % CI", shown)
+    return grouped(bars, groups, out, styles, label)
 
 
+@drawing
 def patching_keyword_comparison(rows: Sequence[Row], out: Path, *, shown: int = 3) -> Path:
-    """Draw how far patching the strongest heads moves the rates of every emotion's words.
+    """Draw how far patching heads moves the rates of every emotion's words.
 
     A panel per emotion and model; bars are means over pairs, error bars 95 % CIs; the colour is
     the lexicon, denoise is solid and noise hatched.
 
     Args:
         rows: Rows of patching; those that made text count.
-        out: The PNG to write.
-        shown: Heads a panel, those with the largest effect on ``logit_diff``.
+        out: The file to write.
+        shown: Heads a panel at most, those that move the words the most; that of a head which
+            moves none is not one of them.
     """
-    lexicons = list(
-        dict.fromkeys(
-            name.removeprefix(_KEYWORDS)
-            for row in rows
-            for name in row.values
-            if name.startswith(_KEYWORDS)
-        )
-    )
-    told = [row for row in rows if is_drawn(row)]
-    styles: dict[str, dict[str, Any]] = {}
-    for direction, hatch in _HATCHES.items():
-        for lexicon, colour in zip(lexicons, COLOURS, strict=False):
-            styles[f"{direction}, {lexicon} words"] = {"color": colour, "hatch": hatch}
+    told = [row for row in rows if has_text(row)]
+    names = [name for row in told for name in row.values if name.startswith(KEYWORDS)]
+    lexicons = [name.removeprefix(KEYWORDS) for name in dict.fromkeys(names)]
+    styles = {
+        f"{direction}, {plain(lexicon)} words": {"color": colour, "hatch": hatch}
+        for direction, hatch in _HATCHES.items()
+        for lexicon, colour in zip(lexicons, COLOURS, strict=False)
+    }
     bars = [
-        _Bar(row, f"{kind_of(row).name}, {lexicon} words", _KEYWORDS + lexicon)
+        bar
         for row in told
         for lexicon in lexicons
+        for bar in bar_of(
+            row,
+            subject(row),
+            f"{kind_of(row).name}, {plain(lexicon)} words",
+            KEYWORDS + lexicon,
+        )
     ]
-    return _grouped(told, bars, out, styles, "Δ words per 100 words, 95 % CI", shown)
+    nothing: dict[StudyKey, list[str]] = {study_of(row): [] for row in told}
+    groups = nothing | that_move(bars, shown)
+    return grouped(bars, groups, out, styles, "Δ words per 100 words, 95 % CI")
 
 
-def effect_by_layer(rows: Sequence[Row], out: Path) -> Path:
-    """Draw the mean absolute effect of a layer's heads on ``logit_diff``, a line a kind.
+@drawing
+def recovery_by_position(rows: Sequence[Row], out: Path, *, shown: int = 3) -> Path:
+    """Draw R of the strongest heads by the position at which they are patched.
 
-    Joint sets are left out: they belong to no one layer.
+    A panel per emotion and model; the colour is the position, denoise is solid and noise hatched.
+    Error bars are the 95 % CIs of the effects over the mean clean gap, which is taken as known.
+
+    Args:
+        rows: Rows of patching whose R is known.
+        out: The file to write.
+        shown: Heads a panel at most, those with the largest R at any position.
     """
-    single = [row for row in rows if layer_of(row) is not None]
-    models, emotions = _names(single)
-    known = {kind_of(row).name for row in single}
-    kinds = [kind for kind in ABLATIONS if kind in known]
-    figure, axes = grid(len(emotions), len(models), (2.4, 1.7), legend=len(kinds))
-    sizes: dict[tuple[StudyKey, str], dict[int, list[float]]] = {}
-    for member in single:
-        layers = sizes.setdefault((study_of(member), kind_of(member).name), {})
-        size = abs(member.mean("logit_diff") or 0.0)
-        layers.setdefault(layer_of(member) or 0, []).append(size)
-    for row, emotion in enumerate(emotions):
-        for column, model in enumerate(models):
-            panel = axes[row, column]
-            for kind in kinds:
-                layers = sizes.get((StudyKey(model, emotion), kind), {})
-                places = sorted(layers)
-                panel.plot(
-                    places,
-                    [float(np.mean(layers[layer])) for layer in places],
-                    color=_KIND_COLOURS[kind],
-                    marker="os^D"[ABLATIONS.index(kind)],
-                    ms=3,
-                    lw=1,
-                    label=kind,
-                )
-            panel.set_ylim(bottom=0)
-            panel.xaxis.get_major_locator().set_params(integer=True)
-            panel.tick_params(labelsize=7)
-            if row == 0:
-                panel.set_title(model, fontsize=10)
-            if row == len(emotions) - 1:
-                panel.set_xlabel("layer")
-            if column == 0:
-                panel.set_ylabel(emotion)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    figure.supylabel("mean |Δ logit_diff| of a layer's heads (logits)", fontsize=9)
-    return save(figure, out)
+    positions = list(dict.fromkeys(kind_of(row).position for row in rows))
+    styles = {
+        f"{direction}, {plain(position)}": {"color": colour, "hatch": hatch}
+        for direction, hatch in _HATCHES.items()
+        for position, colour in zip(positions, COLOURS, strict=False)
+    }
+    bars = []
+    for row in rows:
+        kind, recovered = kind_of(row), row.mean("recovery")
+        name = f"{kind.direction}, {plain(kind.position)}"
+        effect, ends = row.mean("logit_diff"), row.interval("logit_diff")
+        for bar in bar_of(row, subject(row), name, "recovery"):
+            share = recovered / effect if recovered and effect else 0.0
+            reach = sorted(share * end for end in ends) if ends and share else None
+            bars.append(bar._replace(ends=(reach[0], reach[1]) if reach else None))
+    nothing: dict[StudyKey, list[str]] = {study_of(row): [] for row in rows}
+    groups = nothing | that_move(bars, shown)
+    return grouped(bars, groups, out, styles, "R: share of the clean gap that moves, 95 % CI")
+
+
+def has_text(row: Row) -> bool:
+    """Tell whether the texts under a patch were counted."""
+    return any(name.startswith(KEYWORDS) for name in row.values)
 
 
 def is_drawn(row: Row) -> bool:
     """Tell whether a row of ablation or patching is in any of these plots."""
     patched = kind_of(row).name in DIRECTIONS
-    return not patched or any(name.startswith(_KEYWORDS) for name in row.values)
+    return not patched or has_text(row) or row.mean("recovery") is not None
 
 
+@drawing
+def effect_by_layer(rows: Sequence[Row], out: Path) -> Path:
+    """Draw the mean absolute effect of a layer's heads on ``logit_diff``, a line a kind.
+
+    Joint sets are left out: they belong to no one layer. Bands are 95 % CIs: of the mean over the
+    layer's heads of their effects, each with the sign that its own mean has.
+
+    Args:
+        rows: Rows of ablation; those with their values per prompt have intervals.
+        out: The file to write.
+    """
+    single = [row for row in rows if layer_of(row) is not None]
+    known = {kind_of(row).name for row in single}
+    kinds = [kind for kind in ABLATIONS if kind in known]
+    layers = group(single, lambda row: (study_of(row), kind_of(row).name, layer_of(row) or 0))
+    panels = Panels(map(study_of, single), (2.4, 1.6))
+    for study, panel in panels:
+        for kind in kinds:
+            places = sorted(at for of, name, at in layers if (of, name) == (study, kind))
+            found = [_of_layer(layers[study, kind, at]) for at in places]
+            panel.plot(places, [mean for mean, _ in found], color=_KIND_COLOURS[kind],
+                       marker=_MARKERS[ABLATIONS.index(kind)], ms=3, lw=1, label=kind)  # fmt: skip
+            if places:
+                low, high = zip(*(ends or (mean, mean) for mean, ends in found), strict=True)
+                panel.fill_between(places, low, high, color=_KIND_COLOURS[kind], alpha=0.2, lw=0)
+        panel.set_ylim(bottom=0)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    panels.below("layer")
+    legend(panels.figure, *panels.axes[0, 0].get_legend_handles_labels())
+    panels.figure.supylabel("mean |Δ logit_diff| of a layer's heads (logits), 95 % CI")
+    return save(panels.figure, out)
+
+
+def _of_layer(rows: Sequence[Row]) -> tuple[float, tuple[float, float] | None]:
+    """Return the mean absolute effect of heads, and its interval where it can be known."""
+    effects = [row.mean("logit_diff") or 0.0 for row in rows]
+    mean = float(np.mean(np.abs(effects)))
+    vectors = [row.vectors.get("logit_diff", ()) for row in rows]
+    if not vectors[0] or len({len(vector) for vector in vectors}) > 1:
+        return mean, None
+    signed = np.sign(effects) @ np.array(vectors) / len(rows)
+    templates = rows[0].pairs.get("templates", [])
+    found = summarize(signed, templates if len(templates) == len(signed) else None)["ci"]
+    return mean, (found[0], found[1]) if found else None
+
+
+@drawing
 def model_comparison(rows: Sequence[Row], out: Path, *, kind: str = COMPARED) -> Path:
     """Draw models side by side: where their heads' effects lie in depth, and how many there are.
 
     On the left every head, its relative depth (0 the first layer, 1 the last) against its
     effect on ``logit_diff``; on the right the share of heads with q < 0.05 (sign flips over
-    templates, Benjamini–Hochberg over the heads of a model and emotion).
-    """
-    single = [row for row in rows if layer_of(row) is not None and kind_of(row).name == kind]
-    models, emotions = _names(single)
-    by_study = group(single, study_of)
-    figure, axes = grid(1, 2, (4.2, 3.0), legend=len(models) + len(emotions))
-    left, right = axes[0]
-    markers = "os^Dvp"
-    for number, model in enumerate(models):
-        colour = COLOURS[number % len(COLOURS)]
-        shift = 0.012 * (number - (len(models) - 1) / 2)
-        last = max(layer_of(row) or 0 for row in single if study_of(row).model == model) or 1
-        for place, emotion in enumerate(emotions):
-            here = by_study.get(StudyKey(model, emotion))
-            if not here:
-                continue
-            left.scatter(
-                [(layer_of(row) or 0) / last + shift for row in here],
-                [row.mean("logit_diff") for row in here],
-                color=colour, marker=markers[place % 6], s=16, alpha=0.75, lw=0,
-            )  # fmt: skip
-            width = 0.8 / len(models)
-            x = place + (number - (len(models) - 1) / 2) * width
-            share = share_significant(here, "logit_diff") or 0.0
-            right.bar(x, share, width, color=colour, edgecolor="white")
-        left.scatter([], [], color=colour, marker="s", s=16, label=model)
-    for place, emotion in enumerate(emotions):
-        left.scatter([], [], color="0.4", marker=markers[place % 6], s=16, label=emotion)
-    left.axhline(0, color="0.4", lw=0.6)
-    left.set_xlabel("relative depth of the head's layer")
-    left.set_ylabel(f"Δ logit_diff under {kind} ablation (logits)")
-    right.set_xticks(range(len(emotions)), emotions)
-    right.set_ylabel("share of heads with q < 0.05")
-    right.set_ylim(0, 1)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    return save(figure, out)
-
-
-def _grouped(
-    rows: Sequence[Row],
-    bars: Sequence[_Bar],
-    out: Path,
-    styles: dict[str, dict[str, Any]],
-    label: str,
-    shown: int,
-) -> Path:
-    """Draw groups of bars, a group a head.
+    templates, Benjamini–Hochberg over the heads of a model and emotion). Above a share stands how
+    many they are of how many: a count of all heads there are has no interval.
 
     Args:
-        rows: What ranks the heads.
-        bars: The bars, in the order in which they are drawn.
-        out: The PNG to write.
-        styles: What the bars of a group look like, in order.
-        label: Of the axis.
-        shown: Heads a panel.
+        rows: Rows of ablation with their values per prompt.
+        out: The file to write.
+        kind: The kind of ablation.
     """
-    models, emotions = _names(rows)
-    used = [name for name in styles if name in {bar.style for bar in bars}]
-    place = {name: index - (len(used) - 1) / 2 for index, name in enumerate(used)}
-    width = 0.8 / max(1, len(used))
-    size = (max(2.4, 0.16 * shown * len(used) + 1.0), 1.9)
-    figure, axes = grid(len(emotions), len(models), size, legend=len(used))
-    ranked, drawn = group(rows, study_of), group(bars, lambda bar: study_of(bar.row))
-    for row, emotion in enumerate(emotions):
-        for column, model in enumerate(models):
-            panel, study = axes[row, column], StudyKey(model, emotion)
-            heads = strongest_subjects(ranked.get(study, ()), "logit_diff", shown)
-            at = {name: index for index, name in enumerate(heads)}
-            for bar in drawn.get(study, ()):
-                mean = bar.row.mean(bar.metric)
-                if subject(bar.row) not in at or bar.style not in place or mean is None:
-                    continue
-                x = at[subject(bar.row)] + place[bar.style] * width
-                low, high = bar.row.interval(bar.metric) or (mean, mean)
-                error = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
-                panel.bar(x, mean, width, yerr=error, ecolor="0.2", error_kw={"lw": 0.8},
-                          edgecolor="white", lw=0.3, **styles[bar.style])  # fmt: skip
-            panel.axhline(0, color="0.4", lw=0.6)
-            panel.set_xticks(range(len(heads)), [short(name) for name in heads], fontsize=7)
-            panel.tick_params(axis="y", labelsize=7)
-            if row == 0:
-                panel.set_title(model, fontsize=10)
-            if column == 0:
-                panel.set_ylabel(emotion)
-    handles = [axes[0, 0].bar(0, 0, label=name, **styles[name]) for name in used]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(used)), fontsize=8,
-                  frameon=False)  # fmt: skip
-    figure.supylabel(label, fontsize=9)
+    single = [row for row in rows if layer_of(row) is not None and kind_of(row).name == kind]
+    by_study = group(single, study_of)
+    models = list(dict.fromkeys(study.model for study in by_study))
+    emotions = list(dict.fromkeys(study.emotion for study in by_study))
+    figure, axes = grid(1, 2, (max(3.2, 0.34 * len(by_study)), 2.6))
+    left, right = axes[0]
+    wide = 0.84 / max(1, len(models))
+    for number, model in enumerate(models):
+        colour, aside = COLOURS[number % len(COLOURS)], number - (len(models) - 1) / 2
+        last = max(layer_of(row) or 0 for row in single if study_of(row).model == model) or 1
+        for place, emotion in enumerate(emotions):
+            here = by_study.get(StudyKey(model, emotion), [])
+            left.scatter(
+                [(layer_of(row) or 0) / last + 0.02 * aside for row in here],
+                [row.mean("logit_diff") for row in here],
+                color=colour, marker=_MARKERS[place % 6], s=14, alpha=0.75, lw=0,
+            )  # fmt: skip
+            tested = [q for _, q in of_rows(here, "logit_diff").values()]
+            if tested:
+                found, x = sum(q < LEVEL for q in tested), place + aside * wide
+                right.bar(x, found / len(tested), wide, color=colour, edgecolor="white", lw=0.5)
+                right.annotate(
+                    f"{found}/{len(tested)}", (x, found / len(tested)), (0, 2),
+                    textcoords="offset points", ha="center", va="bottom", rotation=90,
+                    fontsize="small",
+                )  # fmt: skip
+    keys = [
+        left.scatter([], [], color=COLOURS[number % len(COLOURS)], marker="s", s=14)
+        for number in range(len(models))
+    ] + [
+        left.scatter([], [], color="0.4", marker=_MARKERS[place % 6], s=14)
+        for place in range(len(emotions))
+    ]
+    left.axhline(0, color="0.4", lw=0.6)
+    left.set_xlabel("relative depth of the head's layer")
+    left.set_ylabel(f"Δ logit_diff, {kind} ablation (logits)")
+    room = figure.get_size_inches()[0] / 2 / max(1, len(emotions))
+    letters = fitting(room, "xtick.labelsize")
+    right.set_xticks(range(len(emotions)), [plain(emotion, letters) for emotion in emotions])
+    right.set_ylabel("share of heads with q < 0.05")
+    # Room for the counts above a bar of 1.
+    right.set_ylim(0, 1.2)
+    right.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    legend(figure, keys, [plain(name) for name in (*models, *emotions)])
     return save(figure, out)
-
-
-def _names(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """Return the models and the emotions of rows, each once, as they come."""
-    keys = [study_of(row) for row in rows]
-    models = dict.fromkeys(key.model for key in keys)
-    return list(models), list(dict.fromkeys(key.emotion for key in keys))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,61 +10,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emolib.inputs.heads import parse_head
-from emolib.reporting.plot_style import COLOURS, grid, save, tenths
+from emolib.reporting.panels import Panels
+from emolib.reporting.plot_style import (
+    COLOURS,
+    DIVERGING,
+    blank,
+    drawing,
+    ink,
+    save,
+    scale,
+    tenths,
+)
 from emolib.results.rows import Row
 from emolib.results.selection import StudyKey, studies
 
 _LOGITS = "logits"
-_DIVERGING = "PuOr_r"
 _WIDEST = 4.0
 # Paths of less than this share of the strongest are left out of the graph.
 _SHOWN = 0.02
 
 
+@drawing
 def path_heatmap(rows: Sequence[Row], out: Path) -> Path:
     """Draw what of each sender goes to each receiver by all of its inputs, and to the logits.
 
     A panel per emotion and model; the last column is the sender's total effect. Colours diverge
-    from 0, and mean the same in all panels of a model.
+    from 0, and mean the same in all panels.
 
     Args:
         rows: Rows of paths.
-        out: The PNG to write.
+        out: The file to write.
     """
-    found, models, emotions = _panels(rows)
+    found = studies(rows)
     most = max(len(_heads(members)) for members in found.values())
-    figure, axes = grid(len(emotions), len(models), (0.42 * (most + 2) + 1.0, 0.3 * most + 0.9))
-    for column, model in enumerate(models):
-        of_model = [members for study, members in found.items() if study.model == model]
-        sizes = [abs(v) for members in of_model for v in np.ravel(_table(members)[0])]
-        limit = max((size for size in sizes if np.isfinite(size)), default=0.0)
-        image = None
-        for row, emotion in enumerate(emotions):
-            panel = axes[row, column]
-            if members := found.get(StudyKey(model, emotion)):
-                image = _map(panel, members, limit or 1.0)
-            else:
-                panel.set_axis_off()
-            if row == 0:
-                panel.set_title(model, fontsize=10)
-            if column == 0:
-                panel.set_ylabel(f"{emotion}\nsender", fontsize=8)
-        label = "effect on logit_diff (logits)"
-        figure.colorbar(image, ax=axes[:, column], location="bottom", label=label)
-    return save(figure, out)
+    tables = [abs(value) for members in found.values() for value in np.ravel(_table(members)[0])]
+    limit = max((size for size in tables if np.isfinite(size)), default=0.0) or 1.0
+    panels = Panels(_ordered(found), (0.33 * (most + 2) + 0.5, 0.2 * most + 0.7))
+    for study, panel in panels:
+        if study in found:
+            image = _map(panel, found[study], limit)
+        else:
+            blank(panel)
+    panels.figure.supylabel("sender")
+    scale(panels.figure, image, panels.axes, "effect on logit_diff (logits)")
+    return save(panels.figure, out)
 
 
 def _map(panel: Any, rows: Sequence[Row], limit: float) -> Any:
     table, heads, ends = _table(rows)
-    image = panel.imshow(table, cmap=_DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
+    image = panel.imshow(table, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
     panel.set_facecolor("0.85")
     for (i, j), value in np.ndenumerate(table):
         if np.isfinite(value):
-            dark = abs(value) > 0.6 * limit
-            panel.text(j, i, tenths(value), ha="center", va="center", fontsize=6,
-                       color="white" if dark else "black")  # fmt: skip
-    panel.set_xticks(range(len(ends)), ends, fontsize=6, rotation=90)
-    panel.set_yticks(range(len(heads)), heads, fontsize=6)
+            panel.text(j, i, tenths(value), ha="center", va="center", fontsize="small",
+                       color=ink(value, limit))  # fmt: skip
+    panel.spines[:].set_visible(False)
+    panel.set_xticks(range(len(ends)), ends, rotation=50, ha="right", va="top",
+                     rotation_mode="anchor")  # fmt: skip
+    panel.set_yticks(range(len(heads)), heads)
     return image
 
 
@@ -82,6 +85,7 @@ def _table(rows: Sequence[Row]) -> tuple[NDArray[np.float64], list[str], list[st
     return np.array(table), heads, ends
 
 
+@drawing
 def path_graph(rows: Sequence[Row], out: Path) -> Path:
     """Draw heads by layer and the paths between them and to the logits, as wide as they are strong.
 
@@ -90,24 +94,20 @@ def path_graph(rows: Sequence[Row], out: Path) -> Path:
 
     Args:
         rows: Rows of paths.
-        out: The PNG to write.
+        out: The file to write.
     """
-    found, models, emotions = _panels(rows)
-    figure, axes = grid(len(emotions), len(models), (2.6, 2.4))
-    for row, emotion in enumerate(emotions):
-        for column, model in enumerate(models):
-            panel = axes[row, column]
-            if members := found.get(StudyKey(model, emotion)):
-                _graph(panel, members)
+    found = studies(rows)
+    panels = Panels(_ordered(found), (2.3, 2.0))
+    for study, panel in panels:
+        if study in found:
+            _graph(panel, found[study])
             panel.set_xticks([])
-            for side in ("top", "right", "bottom"):
-                panel.spines[side].set_visible(False)
-            if row == 0:
-                panel.set_title(model, fontsize=10)
-            if column == 0:
-                panel.set_ylabel(f"{emotion}\nlayer", fontsize=8)
-    figure.supxlabel("blue raises logit_diff, orange lowers it; as wide as strong", fontsize=7)
-    return save(figure, out)
+            panel.spines["bottom"].set_visible(False)
+        else:
+            blank(panel)
+    panels.figure.supylabel("layer")
+    panels.figure.supxlabel("blue raises logit_diff, orange lowers it; as wide as strong")
+    return save(panels.figure, out)
 
 
 def _graph(panel: Any, rows: Sequence[Row]) -> None:
@@ -122,9 +122,9 @@ def _graph(panel: Any, rows: Sequence[Row]) -> None:
         panel.annotate("", places[end], places[sender], arrowprops=arrow, zorder=1)
     for name, (x, y) in places.items():
         box = {"boxstyle": "round,pad=0.25", "fc": "white", "ec": "0.3", "lw": 0.7}
-        panel.text(x, y, name, ha="center", va="center", fontsize=6, bbox=box, zorder=2)
+        panel.text(x, y, name, ha="center", va="center", fontsize="small", bbox=box, zorder=2)
     layers = sorted({y for name, (_, y) in places.items() if name != _LOGITS})
-    panel.set_yticks(layers, [str(int(layer)) for layer in layers], fontsize=6)
+    panel.set_yticks(layers, [str(int(layer)) for layer in layers])
     panel.set_xlim(-0.6, 0.6)
     panel.set_ylim(layers[0] - 0.6, places[_LOGITS][1] + 0.6)
 
@@ -155,7 +155,6 @@ def _heads(rows: Sequence[Row]) -> list[str]:
     return sorted(dict.fromkeys(row.labels["sender"] for row in rows), key=parse_head)
 
 
-def _panels(rows: Sequence[Row]) -> tuple[dict[StudyKey, list[Row]], list[str], list[str]]:
-    """Return rows by study, and the models and the emotions there are."""
-    found = studies(rows)
-    return found, list(dict.fromkeys(s.model for s in found)), sorted({s.emotion for s in found})
+def _ordered(found: Iterable[StudyKey]) -> list[StudyKey]:
+    """Return studies so that models come as they do and emotions in order of their names."""
+    return sorted(found, key=lambda study: study.emotion)

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from emolib.errors import InputError
-from emolib.reporting.attention_plots import attention_patterns
+from emolib.reporting.attention_plots import attention_patterns, effects_of
 from emolib.reporting.circuit_plots import faithfulness_curves
+from emolib.reporting.control_plots import controls
 from emolib.reporting.dose_plots import dose_response
 from emolib.reporting.drawable import (
     ABLATION,
+    CONTROLS,
     PATCHING,
     PROBES,
     SPECIFICITY,
     STEERING,
+    UNITS,
+    UNITS_CONFIRMED,
     Drawable,
 )
 from emolib.reporting.effect_plots import (
     ablation_sentiment_comparison,
     effect_by_layer,
+    has_text,
+    head_effects,
     model_comparison,
     patching_keyword_comparison,
+    recovery_by_position,
 )
 from emolib.reporting.path_plots import path_graph, path_heatmap
+from emolib.reporting.plot_style import check_style, styled
 from emolib.reporting.probe_plots import probe_accuracy
 from emolib.reporting.score_plots import check_score, head_reaction_heatmap, top_heads
 from emolib.reporting.specificity_plots import specificity_matrices
+from emolib.reporting.unit_plots import unit_effects
 
 
 def draw(
@@ -40,6 +51,8 @@ def draw(
     top_n: int = 10,
     score: str = "atp_ig",
     run: str | None = None,
+    kind: str = "png",
+    style: str = "screen",
 ) -> list[Path]:
     """Draw all that a folder has results for, and return the files.
 
@@ -57,11 +70,14 @@ def draw(
         top_n: Heads in `top_heads`.
         score: Which score the heat map and `top_heads` show.
         run: Of this run of `emolib.results.records.Store.runs`; of the last state by default.
+        kind: The format of the files, one of `emolib.reporting.plot_style.FORMATS`.
+        style: What they look like, one of `emolib.reporting.plot_style.STYLES`.
 
     Raises:
         InputError: When there is nothing to draw, or a file is damaged.
     """
     check_score(score)
+    check_style(style, kind)
     found = Drawable(results, emotion=emotion, run=run)
     scores = found.scores(head_scores)
     ablation = found.effects(ABLATION, ablation_files)
@@ -69,43 +85,46 @@ def draw(
     paths = found.paths()
     attention = [] if head_scores or out else list(found.heads())
     steered = [] if out else found.stored(STEERING)
-    circuits = found.circuits
-    specific, probed = found.stored(SPECIFICITY), found.stored(PROBES)
-    of_heads = paths or circuits or specific or probed
-    if not (scores or ablation or patching or attention or of_heads or steered):
+    recovered = [row for row in patching if row.mean("recovery") is not None]
+    per_prompt = found.per_prompt(ablation)
+    # By name what there is to draw, and how.
+    of_heads: dict[str, tuple[Sequence[Any], Callable[..., Path]]] = {
+        "head_reaction_heatmap": (scores, partial(head_reaction_heatmap, score=score)),
+        "top_heads": (scores, partial(top_heads, score=score, top_n=top_n)),
+        "head_effects": (ablation, head_effects),
+        "ablation_sentiment_comparison": (ablation, ablation_sentiment_comparison),
+        "effect_by_layer": (per_prompt, effect_by_layer),
+        "model_comparison": (per_prompt, model_comparison),
+        "patching_keyword_comparison": (
+            list(filter(has_text, patching)), patching_keyword_comparison
+        ),
+        "recovery_by_position": (recovered, recovery_by_position),
+        "controls": (found.stored(CONTROLS), controls),
+        "faithfulness_curves": (found.circuits, faithfulness_curves),
+        "path_heatmap": (paths, path_heatmap),
+        "path_graph": (paths, path_graph),
+        "specificity_matrices": (found.stored(SPECIFICITY), specificity_matrices),
+        "probe_accuracy": (found.stored(PROBES), probe_accuracy),
+        "unit_effects": (found.stored(UNITS) + found.stored(UNITS_CONFIRMED), unit_effects),
+    }  # fmt: skip
+    if not (attention or steered or any(rows for rows, _ in of_heads.values())):
         about = f" for {emotion!r}" if emotion else ""
         raise InputError(
             f"{results}: no results to draw{about}; run `pytest experiments` first, or name files "
             "with --head-scores, --ablation-file or --patching-file"
         )
     folder = out or results / "plots/heads"
-    made = []
-    if scores:
-        made += [
-            head_reaction_heatmap(scores, folder / "head_reaction_heatmap.png", score=score),
-            top_heads(scores, folder / "top_heads.png", score=score, top_n=top_n),
+    with styled(style):
+        made = [
+            plot(rows, folder / f"{name}.{kind}") for name, (rows, plot) in of_heads.items() if rows
         ]
-    if ablation:
-        made += [
-            ablation_sentiment_comparison(ablation, folder / "ablation_sentiment_comparison.png"),
-            effect_by_layer(ablation, folder / "effect_by_layer.png"),
-            model_comparison(found.compared(ablation), folder / "model_comparison.png"),
-        ]
-    if patching:
-        name = "patching_keyword_comparison.png"
-        made.append(patching_keyword_comparison(patching, folder / name))
-    if circuits:
-        made.append(faithfulness_curves(circuits, folder / "faithfulness_curves.png"))
-    if paths:
-        made += [
-            path_heatmap(paths, folder / "path_heatmap.png"),
-            path_graph(paths, folder / "path_graph.png"),
-        ]
-    if specific:
-        made.append(specificity_matrices(specific, folder / "specificity_matrices.png"))
-    if probed:
-        made.append(probe_accuracy(probed, folder / "probe_accuracy.png"))
-    made += attention_patterns(attention, results / "plots/attention", emotion=emotion)
-    if steered:
-        made.append(dose_response(steered, results / "plots/steering/dose_response.png"))
+        made += attention_patterns(
+            attention,
+            results / "plots/attention",
+            effects=effects_of(ablation, patching, scores),
+            emotion=emotion,
+            kind=kind,
+        )
+        if steered:
+            made.append(dose_response(steered, results / f"plots/steering/dose_response.{kind}"))
     return made

@@ -10,7 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emolib.errors import InputError
-from emolib.reporting.plot_style import COLOURS, canvas, grid, save
+from emolib.reporting.panels import Panels
+from emolib.reporting.plot_style import (
+    COLOURS,
+    DIVERGING,
+    blank,
+    canvas,
+    drawing,
+    fitting,
+    ink,
+    plain,
+    save,
+    scale,
+    shrunk,
+    tallest,
+)
+from emolib.results.selection import StudyKey
 from emolib.stats.summary import unreliable
 
 SCORES = {
@@ -23,9 +38,14 @@ SCORES = {
     "delta_out": "residual units",
 }
 """The scores that can be drawn and their units."""
-_DIVERGING = "PuOr_r"
-# Size of a head in the map, in inches.
-_CELL = 0.16
+# Of a head in the map, in inches, and of a map's longer side; maps of few heads need a title.
+_CELL, _SMALLEST, _LARGEST, _NARROWEST = 0.16, 1.5, 5.5, 1.0
+# Beside a map stand its ticks and the emotion, above it the model.
+_BESIDE, _ABOVE = 0.55, 0.45
+# Heads named in a map, at most, and the share of the largest score from which they are.
+_NAMED, _NOTABLE = 4, 0.1
+# Width and height of a name, and of a cell that has room for it, in inches.
+_NAME, _ROOMY = (0.36, 0.1), 0.33
 
 
 def check_score(score: str) -> None:
@@ -47,22 +67,24 @@ def head_table(scores: dict[str, Any], emotion: str, score: str = "atp_ig") -> N
         score: Which score.
     """
     table = np.full((scores["layers"], scores["heads_per_layer"]), np.nan)
-    for entry in scores["scores"]:
-        if entry["emotion"] == emotion and entry.get(score) is not None:
-            table[entry["layer"], entry["head"]] = entry[score]
+    for entry in _entries(scores, emotion, score):
+        table[entry["layer"], entry["head"]] = entry[score]
     return table
 
 
+@drawing
 def head_reaction_heatmap(
     models: Sequence[dict[str, Any]], out: Path, *, score: str = "atp_ig"
 ) -> Path:
     """Draw a score of every head, a panel per emotion and model, and return the file.
 
-    Colours diverge from 0 and mean the same in all panels of a model.
+    Colours diverge from 0 and mean the same in all panels. The strongest heads are named, as far
+    as their scores differ from 0 (95 % CI) and are a tenth of the largest of the panel; of a
+    ranking that is none no head is.
 
     Args:
         models: Contents of scores files, one a model.
-        out: The PNG to write.
+        out: The file to write.
         score: Which score, one of `SCORES`.
 
     Raises:
@@ -70,32 +92,101 @@ def head_reaction_heatmap(
     """
     check_score(score)
     emotions = _emotions(models)
-    widths = [max(1.9, _CELL * model["heads_per_layer"] + 0.9) for model in models]
-    height = max(1.8, _CELL * max(model["layers"] for model in models) + 0.8)
-    figure = canvas(sum(widths) + 0.8, height * len(emotions) + 0.5)
+    cells = [_cell(model["layers"], model["heads_per_layer"]) for model in models]
+    widths = [
+        max(_NARROWEST, cell * model["heads_per_layer"]) + _BESIDE
+        for cell, model in zip(cells, models, strict=True)
+    ]
+    high = max(cell * model["layers"] for cell, model in zip(cells, models, strict=True))
+    share = min(1.0, shrunk(sum(widths)), (tallest() / len(emotions) - _ABOVE) / high)
+    high *= share
+    figure = canvas(sum(widths), 1)
+    figure.set_size_inches(figure.get_size_inches()[0], (high + _ABOVE) * len(emotions))
     axes = figure.subplots(
         len(emotions), len(models), squeeze=False, gridspec_kw={"width_ratios": widths}
     )
-    for column, model in enumerate(models):
-        tables = [head_table(model, emotion, score) for emotion in emotions]
-        limit = max((np.nanmax(np.abs(t)) for t in tables if not np.isnan(t).all()), default=0)
-        limit = float(limit) or 1.0
-        for row, (emotion, table) in enumerate(zip(emotions, tables, strict=True)):
-            panel = axes[row, column]
-            image = panel.imshow(table, cmap=_DIVERGING, vmin=-limit, vmax=limit, aspect="equal")
+    tables = [[head_table(model, emotion, score) for model in models] for emotion in emotions]
+    known = [np.abs(t[np.isfinite(t)]) for line in tables for t in line]
+    limit = float(np.concatenate(known).max(initial=0.0)) or 1.0
+    for line, of_emotion, emotion in zip(axes, tables, emotions, strict=True):
+        for panel, table, model, cell in zip(line, of_emotion, models, cells, strict=True):
+            image = panel.imshow(table, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="equal")
+            panel.set_anchor("N")
             panel.set_facecolor("0.85")
+            panel.spines[:].set_visible(False)
             _count(panel.xaxis, table.shape[1])
             _count(panel.yaxis, table.shape[0])
-            if row == 0:
-                panel.set_title(model["model"], fontsize=10)
-            if row == len(emotions) - 1:
-                panel.set_xlabel("head")
-            if column == 0:
-                panel.set_ylabel(f"{emotion}\nlayer")
-        figure.colorbar(image, ax=axes[:, column], location="bottom", label=_labelled(score))
+            if entries := _notable(model, emotion, score):
+                _name(panel, entries, score, share * cell, limit)
+        line[0].set_ylabel(f"{plain(emotion, fitting(high))}\nlayer")
+    for panel, model, width in zip(axes[0], models, widths, strict=True):
+        panel.set_title(plain(model["model"], fitting(width * share)))
+    for panel in axes[-1]:
+        panel.set_xlabel("head")
+    scale(figure, image, axes, _labelled(score))
     return save(figure, out)
 
 
+def _cell(layers: int, heads: int) -> float:
+    """Return the size of a cell of a map, in inches."""
+    longer = max(layers, heads)
+    return min(max(_CELL, _SMALLEST / longer), _LARGEST / longer)
+
+
+def _notable(model: dict[str, Any], emotion: str, score: str) -> list[dict[str, Any]]:
+    """Return the entries of the heads that are named, the strongest first."""
+    if unreliable(model.get("rankings", {}).get(emotion, {}).get("reliability")):
+        return []
+    ranked = sorted(_entries(model, emotion, score), key=lambda entry: -abs(entry[score]))
+    most = max((abs(entry[score]) for entry in ranked), default=0.0)
+    found = []
+    for entry in ranked[:_NAMED]:
+        low, high = entry.get(f"{score}_ci") or (entry[score], entry[score])
+        if low * high > 0 and abs(entry[score]) >= _NOTABLE * most:
+            found.append(entry)
+    return found
+
+
+def _name(
+    panel: Any, entries: Sequence[dict[str, Any]], score: str, cell: float, limit: float
+) -> None:
+    """Write the names of heads in their cells, or beside those that are too small for it."""
+    # Imported here: as in `canvas`.
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
+
+    if cell >= _ROOMY:
+        for entry in entries:
+            panel.text(entry["head"], entry["layer"], _head(entry), ha="center", va="center",
+                       fontsize="small", color=ink(entry[score], limit))  # fmt: skip
+        return
+    # What a name takes, in cells, and what is taken.
+    across, down = _NAME[0] / cell, _NAME[1] / cell
+    taken = [(entry["head"], entry["layer"], 1.0) for entry in entries]
+    first, last = panel.get_xlim()
+    for entry in entries:
+        x, y = entry["head"], entry["layer"]
+        panel.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, ec="black", lw=0.7))
+        for side in (1, -1):
+            middle = x + side * (0.7 + across / 2)
+            inside = first <= middle - across / 2 and middle + across / 2 <= last
+            free = all(
+                2 * abs(middle - other) >= across + wide or abs(y - line) >= max(down, 1.0)
+                for other, line, wide in taken
+            )
+            if inside and free:
+                taken.append((middle, y, across))
+                name = panel.text(middle, y, _head(entry), ha="center", va="center",
+                                  fontsize="small")  # fmt: skip
+                name.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
+                break
+
+
+def _head(entry: dict[str, Any]) -> str:
+    return f"L{entry['layer']}H{entry['head']}"
+
+
+@drawing
 def top_heads(
     models: Sequence[dict[str, Any]], out: Path, *, score: str = "atp_ig", top_n: int = 10
 ) -> Path:
@@ -106,7 +197,7 @@ def top_heads(
 
     Args:
         models: Contents of scores files, one a model.
-        out: The PNG to write.
+        out: The file to write.
         score: Which score, one of `SCORES`.
         top_n: Heads a panel.
 
@@ -114,41 +205,49 @@ def top_heads(
         InputError: When the score is unknown.
     """
     check_score(score)
-    emotions = _emotions(models)
+    by_name: dict[str, dict[str, Any]] = {}
+    for model in models:
+        # Several files of one model are told apart.
+        name, again = model["model"], sum(model["model"] == m["model"] for m in by_name.values())
+        by_name[f"{name} ({again + 1})" if again else name] = model
     shown = min(top_n, max(model["layers"] * model["heads_per_layer"] for model in models))
-    figure, axes = grid(len(emotions), len(models), (2.5, 0.16 * shown + 0.7))
-    for column, model in enumerate(models):
-        for row, emotion in enumerate(emotions):
-            panel = axes[row, column]
-            entries = [
-                entry
-                for entry in model["scores"]
-                if entry["emotion"] == emotion and entry.get(score) is not None
-            ]
-            entries = sorted(entries, key=lambda entry: -abs(entry[score]))[:top_n]
-            means = [entry[score] for entry in entries]
-            ends = [entry.get(f"{score}_ci") or [entry[score]] * 2 for entry in entries]
-            errors = [
-                [max(0.0, mean - low) for mean, (low, _) in zip(means, ends, strict=True)],
-                [max(0.0, high - mean) for mean, (_, high) in zip(means, ends, strict=True)],
-            ]
-            names = [f"L{entry['layer']}H{entry['head']}" for entry in entries]
-            panel.barh(range(len(names)), means, xerr=errors, color=COLOURS[0], ecolor="0.2",
-                       error_kw={"lw": 0.8}, height=0.7)  # fmt: skip
-            panel.axvline(0, color="0.4", lw=0.6)
-            panel.set_yticks(range(len(names)), names, fontsize=6)
-            panel.invert_yaxis()
-            panel.tick_params(axis="x", labelsize=7)
-            reliability = model.get("rankings", {}).get(emotion, {}).get("reliability")
-            if doubt := unreliable(reliability):
-                panel.set_title(f"no ranking: {doubt}", fontsize=6, loc="right", color="#B00000")
-            if row == 0:
-                panel.set_title(model["model"], fontsize=10)
-            if row == len(emotions) - 1:
-                panel.set_xlabel(f"{_labelled(score)}, 95 % CI", fontsize=8)
-            if column == 0:
-                panel.set_ylabel(emotion)
-    return save(figure, out)
+    studies = [StudyKey(name, emotion) for emotion in _emotions(models) for name in by_name]
+    panels = Panels(studies, (2.3, 0.15 * shown + 0.55))
+    for study, panel in panels:
+        model = by_name[study.model]
+        entries = _entries(model, study.emotion, score)
+        entries = sorted(entries, key=lambda entry: -abs(entry[score]))[:top_n]
+        if not entries:
+            blank(panel)
+            continue
+        means = [entry[score] for entry in entries]
+        ends = [entry.get(f"{score}_ci") or [entry[score]] * 2 for entry in entries]
+        errors = [
+            [max(0.0, mean - low) for mean, (low, _) in zip(means, ends, strict=True)],
+            [max(0.0, high - mean) for mean, (_, high) in zip(means, ends, strict=True)],
+        ]
+        names = list(map(_head, entries))
+        panel.barh(range(len(names)), means, xerr=errors, color=COLOURS[0], ecolor="0.2",
+                   error_kw={"lw": 0.8}, height=0.7)  # fmt: skip
+        panel.axvline(0, color="0.4", lw=0.6)
+        panel.set_yticks(range(len(names)), names)
+        reliability = model.get("rankings", {}).get(study.emotion, {}).get("reliability")
+        doubt = unreliable(reliability)
+        # The strongest on top; room for a line of text below the last.
+        panel.set_ylim(len(names) + (0.4 if doubt else -0.4), -0.6)
+        if doubt:
+            panel.text(1, 0.02, f"no ranking: {doubt}", transform=panel.transAxes, ha="right",
+                       va="bottom", fontsize="small", color="#B00000")  # fmt: skip
+    panels.below(f"{_labelled(score)}, 95 % CI")
+    return save(panels.figure, out)
+
+
+def _entries(model: dict[str, Any], emotion: str, score: str) -> list[dict[str, Any]]:
+    return [
+        entry
+        for entry in model["scores"]
+        if entry["emotion"] == emotion and entry.get(score) is not None
+    ]
 
 
 def _labelled(score: str) -> str:
@@ -161,5 +260,5 @@ def _emotions(models: Sequence[dict[str, Any]]) -> list[str]:
 
 def _count(axis: Any, size: int) -> None:
     """Label the ticks of an axis of heads or layers so that they do not run together."""
-    step = 1 if size <= 12 else 4
-    axis.set_ticks(range(0, size, step), [str(i) for i in range(0, size, step)], fontsize=7)
+    step = next(step for step in (1, 4, 8, 16, size) if size <= 12 * step or step == size)
+    axis.set_ticks(range(0, size, step), [str(i) for i in range(0, size, step)])

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from made import HOSTILE
+from made import HOSTILE, rows_of
 
 from emolib.errors import InputError
-from emolib.reporting.attention_plots import attention_pattern, attention_patterns, head_in
+from emolib.reporting.attention_plots import (
+    attention_pattern,
+    attention_patterns,
+    effects_of,
+    head_in,
+)
 
 
 def prompt(
@@ -39,7 +44,7 @@ def files(tmp_path):
     return write
 
 
-def test_of_each_model_and_emotion_the_head_that_differs_most_is_drawn(files, tmp_path):
+def test_where_no_effect_is_known_the_head_that_differs_most_is_drawn(files, tmp_path):
     contents = [
         content(prompt("t"), heads="L0H0", delta=0.2),
         content(prompt("t"), heads="L0H1", delta=-0.6),
@@ -57,6 +62,87 @@ def test_of_each_model_and_emotion_the_head_that_differs_most_is_drawn(files, tm
     only = attention_patterns(map(head_in, named), tmp_path / "more", emotion="fear")
     assert only == [tmp_path / "more/attention_patterns_one_fear_L1H0.png"]
     assert attention_patterns([], tmp_path) == []
+
+
+def test_heads_that_do_the_most_are_drawn_and_no_more_than_two(files, tmp_path):
+    names = ("L0H0", "L0H1", "L1H0", "L1H1")
+    named = files(*(content(prompt("t"), heads=name, delta=i / 9) for i, name in enumerate(names)))
+    effects = {("one", "joy", name): effect
+               for name, effect in zip(names, (9.0, 1.0, 5.0, 4.0), strict=True)}  # fmt: skip
+
+    def drawn(known):
+        made = attention_patterns(map(head_in, named), tmp_path, effects=known)
+        return [path.stem.rpartition("_")[2] for path in made]
+
+    assert drawn(effects) == ["L0H0", "L1H0"]
+    # What is far below the first is not beside it; heads without an effect come last.
+    assert drawn({("one", "joy", "L1H0"): 1.0, ("one", "joy", "L0H1"): 0.1}) == ["L1H0"]
+    assert drawn({("two", "joy", "L0H0"): 9.0}) == ["L1H1"]
+
+
+def test_names_of_files_are_fit_for_files(files, tmp_path):
+    (made,) = attention_patterns(
+        map(head_in, files(content(prompt("t"), model="../a/b"))), tmp_path / "plots"
+    )
+    assert made.parent == tmp_path / "plots" and made.is_file()
+
+
+def test_effects_are_those_of_ablation_else_of_patching_else_scores():
+    ablated = [
+        row
+        for kind, mean in (("zero", -1.0), ("mean", -3.0))
+        for row in rows_of("head_ablation", {"logit_diff": [mean] * 8}, heads="L0H0", ablation=kind)
+    ]
+    patched = [
+        row
+        for emotion in ("joy", "fear")
+        for row in rows_of(
+            "head_patching",
+            {"direction": "noise", "logit_diff": [5.0] * 8},
+            heads="L0H1",
+            emotion=emotion,
+        )
+    ]
+    scores = {
+        "model": "one",
+        "scores": [
+            {"layer": 2, "head": 3, "emotion": emotion, "atp_ig": -7.0}
+            for emotion in ("joy", "fear", "envy")
+        ]
+        + [{"layer": 1, "head": 1, "emotion": "envy", "atp_ig": None}],
+    }
+    assert effects_of(ablated, patched, [scores]) == {
+        ("one", "joy", "L0H0"): 3.0,
+        ("one", "fear", "L0H1"): 5.0,
+        ("one", "envy", "L2H3"): 7.0,
+    }
+
+
+def test_of_long_prompts_what_is_left_out_stands_together(tmp_path, figure):
+    count = 400
+    weights = [0.0] * count
+    weights[200], weights[300], weights[301], weights[303] = 0.4, 0.3, 0.0, 0.1
+    weights[390] = 0.05
+    tokens = [f"t{i}" for i in range(count)]
+    long = {
+        "emotion_tokens": tokens,
+        "neutral_tokens": tokens,
+        "emotion_attention": weights,
+        "neutral_attention": [1 / count] * count,
+        "slot": [300, 302],
+    }
+    (panel,) = figure(attention_pattern, content(long), tmp_path / "x.png").axes
+    labels = [label.get_text() for label in panel.get_xticklabels()]
+    assert len(labels) < 80 and {"t0", "t200", "t299", "t300", "t301", "t399", "…"} <= {*labels}
+    assert labels[-1] == "t399" and labels.index("t299") + 1 == labels.index("t300")
+    for side, total in (("emotion", sum(weights)), ("neutral", 1.0)):
+        heights = [
+            bar.get_height()
+            for found in panel.containers
+            for bar in found
+            if found.get_label() == side
+        ]
+        assert len(heights) == len(labels) and sum(heights) == pytest.approx(total)
 
 
 def test_a_png_that_repeats_and_differs_with_its_weights(tmp_path):
@@ -84,7 +170,7 @@ def test_tokens_that_differ_stand_above_each_other_and_are_shown_as_they_are(tmp
     neutral = ("$x_1$", "\\frac", "very-long-token-indeed")
     drawn = figure(attention_pattern, content(prompt("t", emotion, neutral)), tmp_path / "x.png")
     labels = [label.get_text() for label in drawn.axes[0].get_xticklabels()]
-    assert labels == ["$x_1$", "a\\nb\n\\\\frac", "very-long-tok…"]
+    assert labels == ["$x_1$", "a\\nb\n\\\\frac", "very-lo…indeed"]
 
 
 def test_hostile_tokens_are_drawn(tmp_path):

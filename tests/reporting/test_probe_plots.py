@@ -27,7 +27,11 @@ def test_bars_from_chance_and_dots_of_the_effect(tmp_path, figure):
     assert [label.get_text() for label in panel.get_xticklabels()] == ["L0H1", "L1H0", "L0H0"]
     tops = {round(bar.get_x() + 0.35): bar.get_y() + bar.get_height() for bar in panel.patches}
     assert tops == pytest.approx({0: 0.635, 2: 0.935})
-    (dots,) = beside.collections
+    (dots,) = (found for found in beside.collections if len(found.get_offsets()) == 3)
+    ends = [segment[:, 1] for found in beside.collections if found is not dots
+            for segment in found.get_segments()]  # fmt: skip
+    # Sizes of effects, whatever their signs.
+    assert all(low <= y <= high for (low, high), y in zip(ends, (4.965, 2.035, 0.135), strict=True))
     assert [y for _, y in dots.get_offsets()] == pytest.approx([4.965, 2.035, 0.135])
     (legend,) = drawn.legends
     assert [text.get_text() for text in legend.get_texts()] == [

@@ -126,6 +126,60 @@ class TestBothPlots:
         assert list(tmp_path.iterdir()) == []
 
 
+def named(panel):
+    return [text.get_text() for text in panel.texts]
+
+
+def test_the_strongest_heads_are_named_on_their_cells(tmp_path, figure):
+    rankings = {"joy": {"reliability": 0.9}, "fear": {"reliability": 0.5}}
+    path = scores_file(tmp_path, rankings=rankings, layers=4, heads=4)
+    content = json.loads(path.read_text("utf-8"))
+    for entry in content["scores"]:
+        at = entry["layer"], entry["head"]
+        entry["atp_ig"] = {(0, 2): -9.0, (3, 1): 2.0, (1, 1): 1.5, (2, 2): 0.1}.get(at, 0.0)
+        entry["atp_ig_ci"] = [-1.0, 4.0] if at == (1, 1) else [entry["atp_ig"]] * 2
+    path.write_text(json.dumps(content), encoding="utf-8")
+    joy, fear, _ = figure(score_plots.head_reaction_heatmap, read([path]), tmp_path / "x.png").axes
+    # Not one whose interval holds 0, nor a small one; of no ranking none.
+    assert named(joy) == ["L0H2", "L3H1"] and named(fear) == []
+    assert [text.get_position() for text in joy.texts] == [(2, 0), (1, 3)]
+    assert [text.get_color() for text in joy.texts] == ["white", "black"]
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (48, 25), (12, 12)])
+def test_names_of_heads_of_large_models_stand_beside_them_and_apart(tmp_path, figure, shape):
+    path = scores_file(tmp_path, layers=shape[0], heads=shape[1])
+    content = json.loads(path.read_text("utf-8"))
+    content["rankings"] = {"joy": {"reliability": 0.9}}
+    strong = {(0, 0), (5, shape[1] - 1), (9, 6), (9, 7)}
+    for entry in content["scores"]:
+        entry["atp_ig"] = 5.0 if (entry["layer"], entry["head"]) in strong else 0.0
+    path.write_text(json.dumps(content), encoding="utf-8")
+    drawn = figure(score_plots.head_reaction_heatmap, read([path]), tmp_path / "x.png")
+    joy = drawn.axes[0]
+    # Of two side by side the names stand left and right.
+    assert sorted(named(joy)) == sorted(f"L{layer}H{head}" for layer, head in strong)
+    assert len(joy.patches) == 4
+    drawn.draw_without_rendering()
+    frame, boxes = joy.get_window_extent(), [text.get_window_extent() for text in joy.texts]
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+    assert not any(a.overlaps(b) for a in boxes for b in boxes if a is not b)
+
+
+def test_one_scale_for_all_models(tmp_path, figure):
+    files = [scores_file(tmp_path, "one"), scores_file(tmp_path, "two", layers=4)]
+    drawn = figure(score_plots.head_reaction_heatmap, read(files), tmp_path / "x.png")
+    *panels, bar = drawn.axes
+    assert len(panels) == 4 and bar.get_xlabel() == "atp_ig (logits)"
+    assert {panel.images[0].get_clim() for panel in panels} == {(-3.0, 3.0)}
+
+
+def test_two_files_of_one_model_are_told_apart(tmp_path, figure):
+    path = scores_file(tmp_path)
+    drawn = figure(score_plots.top_heads, read([path, path]), tmp_path / "x.png")
+    assert [panel.get_title() for panel in drawn.axes[:2]] == ["tiny", "tiny (2)"]
+
+
 def test_colours_of_a_model_mean_the_same_in_all_its_panels(tmp_path, figure):
     path = scores_file(tmp_path)
     content = json.loads(path.read_text("utf-8"))
@@ -155,5 +209,5 @@ def test_a_ranking_that_is_none_is_marked(tmp_path, figure, reliability, marked)
     rankings = {"joy": {"reliability": reliability}, "fear": {"reliability": 0.95}}
     path = scores_file(tmp_path, rankings=rankings)
     joy, fear = figure(score_plots.top_heads, read([path]), tmp_path / "x.png").axes
-    assert joy.get_title("right").startswith("no ranking: ") is marked
-    assert fear.get_title("right") == ""
+    assert [text.get_text().partition(":")[0] for text in joy.texts] == ["no ranking"] * marked
+    assert not fear.texts

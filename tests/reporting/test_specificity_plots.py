@@ -28,14 +28,17 @@ def rows(effects, model="one", emotions=("joy", "fear")):
 
 def test_a_panel_a_head_and_a_cell_for_prompts_and_words(tmp_path, figure):
     of = {"L0H0": [[-1.0, 0.5], [0.0, -2.0]], "L1H1": [[-5.0, -0.2], [-0.3, -4.0]]}
-    drawn = figure(specificity_matrices, rows(of), tmp_path / "x.png", shown=3)
-    first, second, empty, *_ = drawn.axes
+    some = rows(of) + rows({"L0H0": [[1.0, 0.0], [0.0, 1.0]]}, "two")
+    drawn = figure(specificity_matrices, some, tmp_path / "x.png", shown=3)
+    # A place is left for no more heads than a model has.
+    first, second, other, empty, _ = drawn.axes
+    assert other.images[0].get_clim() == (-5.0, 5.0)
     assert (first.get_title(), second.get_title()) == ("L1H1", "L0H0")
     assert np.array(first.images[0].get_array()).tolist() == of["L1H1"]
     assert first.images[0].get_clim() == second.images[0].get_clim() == (-5.0, 5.0)
     assert [label.get_text() for label in first.get_xticklabels()] == ["joy", "fear"]
     assert [label.get_text() for label in first.get_yticklabels()] == ["joy", "fear"]
-    assert [text.get_text() for text in first.texts] == ["-5.0", "-0.2", "-0.3", "-4.0"]
+    assert [text.get_text() for text in first.texts] == ["−5.0", "−0.2", "−0.3", "−4.0"]
     assert not empty.axison and not empty.images
 
 
