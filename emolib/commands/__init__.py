@@ -1,5 +1,6 @@
-"""The commands after a run: a module each, which adds its parser and does its work.
+"""The commands around a run: a module each, which adds its parser and does its work.
 
+- ``init``: a folder to begin in.
 - ``plots``, ``report``, ``compare``, ``export``: of what was recorded.
 - ``runs``, ``pack``, ``merge``: the records themselves.
 - ``models``: what was verified of models. ``launch``: shards on an engine.
