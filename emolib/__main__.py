@@ -9,6 +9,7 @@ from pathlib import Path
 
 from emolib.commands import (
     compare,
+    diff,
     export,
     init,
     launch,
@@ -24,7 +25,7 @@ from emolib.errors import InputError
 from emolib.files import results_folder
 
 # In the order of ``--help``.
-_COMMANDS = (init, plots, report, compare, export, runs, pack, models, merge, launch)
+_COMMANDS = (init, plots, report, compare, diff, export, runs, pack, models, merge, launch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,8 @@
   several runs brought together, and tables made of all of them.
 - ``export``: frames for other tools, written line by line: as text by ``spool``, as parquet by
   ``row_groups``; and a run's results files.
+- ``run_pairs``: two runs beside each other; ``run_pairs_told``: in a terminal and as JSON;
+  ``run_pairs_page``: as a page, from ``templates/``.
 - ``regression_check``: a run against its baseline, and how that is told.
 - ``experiments``: names of the project's own experiments.
 
