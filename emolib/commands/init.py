@@ -10,6 +10,8 @@ from emolib.errors import InputError
 from emolib.files import data_root, write_text
 
 _PROFILE = "mine"
+# Behind the name of a file of code, which as data is no module of the package.
+_SUFFIX = ".txt"
 
 
 def add(commands: Commands, _: Shared) -> None:
@@ -29,13 +31,14 @@ def run(options: argparse.Namespace, _: Path) -> None:
     """
     folder: Path = options.folder
     source = data_root() / "start"
-    names = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    names = [str(path.relative_to(source)).removesuffix(_SUFFIX) for path in files]
     if there := [str(folder / name) for name in names if (folder / name).exists()]:
         raise InputError(
-            f"{folder}: expected a folder without {', '.join(map(str, names))}, got one with "
+            f"{folder}: expected a folder without {', '.join(names)}, got one with "
             f"{', '.join(there)}; name another folder, or move them away"
         )
-    for name in names:
-        write_text(folder / name, (source / name).read_text(encoding="utf-8"))
+    for name, path in zip(names, files, strict=True):
+        write_text(folder / name, path.read_text(encoding="utf-8"))
         print(folder / name)
     print(f"\nnext:\n  cd {folder}\n  pytest --profile {_PROFILE}")
