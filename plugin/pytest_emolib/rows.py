@@ -296,6 +296,8 @@ def _code(config: pytest.Config, file: Path) -> str:
         for path in file.parent.glob("*.py")
         if not any(fnmatch(path.name, pattern) for pattern in patterns)
     ]
-    above = [folder / "conftest.py" for folder in file.parent.parents]
     root = config.rootpath
-    return code_hash([file, *beside, *(path for path in above if path.is_relative_to(root))])
+    # Installed experiments may lie elsewhere: what stands above them is the user's all the same.
+    folders = file.parent.parents if file.is_relative_to(root) else [root]
+    above = [folder / "conftest.py" for folder in folders if folder.is_relative_to(root)]
+    return code_hash([file, *beside, *above])
