@@ -9,7 +9,7 @@
   folders in one; ``contexts``: what rows stand on, and in what they differ.
 - ``provenance``: versions, commit and code that numbers come from.
 - ``selection``: rows by what they are about; the order of kinds, the strongest.
-- ``chances``: whether rows are more than chance.
+- ``chances``: whether rows are more than chance; ``tested``: the same, from a table that has it.
 - ``item_files``: the JSON files made from rows, written and read back.
 - ``importances``: scores of heads in the form of circuit benchmarks.
 - ``abridged``: rows without what their reader leaves alone, of which many fit in memory.
