@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emolib.commands import (
+    columns,
     compare,
     diff,
     export,
@@ -25,7 +26,9 @@ from emolib.errors import InputError
 from emolib.files import results_folder
 
 # In the order of ``--help``.
-_COMMANDS = (init, plots, report, compare, diff, export, runs, pack, models, merge, launch)
+_COMMANDS = (
+    init, plots, report, compare, diff, columns, export, runs, pack, models, merge, launch,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 - ``init``: a folder to begin in.
 - ``plots``, ``report``, ``compare``, ``diff``, ``export``: of what was recorded.
 - ``runs``, ``pack``, ``merge``: the records themselves.
+- ``columns``: what columns and settings mean.
 - ``models``: what was verified of models. ``launch``: shards on an engine.
 - ``shared``: options that several take.
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from emolib.errors import InputError
 from emolib.results.abridged import abridged
 from emolib.results.contexts import differences
+from emolib.results.glossary import entry
 from emolib.results.grounds import Ground, ground_of, replayable
 from emolib.results.merging import find_results
 from emolib.results.records import Store
@@ -31,12 +32,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """What can become of an effect, in the order in which it is told."""
 EFFECTS = ("logit_diff", "atp_ig", "denoise", "effect", "patch_effect", "difference")
 """Metrics that an experiment is compared by where none is named, the first that it records."""
-IN_LOGITS = frozenset(
-    (*EFFECTS, "logit_diff_random", "direct", "self_repair", "total", "dla", "atp", "atp_denoise",
-     "atp_noise", "relp", "margin", "same_layer", "shuffled_labels", "lexical", "specificity",
-     "specificity_prompts", "zero_effect", "mean_effect", "top_effect", "random_effect")
-)  # fmt: skip
-"""Metrics that the rule can judge: its least change that matters is one in logits."""
 # Labels that say something of a row which another run may find otherwise.
 _FOUND = ("missed", "ranking", "unit_ranking", "circuit", "by", "random_units", "other_head",
           "precision")  # fmt: skip
@@ -287,7 +282,9 @@ def _why_not(before: Effect, now: Effect) -> str:
     """Return why the rule has no verdict on an effect; empty where it has one."""
     if len(before.values) != len(now.values) or before.ids != now.ids:
         return f"of other pairs ({len(before.values)} in A, {len(now.values)} in B)"
-    if before.metric not in IN_LOGITS:
+    known = entry(before.metric, before.experiment)
+    if known is None or known.unit != "logits":
+        # The least change that matters to the rule is one in logits.
         return f"{before.metric} is not in logits"
     old, new = before.ground, now.ground
     if old is None or new is None:

@@ -10,9 +10,9 @@ from made import changed, make_results, rows_of
 from two_runs import altered, scaled, whole
 
 from emolib.errors import InputError
-from emolib.reporting.run_pairs import EFFECTS, IN_LOGITS, Side, diff, side_of
+from emolib.reporting.run_pairs import EFFECTS, Side, diff, side_of
+from emolib.results.glossary import entry
 from emolib.results.records import Store
-from emolib.results.rows import Row
 
 
 @pytest.fixture(scope="module")
@@ -189,5 +189,4 @@ def test_the_same_results_and_nothing_in_common_are_refused(before, tmp_path):
 
 
 def test_what_experiments_are_compared_by_is_in_logits():
-    assert set(EFFECTS) <= IN_LOGITS
-    assert isinstance(rows_of("x", {"logit_diff": [1.0]})[0], Row)
+    assert {entry(metric).unit for metric in EFFECTS} == {"logits"}
