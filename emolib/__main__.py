@@ -1,18 +1,34 @@
-"""``python -m emolib``: what can be done with results after a run."""
+"""``emolib``, or ``python -m emolib``: before a run a folder to begin in, after it its results."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from emolib.commands import compare, export, launch, merge, models, pack, plots, report, runs
+from emolib.commands import (
+    columns,
+    compare,
+    diff,
+    export,
+    init,
+    launch,
+    merge,
+    models,
+    pack,
+    plots,
+    report,
+    runs,
+)
 from emolib.commands.shared import shared_options
 from emolib.errors import InputError
 from emolib.files import results_folder
 
 # In the order of ``--help``.
-_COMMANDS = (plots, report, compare, export, runs, pack, models, merge, launch)
+_COMMANDS = (
+    init, plots, report, compare, diff, columns, export, runs, pack, models, merge, launch,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m emolib", description=__doc__)
+    # Of the console command and of `python -m emolib` argparse would say the file's name.
+    name = "python -m emolib" if Path(sys.argv[0]).name == "__main__.py" else "emolib"
+    parser = argparse.ArgumentParser(
+        prog=name, description="Begin a folder of experiments, and work with results after a run."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     shared = shared_options()
     for command in _COMMANDS:

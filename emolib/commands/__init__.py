@@ -1,7 +1,9 @@
-"""The commands after a run: a module each, which adds its parser and does its work.
+"""The commands around a run: a module each, which adds its parser and does its work.
 
-- ``plots``, ``report``, ``compare``, ``export``: of what was recorded.
+- ``init``: a folder to begin in.
+- ``plots``, ``report``, ``compare``, ``diff``, ``export``: of what was recorded.
 - ``runs``, ``pack``, ``merge``: the records themselves.
+- ``columns``: what columns and settings mean.
 - ``models``: what was verified of models. ``launch``: shards on an engine.
 - ``shared``: options that several take.
 

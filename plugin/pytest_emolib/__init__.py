@@ -7,10 +7,12 @@ matplotlib is imported before an experiment needs it, so `pytest --help` stays a
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_emolib.installed import expect_them, module_of
 from pytest_emolib.options import add_options
 from pytest_emolib.session import ExperimentSession, session_of
 
@@ -23,7 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hang the session object on pytest's config."""
+    """Hang the session object on pytest's config; know the installed experiments."""
+    expect_them(config)
     ExperimentSession.attach(config)
 
 
@@ -36,6 +39,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Name the profile and where results go."""
     return session_of(config).header()
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Module | None:
+    """Call the installed experiments by their package."""
+    return module_of(module_path, parent)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -134,7 +144,7 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Hear from a worker of xdist what the shard is that it ran items of."""
+    """Hear from a worker of xdist what became of its items before any ran."""
     session_of(node.config).node_down(node)
 
 

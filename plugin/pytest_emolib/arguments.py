@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from pytest_emolib import options
+from pytest_emolib.installed import asks_for_them
 
 _SKIPPED = ("node_modules", "site-packages", "__pycache__")
 
 
 def expects_experiments(config: pytest.Config) -> bool:
     """Tell whether experiments are asked for."""
-    if options.given(config):
+    if options.given(config) or asks_for_them(config):
         return True
     patterns = [p for p in config.getini("python_files") if p.startswith("exp_")]
     places = [Path(str(arg).partition("::")[0]) for arg in config.args]

@@ -101,16 +101,16 @@ OPTIONS = (
     ),
     Option(
         "--head-spec",
-        "3:5 one head; 0:0,0:1,3:5 a joint set; all, layer:3, top:10 (by |atp_ig|) or random:10 "
-        "one head at a time; repeatable",
+        "3:5: head 5 of layer 3; 0:0,0:1,3:5: these together; all, layer:3, top:10 (by |atp_ig|) "
+        "or random:10: one head at a time; repeatable",
         "SPEC",
         key="heads",
         repeats=True,
     ),
     Option(
         "--unit-spec",
-        "3:1021 one MLP unit; 3:1021,3:77 a joint set; top:10 (by |atp|) or random:10 one unit at "
-        "a time; repeatable",
+        "3:1021: MLP unit 1021 of layer 3; 3:1021,3:77: these together; top:10 (by |atp|) or "
+        "random:10: one unit at a time; repeatable",
         "SPEC",
         key="units",
         repeats=True,
@@ -174,8 +174,8 @@ OPTIONS = (
     ),
     Option(
         "--classifier",
-        "a folder with a sequence classifier of transformers (safetensors), whose probabilities of "
-        "the continuations are metrics; repeatable",
+        "a folder with a sequence classifier of transformers (safetensors) that reads the "
+        "continuations: each of its labels is a metric; repeatable",
         "DIR",
         key="classifiers",
         is_place=True,
@@ -183,7 +183,7 @@ OPTIONS = (
     ),
     Option(
         "--ablation",
-        "zero, mean, resample or optimal; repeatable",
+        "what takes the place of what is ablated: zero, mean, resample or optimal; repeatable",
         "KIND",
         key="ablations",
         repeats=True,
@@ -196,7 +196,7 @@ OPTIONS = (
     ),
     Option(
         "--position",
-        "prompt positions that interventions edit: last, slot, after_slot or all",
+        "where in the prompt interventions edit: last, slot, after_slot or all",
         "WHERE",
         key="position",
     ),
@@ -215,7 +215,7 @@ OPTIONS = (
     ),
     Option(
         "--max-new-tokens",
-        "length of greedy continuations",
+        "length of greedy continuations, in tokens",
         "N",
         key="max_new_tokens",
         type=_whole,
@@ -243,17 +243,17 @@ OPTIONS = (
     Option("--seed", "seed of every draw", "N", key="seed", type=_whole),
     Option(
         "--item-files",
-        "write a results file per item: auto (default), which is of up to 500 items a run, always, "
-        "which the option alone says too, or never; those that are there are kept up to date",
+        "write a results file per item: auto (default: in runs of up to 500 items), always (the "
+        "option alone) or never; those that are there are kept up to date",
         "WHEN",
         alone="always",
     ),
-    Option("--fresh", "recompute what the store already holds"),
-    Option("--plan", "print what would run and what it costs, and run nothing"),
+    Option("--fresh", "compute anew what the store already holds"),
+    Option("--plan", "print what would run and what it costs; run nothing"),
     Option(
         "--shard",
-        "run the I-th of N parts of the items, which take about the same time; what is computed "
-        "together is never split; python -m emolib merge joins the results",
+        "run the I-th of N parts of the items, each about as long; what is computed together is "
+        "never split; `emolib merge` joins the results",
         "I/N",
     ),
     Option(
@@ -264,18 +264,21 @@ OPTIONS = (
     ),
     Option(
         "--effects-compare",
-        "compare them with the baseline NAME and fail where one has drifted; -m gated runs no more "
-        "than them",
+        "compare the effects of declared heads with the baseline NAME (default: baseline) and fail "
+        "where one has drifted; with -m gated nothing else runs",
         "NAME",
         alone="baseline",
     ),
     Option(
-        "--effects-strict", "fail where the pairs do not tell whether an effect has drifted, too"
+        "--effects-strict",
+        "with --effects-compare: fail, too, where the pairs do not tell whether an effect drifted",
     ),
-    Option("--effects-json", "write what became of them as JSON", "FILE"),
+    Option(
+        "--effects-json", "with --effects-compare: write what became of the effects as JSON", "FILE"
+    ),
     Option(
         "--effects-new-weights",
-        "compare although a model's weights are others than the baseline's",
+        "with --effects-compare: compare although a model's weights are not the baseline's",
     ),
     Option("--table-format", "any format of tabulate (default: simple)", "FMT"),
 )

@@ -127,12 +127,18 @@ class Plan:
             "prompts; seconds: of the whole run in one process, at the speeds just measured; MB: "
             "the peak of that process, weights, clean runs and the largest batch in it"
         )
+        if rows and all(row[1] == row[2] for row in rows):
+            yield "all of it is in the store, which a run takes it from; --fresh computes anew"
         if others:
             yield f"{others} items that run on no model are not counted"
         if workers > 1:
             yield f"with -n {workers}: about {total / workers:.0f} s, where cores are free"
 
     def _of_model(self, source: Source, items: Group, begun: float) -> tuple[list[Any], float]:
+        running = [item for item in items if not self.stored(item)]
+        if not running:
+            # Engine and libraries take seconds to load: who has all in the store does without.
+            return [source.name, len(items), len(items), 0, 0, 0.0, 0.0, 0.0, 0.0], 0.0
         from emolib.engine import costs
         from emolib.engine.shapes import shape_of
         from emolib.models.loading import describe
@@ -141,7 +147,6 @@ class Plan:
         config, tokenizer = describe(source)
         base = resident()
         shape = shape_of(config, source.mlp_width, profile.dtype)
-        running = [item for item in items if not self.stored(item)]
         total, forwards, most = costs.Cost(), 0.0, 0
         for emotion in dict.fromkeys(case_of(item).emotion for item in running):
             if emotion is None:
@@ -157,13 +162,11 @@ class Plan:
             total += cost
             forwards += cost.flops / costs.forward_flops(shape, prompts["emotion"])
             most = max(most, costs.held(shape, prompts, everywhere=everywhere))
-        seconds = bytes_ = 0.0
-        if running:
-            # What was done and loaded until here, the other process does and loads too.
-            seconds = time.process_time() - begun + STARTING + len(running) * RECORDING
-            seconds += shape.weights * LOADING[source.gguf is not None]
-            seconds += total.seconds(costs.speed_of(shape, profile.device))
-            bytes_ = base + RUNNING + shape.weights + total.peak + most
+        # What was done and loaded until here, the other process does and loads too.
+        seconds = time.process_time() - begun + STARTING + len(running) * RECORDING
+        seconds += shape.weights * LOADING[source.gguf is not None]
+        seconds += total.seconds(costs.speed_of(shape, profile.device))
+        bytes_ = base + RUNNING + shape.weights + total.peak + most
         stored = len(items) - len(running)
         figures = [total.rows, total.batches, forwards, total.flops / 1e9, seconds, bytes_ / 1e6]
         return [source.name, len(items), stored, *figures], seconds

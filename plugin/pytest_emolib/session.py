@@ -14,6 +14,8 @@ from pytest_emolib import options, reports
 from pytest_emolib.arguments import expects_experiments
 from pytest_emolib.marks import MARKERS
 from pytest_emolib.progress import Progress
+from pytest_emolib.properties import Properties
+from pytest_emolib.unselected import Unselected
 from pytest_emolib.workers import Workers
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class ExperimentSession:
         self.is_worker = hasattr(config, "workerinput")
         self.progress = Progress(config)
         self.workers = Workers(config)
+        self.unselected = Unselected(config)
+        self.properties = Properties(config)
         self.item: pytest.Item | None = None
         self._refused = ""
         self._failed = ""
@@ -169,6 +173,7 @@ class ExperimentSession:
         """Mark the items whose effects the regression check is on."""
         from emolib.errors import InputError
 
+        self.unselected.collected(items)
         try:
             for item in filter(reports.records, items):
                 marked = item.get_closest_marker("effects")
@@ -201,6 +206,7 @@ class ExperimentSession:
                 two items write one file. A worker has no way to end the run like that: there each
                 item fails in its setup.
         """
+        self.unselected.chosen(items)
         recording = list(filter(reports.records, items))
         if not recording and options.get(self.config, "--shard") is None:
             return
@@ -235,8 +241,10 @@ class ExperimentSession:
             self.lab.hear({"items": len(ids), "collected": len(ids), "batches": 0})
 
     def node_down(self, node: Any) -> None:
-        """Take over what a worker says of the shard: the controller collects nothing itself."""
-        if self.has_lab and (told := getattr(node, "workeroutput", {}).get("emolib_part")):
+        """Take over what a worker says of its items: the controller collects nothing itself."""
+        said = getattr(node, "workeroutput", {})
+        self.unselected.hear(said)
+        if self.has_lab and (told := said.get("emolib_part")):
             self.lab.hear(told)
 
     def before(self, item: pytest.Item) -> None:
@@ -287,6 +295,7 @@ class ExperimentSession:
         """Write an item's rows and its results file; in a worker, leave both to the controller."""
         if self.is_worker:
             return
+        self.properties.add(report)
         extra = reports.carried(report)
         if not extra:
             self._advance(report)
@@ -299,10 +308,10 @@ class ExperimentSession:
             if declared := extra.get("declared"):
                 self.lab.effects.note(extra.get("stored") or extra["rows"][0]["key"], declared)
             if "rows" in extra:
-                self.lab.writing.receive(extra["rows"])
+                self.properties.note(report, self.lab.writing.receive(extra["rows"]))
                 reports.lighten(report)
             elif "stored" in extra:
-                self.lab.writing.replay(extra["stored"])
+                self.properties.note(report, self.lab.writing.replay(extra["stored"]))
         except InputError as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         if "verdict" not in extra:
@@ -334,6 +343,7 @@ class ExperimentSession:
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables of this run and where everything was written."""
+        self.unselected.summarize(reporter)
         if self.has_lab and not self.is_worker:
             lab = self.lab
             for line in lab.cases.left_out.values():

@@ -9,10 +9,11 @@ from pytest_emolib.arguments import expects_experiments
 from pytest_emolib.options import OPTIONS
 
 
-def config(*args, given=(), patterns=("exp_*.py", "test_*.py")):
+def config(*args, given=(), patterns=("exp_*.py", "test_*.py"), pyargs=False):
     values = dict.fromkeys((option.dest for option in OPTIONS), None) | dict(given)
     return SimpleNamespace(
         args=args,
+        option=SimpleNamespace(pyargs=pyargs),
         getoption=values.__getitem__,
         getini={"python_files": list(patterns)}.__getitem__,
     )

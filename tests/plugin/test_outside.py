@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -41,9 +42,11 @@ LEXICON = {"name": "joy", "version": 1, "words": ["smiled", "happy"], "targets":
 
 
 def call(*command, cwd):
+    # Else the emolib of this checkout may stand before the wheel's.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300,
-        check=False,
+        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True,
+        timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -91,6 +94,26 @@ def test_the_wheel_runs_a_folder_with_one_experiment(installed, tmp_path):
     (row,) = Store(tmp_path / "results/demo").rows()
     effect = row.values["logit_diff"]
     assert effect["n"] >= 64 and effect["ci"][1] < -1
+
+
+def test_the_wheel_brings_its_experiments_and_its_command(installed, tmp_path):
+    """Without an ini file; rows are the same wherever the package lies."""
+    named = "exp_head_ablation and tiny-neox and gratitude and L0H2 and not mean and not resample"
+    typed = ["-m", "pytest", "--pyargs", "emolib_experiments", "-k", named]
+    assert "1 recorded" in call(installed, *typed, cwd=tmp_path)
+    (row,) = Store(tmp_path / "results/demo").rows()
+    place = "emolib_experiments/exp_head_ablation.py"
+    assert row.item == f"{place}::exp_head_ablation[tiny-neox-gratitude-L0H2]"
+    assert row.values["logit_diff"]["n"] >= 64
+    # From a folder that the environment is in, and by the name of the module.
+    above = installed.parents[2]
+    typed[3] = "emolib_experiments.exp_head_ablation"
+    again = call(installed, *typed, "-n", "1", f"--results-dir={tmp_path / 'results'}", cwd=above)
+    assert "1 items from the store" in again
+    command = installed.with_name("emolib")
+    assert call(command, "--help", cwd=tmp_path).startswith("usage: emolib [-h]")
+    assert "pytest --profile mine" in call(command, "init", "study", cwd=tmp_path)
+    assert (tmp_path / "study/exp_first.py").is_file()
 
 
 def test_a_new_emotion_is_data_alone(folder):

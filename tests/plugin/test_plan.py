@@ -105,6 +105,18 @@ def test_the_rows_are_those_that_are_then_computed(planned, monkeypatch):
     assert table(fresh)["tiny-neo"]["rows"] == "8"
 
 
+def test_a_plan_of_what_is_stored_loads_no_engine(planned):
+    """It took ten seconds to say 0: those that torch and transformers take to load."""
+    assert planned.process("-k", "ablation").returncode == 0
+    script = (
+        "import sys, pytest; pytest.main(['--profile', 'small', '--plan', '-k', 'ablation']);"
+        "print('LOADED', sorted({'torch', 'transformers', 'emolib.engine'} & set(sys.modules)))"
+    )
+    done = planned.python("-c", script)
+    assert "all of it is in the store" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
 def test_a_plan_with_workers_tells_of_them(planned):
     result = planned.pytest("--plan", "-n", "2")
     assert result.ret == 0 and table(result)["tiny-neo"]["items"] == "10"
