@@ -33,7 +33,7 @@ lint: $(READY)
 # The pages of docs/ as a site in build/docs; a warning, as of a link that leads nowhere, fails it.
 docs: $(READY)
 	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c .ci/constraints.txt -e '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict -f .ci/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -f .ci/mkdocs.yml
 
 bench: $(READY)
 	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c .ci/constraints.txt \
