@@ -34,7 +34,7 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 LINES = list(dict.fromkeys((line, block) for block in BLOCKS for line in commands(block)))
 SHOWN = list(dict.fromkeys(tuple(words) for line, _ in LINES for words in ours(line)))
 INLINE = list(dict.fromkeys(text for page in PAGES for text in inline(page)))
-OF_RESULTS = ("plots", "report", "compare", "export", "runs", "pack")
+OF_RESULTS = ("plots", "report", "view", "compare", "columns", "export", "runs", "pack")
 """Commands that run here; `merge`, `launch` and `models` have tests of their own."""
 _HUB = ("baseline", "extended")
 _TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}{{ '\n' }}"
@@ -122,7 +122,11 @@ def test_a_command_in_running_text_is_one_that_there_is(text, parse, pytestconfi
         _prints(text)
         return
     for words in ours(text):
-        if words[0] == "emolib":
+        if words[0] == "emolib" and len(words) == 2:
+            # Named, not typed out.
+            with pytest.raises(SystemExit, match=r"^0$"):
+                command.main([words[1], "--help"])
+        elif words[0] == "emolib":
             parse(words[1:] + ["--", "pytest", "experiments"] * (words[1] == "launch"))
         else:
             named = {word.partition("=")[0] for word in words if word.startswith("-")}
