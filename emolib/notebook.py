@@ -42,7 +42,11 @@ _READABLE = 16
 _HEAD = re.compile(r"L(\d+)H(\d+)")
 _MOST = 4096
 _CELL = "padding: 2px 6px; border: 1px solid #8886; text-align: "
-_PLAIN = "border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0.4em 0"
+_PLAIN = (
+    "border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0.4em 0; color: inherit"
+)
+# Of maps whose numbers stand in titles, so that 32 heads fit beside each other.
+_TIGHT = "; padding: 1px 2px; font-size: 9px"
 
 
 class Shown:
@@ -146,14 +150,16 @@ def head_map(
     there = [abs(value) for line in grid for value in line if value is not None]
     most = max(there, default=0.0) if limit is None else limit
     width = max(map(len, grid), default=0)
+    wide = width > _READABLE
+    tight = _TIGHT if wide else ""
     element = _table(caption)
-    _line(element, ["", *(f"H{index}" for index in range(width))], "th", "center")
+    _line(element, ["", *(f"H{index}" for index in range(width))], "th", f"center{tight}")
     for layer, line in enumerate(grid):
         below = SubElement(element, "tr")
-        _cell(below, "th", f"L{layer}", _CELL + "left", scope="row")
+        _cell(below, "th", f"L{layer}", f"{_CELL}left{tight}", scope="row")
         for index, value in enumerate(line):
             text = _short(value)
-            cell = _cell(below, "td", text if width <= _READABLE else "", _coloured(value, most))
+            cell = _cell(below, "td", "" if wide else text, _coloured(value, most) + tight)
             cell.set("title", f"L{layer}H{index}: {text}")
     lines = [["", *(f"H{index}" for index in range(width))]]
     lines += [[f"L{layer}", *map(_short, line)] for layer, line in enumerate(grid)]

@@ -18,6 +18,7 @@ import shlex
 import shutil
 import subprocess
 import tomllib
+import webbrowser
 
 import pytest
 import yaml
@@ -110,6 +111,7 @@ def test_a_command_after_a_run_does_what_is_shown(words, parse, tmp_path, monkey
     parse(arguments)
     if arguments[0] in OF_RESULTS:
         monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(webbrowser, "open", lambda address: True)
         profile = "mine" if "mine" in arguments else "demo"
         results = make_results(tmp_path / "results" / profile, models=("one",), emotions=("joy",))
         (run,) = Store(results).runs()
