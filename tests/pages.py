@@ -19,7 +19,8 @@ OTHERS = ("sbatch", "rsync", "hf", "git", "cd", ".", "wait", "cp", "jupyter")
 """Programs that a block of commands may use besides, which are not run."""
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`((?:pytest|emolib|python -m emolib|make) [^`]+)`(?!`)")
-_SHELL = ("", "bash", "sh", "shell", "console")
+SHELL = ("", "bash", "sh", "shell", "console")
+"""What stands behind the fence of a block of commands; behind nothing there may be output too."""
 # What may stand before a command.
 _BEFORE = ("srun", "nohup", "do", "then")
 
@@ -55,7 +56,7 @@ def blocks(page: Path) -> list[Block]:
 
 def commands(block: Block) -> list[str]:
     """Return the commands of a block, one of several lines as one; none of a block of output."""
-    if block.kind not in _SHELL:
+    if block.kind not in SHELL:
         return []
     lines = [line.strip() for line in re.sub(r"\\\n\s*", "", block.text).splitlines()]
     lines = [line.removeprefix("$ ") for line in lines if line and not line.startswith("#")]

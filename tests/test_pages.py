@@ -1,7 +1,8 @@
 """Every command that README and docs show is one that there is, and runs as far as is cheap.
 
 - ``pytest …``: collected with all its options, in a folder like a checkout; of models of the Hub,
-  which no test asks, up to the message that names them. In running text: options that there are.
+  which no test asks, up to the message that names them. In running text, and of packages that are
+  installed (``--pyargs``, which tests of a wheel run): options that there are.
 - ``emolib …``: those that read results run, on results made here; the others are parsed.
 - ``make …``: what it would do is printed. Others (`sbatch`, `rsync`, …) are known by name.
 - Scripts of a shell are parsed by one; TOML, JSON, YAML and ini files are read.
@@ -23,7 +24,7 @@ import webbrowser
 import pytest
 import yaml
 from made import make_results
-from pages import OTHERS, OURS, PAGES, ROOT, blocks, commands, first_word, inline, ours
+from pages import OTHERS, OURS, PAGES, ROOT, SHELL, blocks, commands, first_word, inline, ours
 
 # What runs inside this process forgets what it imports; what has compiled parts is loaded once.
 import emolib.methods.study
@@ -35,7 +36,7 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 LINES = list(dict.fromkeys((line, block) for block in BLOCKS for line in commands(block)))
 SHOWN = list(dict.fromkeys(tuple(words) for line, _ in LINES for words in ours(line)))
 INLINE = list(dict.fromkeys(text for page in PAGES for text in inline(page)))
-OF_RESULTS = ("plots", "report", "view", "compare", "columns", "export", "runs", "pack")
+RUN_HERE = ("init", "plots", "report", "view", "compare", "columns", "export", "runs", "pack")
 """Commands that run here; `merge`, `launch` and `models` have tests of their own."""
 _HUB = ("baseline", "extended")
 _TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}{{ '\n' }}"
@@ -71,7 +72,10 @@ def checkout(pytester, monkeypatch):
 
 
 @pytest.mark.parametrize("words", of("pytest"), ids=typed)
-def test_a_run_is_collected_as_it_is_typed(words, checkout):
+def test_a_run_is_collected_as_it_is_typed(words, checkout, pytestconfig):
+    assert _flags(words) <= _options(pytestconfig)
+    if "--pyargs" in words:
+        return
     here = {"cuda": "cpu", "--results-dir=/data/study": f"--results-dir={checkout.path}/study"}
     arguments = [here.get(word, word) for word in words[1:]]
     done = checkout.runpytest_inprocess("--collect-only", "-q", *arguments)
@@ -109,7 +113,7 @@ def test_a_command_after_a_run_does_what_is_shown(words, parse, tmp_path, monkey
     if arguments[0] == "launch":
         arguments += ["--", "pytest", "experiments"]
     parse(arguments)
-    if arguments[0] in OF_RESULTS:
+    if arguments[0] in RUN_HERE:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(webbrowser, "open", lambda address: True)
         profile = "mine" if "mine" in arguments else "demo"
@@ -131,8 +135,11 @@ def test_a_command_in_running_text_is_one_that_there_is(text, parse, pytestconfi
         elif words[0] == "emolib":
             parse(words[1:] + ["--", "pytest", "experiments"] * (words[1] == "launch"))
         else:
-            named = {word.partition("=")[0] for word in words if word.startswith("-")}
-            assert named <= _options(pytestconfig)
+            assert _flags(words) <= _options(pytestconfig)
+
+
+def _flags(words):
+    return {word.partition("=")[0] for word in words if word.startswith("-")}
 
 
 def _options(config):
@@ -181,7 +188,7 @@ def test_a_file_that_is_shown_is_one(block):
 
 
 def test_every_block_is_of_a_kind_that_is_checked():
-    kinds = {"", "bash", "python", "text", "bibtex", *READ}
+    kinds = {*SHELL, "python", "text", "bibtex", *READ}
     assert [str(block) for block in BLOCKS if block.kind not in kinds] == []
 
 
