@@ -1,4 +1,4 @@
-# make experiments | effects | test | slow | lint | bench | models: each sets up what it needs by itself.
+# make experiments | effects | test | slow | lint | docs | bench | models: each sets up what it needs by itself.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: experiments effects test slow lint bench models clean
+.PHONY: experiments effects test slow lint docs bench models clean
 
 experiments: $(READY)
 	$(BIN)/python -m pytest experiments -n $(WORKERS) $(ARGS)
@@ -29,6 +29,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ as a site in build/docs; a warning, as of a link that leads nowhere, fails it.
+docs: $(READY)
+	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c .ci/constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -f .ci/mkdocs.yml
 
 bench: $(READY)
 	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c .ci/constraints.txt \

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from emolib.errors import InputError
     from emolib.methods.own_metrics import metric
     from emolib.methods.study import study
+    from emolib.notebook import head_map
     from emolib.results.frames import load
 else:
     __getattr__, __dir__ = hand_on(
@@ -37,9 +38,10 @@ else:
             "emolib.errors": ["InputError"],
             "emolib.methods.own_metrics": ["metric"],
             "emolib.methods.study": ["study"],
+            "emolib.notebook": ["head_map"],
             "emolib.results.frames": ["load"],
         },
     )
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "__version__", "load", "metric", "study"]
+__all__ = ["InputError", "__version__", "head_map", "load", "metric", "study"]

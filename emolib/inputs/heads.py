@@ -26,6 +26,10 @@ class Head:
         """Return the field's name for the head, ``L3H5``."""
         return f"L{self.layer}H{self.index}"
 
+    def _repr_html_(self) -> str:
+        """Return the name for a notebook, with what its numbers count."""
+        return f'<code title="layer {self.layer}, head {self.index}, both from 0">{self}</code>'
+
 
 @dataclass(frozen=True)
 class HeadSet:
@@ -52,6 +56,11 @@ class HeadSet:
     def __str__(self) -> str:
         """Return the heads joined, ``L0H0+L3H5``."""
         return "+".join(map(str, self.heads))
+
+    def _repr_html_(self) -> str:
+        """Return the heads for a notebook, each by its name."""
+        names = " + ".join(head._repr_html_() for head in self.heads)
+        return names if len(self) == 1 else f"{names} ({len(self)} heads, edited together)"
 
     def __iter__(self) -> Iterator[Head]:
         """Iterate over the heads in order."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from emolib.engine.costs import Planned, Runs
 from emolib.engine.direct_path import direct_path
+from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Side
 from emolib.methods.attention import why_no_patterns
@@ -32,11 +33,15 @@ from emolib.methods.frozen_norms import frozen_norms, norm_paths
 from emolib.methods.scores import Table, Vector, to_numpy
 from emolib.methods.study import Study
 from emolib.models.encoding import Batch
+from emolib.notebook import Shown, head_map, stacked, table
 from emolib.stats.missed import Missed, most_beyond
 from emolib.stats.summary import rank_correlation, split_half, two_halves, unreliable
 
 # Attention sums to 1 up to the float noise of a softmax: heads closer than this are equal.
 _TIE = 1e-6
+# What a notebook shows of a screening.
+_STRONGEST = 10
+_TOLD = ("atp_ig", "patch_denoise", "delta_attn", "dla", "delta_proj")
 _NO_STREAM = "what goes into the final norm is not what the last layer puts out"
 
 
@@ -66,6 +71,55 @@ class Screening:
     reliability: float | None = None
     lacking: dict[str, str] = field(default_factory=dict)
     drawn: tuple[Head, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return the strongest heads, as text."""
+        return repr(self._strongest())
+
+    def _repr_html_(self) -> str:
+        """Return the strongest heads and the map of ``atp_ig`` for a notebook."""
+        return stacked(self._strongest(), self.head_map())._repr_html_()
+
+    def _strongest(self) -> Shown:
+        told = [unreliable(self.reliability) or f"reliability {self.reliability:.2f}"]
+        if self.missed is not None:
+            told.append(self.missed.sentence())
+        return table(
+            [
+                {"head": str(head)} | {name: self._mean(name, head) for name in self._shown}
+                for head in self.ranking[:_STRONGEST]
+            ],
+            f"the strongest of {len(self.heads)} heads by |atp_ig|; {'; '.join(told)}",
+        )
+
+    @property
+    def _shown(self) -> list[str]:
+        """Scores that the table of the strongest shows."""
+        return [name for name in _TOLD if name in self.pairs or name == "patch_denoise"]
+
+    def _mean(self, name: str, head: Head) -> float | None:
+        if name == "patch_denoise":
+            return self.verified[head][0] if head in self.verified else None
+        return float(self.pairs[name][:, self.heads.index(head)].mean())
+
+    def head_map(self, score: str = "atp_ig") -> Shown:
+        """Return one score of every head as a map, for a notebook or a terminal.
+
+        Args:
+            score: One of `pairs`, whose means over pairs are shown, or of `norms`.
+
+        Raises:
+            InputError: When there is no such score.
+        """
+        if score in self.pairs:
+            values = self.pairs[score].mean(0)
+        elif score in self.norms:
+            values = self.norms[score]
+        else:
+            known = ", ".join([*self.pairs, *self.norms])
+            why = f" ({self.lacking[score]})" if score in self.lacking else ""
+            raise InputError(f"head_map: expected one of {known}, got {score!r}{why}")
+        return head_map(dict(zip(self.heads, values.tolist(), strict=True)), score)
 
     @cached_property
     def ranking(self) -> list[Head]:

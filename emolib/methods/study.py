@@ -35,6 +35,7 @@ from emolib.models.language_model import LanguageModel
 from emolib.models.loading import load
 from emolib.models.prompt_check import check_prompts
 from emolib.models.sources import find
+from emolib.notebook import facts
 
 
 class Study:
@@ -93,6 +94,35 @@ class Study:
         self._of_texts |= label_metrics(profile.classifiers, self.lexicons, model.device)
         self._clean: dict[Side, Readout] = {}
         self._references: dict[UnitSet | None, Activations] = {}
+
+    def __repr__(self) -> str:
+        """Return what it is of, on one line."""
+        told = self._told()
+        return f"<{told['model']}; {told['prompts']}; position {told['position']}>"
+
+    def _repr_html_(self) -> str:
+        """Return what it is of for a notebook, with its first prompt and the neutral one."""
+        first = {
+            self.emotion.name if side == "emotion" else side: self.prompts(side).texts[0]
+            for side in get_args(Side)
+            if len(self.prompts(side))
+        }
+        return facts({**self._told(), **first})._repr_html_()
+
+    def _told(self) -> dict[str, str]:
+        model, kind = self.model, "prompts" if self._pairs is None else "pairs"
+        prompts = self.prompts()
+        count = f"{len(prompts)} {kind} of {self.emotion.name}"
+        if prompts.clusters is not None:
+            count += f", {len(set(prompts.clusters))} templates"
+        if self.left_out:
+            count += f" ({len(self.left_out)} that do not align left out)"
+        return {
+            "model": f"{model.name} ({model.arch.model_type}), {model.n_layers} layers of "
+            f"{model.n_heads} heads",
+            "prompts": count,
+            "position": self.profile.position,
+        }
 
     @property
     def pairs(self) -> AlignedPairs:

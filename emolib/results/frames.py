@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emolib.errors import InputError
+from emolib.notebook import table
 from emolib.results.blocks import Block, by_prompt, flat
 from emolib.results.records import Store
 from emolib.results.rows import Row
@@ -101,6 +102,28 @@ class Frames:
         """Return what was loaded, on one line."""
         rows = sum(1 for _ in self._outlines())
         return f"<{', '.join(self.profiles)}: {rows} rows of {', '.join(self.experiments)}>"
+
+    def _repr_html_(self) -> str:
+        """Return for a notebook which experiments there are, of what, and how many rows."""
+        counts: dict[tuple[str, str], int] = {}
+        on: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
+        for profile, row in self._outlines():
+            place = profile, row.experiment
+            counts[place] = counts.get(place, 0) + 1
+            seen = on.setdefault(place, {"model": {}, "emotion": {}})
+            for name in seen.keys() & row.dims:
+                seen[name][row.dims[name]] = None
+        lines = [
+            {
+                "profile": profile,
+                "experiment": experiment,
+                "rows": count,
+                "models": ", ".join(on[profile, experiment]["model"]),
+                "emotions": ", ".join(on[profile, experiment]["emotion"]),
+            }
+            for (profile, experiment), count in counts.items()
+        ]
+        return table(lines, "results.rows(experiment), results.prompts(experiment)")._repr_html_()
 
     @property
     def experiments(self) -> list[str]:

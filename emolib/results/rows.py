@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from emolib.errors import InputError
+from emolib.notebook import facts, stacked, table
 
 RESTORE = "restore the file from a copy or move it away to start afresh"
 """What to do with a damaged store."""
@@ -61,6 +62,13 @@ class Row:
     provenance: dict[str, Any] = field(default_factory=dict)
     time: str = ""
 
+    def _repr_html_(self) -> str:
+        """Return what it ran on and its metrics for a notebook."""
+        told = {**self.dims, **self.labels, "recorded": self.time, "item": self.item}
+        return stacked(
+            facts(told, self.experiment), table([_told(*value) for value in self.values.items()])
+        )._repr_html_()
+
     def mean(self, metric: str) -> float | None:
         """Return a metric as one number, the mean of a vector; None where it has none."""
         return mean_of(self.values.get(metric))
@@ -70,6 +78,15 @@ class Row:
         value = self.values.get(metric)
         ends = value["ci"] if isinstance(value, dict) else None
         return (ends[0], ends[1]) if ends else None
+
+
+def _told(metric: str, value: Any) -> dict[str, object]:
+    """Return a metric as a line for reading."""
+    if not isinstance(value, dict):
+        return {"metric": metric, "mean": value}
+    ends = [f"{end:.3g}" for end in value["ci"] or ()]
+    told = {"metric": metric, "mean": value["mean"], "95 % CI": f"[{', '.join(ends)}]"}
+    return {**told, "n": value["n"], "d_z": value["d_z"]}
 
 
 # Names of experiments are names of functions, and become names of files.

@@ -20,6 +20,7 @@ from tiny import (
 )
 
 from emolib.engine import hooked
+from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Pair
 from emolib.methods import screening
@@ -205,6 +206,31 @@ def test_an_unreliable_ranking_shows_no_rank_and_says_why(reliability, why):
     assert row["atp_ig"].tolist() == [-3, -1]
     assert row["delta_out"] == 1
     assert row["reliability"] == reliability
+
+
+def test_a_notebook_shows_the_strongest_heads_and_the_map_of_any_score():
+    heads = (Head(0, 0), Head(0, 1), Head(1, 0))
+    pairs = {"atp_ig": np.array([[0.0, -3, 2], [0.0, -1, 2]]), "dla": np.full((2, 3), 0.5)}
+    scores = Screening(
+        heads,
+        pairs,
+        {"delta_out": np.array([7.0, 8, 9])},
+        {Head(0, 1): (-1.75, 0.25)},
+        0.95,
+        {"delta_proj": "no stream"},
+    )
+    assert repr(scores) == (
+        "the strongest of 3 heads by |atp_ig|; reliability 0.95\n"
+        "head  atp_ig  patch_denoise  dla\n"
+        "L0H1  -2      -1.75          0.5\n"
+        "L1H0  2       –              0.5\n"
+        "L0H0  0       –              0.5"
+    )
+    shown = scores._repr_html_()
+    assert "|atp_ig|" in shown and 'title="L0H1: -2.00"' in shown
+    assert repr(scores.head_map("delta_out")).split()[-4:] == ["8.00", "L1", "9.00", "–"]
+    with pytest.raises(InputError, match=r"atp_ig, dla, delta_out, got 'delta_proj' \(no st"):
+        scores.head_map("delta_proj")
 
 
 @families
