@@ -7,6 +7,9 @@
 - ``report``: the report; its sections in ``report_study``, ``report_heads``, ``report_paths``,
   ``report_circuits``, ``report_specificity``, ``report_probes``, ``report_steering``,
   ``report_units``, what they share in ``report_parts``.
+- ``findings``: what a run found and did not, in sentences: of heads in ``found_heads``, how far to
+  trust it in ``found_checks``, beyond single heads in ``found_methods``; ``carriers`` has the rule
+  by which a head carries an emotion, ``finding`` what one is, ``wording`` figures in sentences.
 - ``notes``: what readers of a run have to know beside its numbers.
 - ``comparison``: models side by side. ``runs``: what was run, and when. ``merge``: results of
   several runs brought together, and tables made of all of them.
