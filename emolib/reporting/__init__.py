@@ -13,9 +13,10 @@
 - ``notes``: what readers of a run have to know beside its numbers.
 - ``comparison``: models side by side. ``runs``: what was run, and when. ``merge``: results of
   several runs brought together, and tables made of all of them.
-- ``export``: frames for other tools, written line by line: as text by ``spool``, as parquet by
-  ``row_groups``; and a run's results files.
+- ``export``: frames for other tools, of ``chosen_columns``, written line by line: as text by
+  ``spool``, as parquet by ``row_groups``, for papers by ``latex``; and a run's results files.
 - ``regression_check``: a run against its baseline, and how that is told.
+- ``glossary_page``: what columns and settings mean, for reading.
 - ``experiments``: names of the project's own experiments.
 
 Public are the names of ``__all__``; matplotlib, scipy and pandas are loaded where they are used.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from itertools import groupby
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 from emolib.errors import InputError
 from emolib.files import written
-from emolib.reporting.markdown import visible
+from emolib.reporting.chosen_columns import Chosen
+from emolib.reporting.latex import LATEX, paper_lines
 from emolib.reporting.row_groups import write_parquet
 from emolib.reporting.spool import Form, write_table
 from emolib.results.abridged import abridged
@@ -19,18 +20,12 @@ from emolib.results.blocks import Block, by_prompt, by_record
 from emolib.results.frames import to_frame
 from emolib.results.item_files import write_output, writers
 from emolib.results.records import Store
-from emolib.results.rows import Row
+from emolib.results.tested import Tested, tested
 
 SUFFIXES = {"csv": ".csv", "parquet": ".parquet", "pickle": ".pkl", "latex": ".tex"}
 FORMATS = (*SUFFIXES, "files")
 Blocks = Callable[[], Iterator[Block]]
 """Gives the lines of a frame, from their first, as often as it is called."""
-# A bracket after the end of a row would be read as its option.
-_LATEX = str.maketrans(
-    {char: f"\\{char}" for char in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\textasciitilde{}", "[": "{[}", "]": "{]}"}
-    | {"<": r"\ensuremath{<}", ">": r"\ensuremath{>}", "|": r"\ensuremath{|}"}
-)
 _QUOTED = re.compile('[",\r\n]')
 
 
@@ -41,13 +36,17 @@ def write_export(
     *,
     experiment: str | None = None,
     run: str | None = None,
+    columns: Sequence[str] = (),
 ) -> list[Path]:
-    """Write two frames per experiment, or all results files, and return the files.
+    """Write frames of every experiment, or all results files, and return the files.
 
     ``<experiment>`` has a line a record: what it ran on and every metric, a vector as its mean,
-    95 % CI, n and d_z. ``<experiment>_prompts`` has a line a record and prompt: vectors, texts and
-    lists, a list as JSON. All but pickle are written as rows are read, none kept. ``files`` are the
-    results files that a run writes, byte for byte.
+    95 % CI, n and d_z, the first one also with p, q and max-T (`emolib.results.tested`). In LaTeX
+    it has the few columns of `emolib.reporting.latex.paper_lines` where none are asked for.
+    ``<experiment>_prompts`` has a line a record and prompt: vectors, texts and lists, a list as
+    JSON; in LaTeX it is written where `columns` ask for what it alone has. All but pickle are
+    written as rows are read, none kept. ``files`` are the results files that a run writes, byte
+    for byte.
 
     Args:
         results: The results folder of a profile.
@@ -56,9 +55,12 @@ def write_export(
         out: Where to; ``export`` in `results` by default, and `results` itself for ``files``.
         experiment: Only this one.
         run: Of this run of `emolib.results.records.Store.runs`; of the last state by default.
+        columns: Names or patterns (``logit_diff*``) of the columns that are written; a frame that
+            has none but such as name its rows is left out.
 
     Raises:
-        InputError: When there is nothing to export, or a package that the format needs is missing.
+        InputError: When there is nothing to export, a column is in none of the frames, or a
+            package that the format needs is missing.
     """
     store = Store(results)
     known = store.experiments(run=run)
@@ -74,25 +76,73 @@ def write_export(
         return list(_write_files(store, out or results, chosen, run))
     write = _writer(fmt)
     folder = out or results / "export"
+    asked = Chosen(columns) if columns else None
+    frames = {name: _Frames(store, name, fmt, run, asked) for name in chosen}
+    if asked:
+        records = (one.records for one in frames.values())
+        asked.check(chain(records, (one.prompts for one in frames.values())))
     made = []
-    # Numbers go into CSV as they stand in the store.
-    whole = partial(store.whole_rows, run=run, as_written=fmt == "csv")
-    for name in chosen:
-        frames: dict[str, Blocks] = {
-            name: partial(_blocks, by_record, partial(store.rows, name, run=run)),
-            f"{name}_prompts": partial(_blocks, by_prompt, partial(whole, name)),
-        }
-        for stem, blocks in frames.items():
+    for one in frames.values():
+        for stem, blocks in one.written():
             path = folder / f"{stem}{SUFFIXES[fmt]}"
             if write(blocks, path):
                 made.append(path)
     return made
 
 
-def _blocks(
-    of: Callable[[Iterable[Row]], Iterator[Block]], rows: Callable[[], Iterator[Row]]
-) -> Iterator[Block]:
-    return of(rows())
+class _Frames:
+    """The two frames of an experiment, and what of them is written."""
+
+    def __init__(
+        self, store: Store, name: str, fmt: str, run: str | None, asked: Chosen | None
+    ) -> None:
+        self._store, self._name, self._run, self._asked = store, name, run, asked
+        self._is_latex = fmt == "latex"
+        # Numbers go into CSV as they stand in the store.
+        self._whole = partial(store.whole_rows, name, run=run, as_written=fmt == "csv")
+
+    @cached_property
+    def _tests(self) -> Tested:
+        return tested(self._store, self._name, run=self._run)
+
+    def records(self) -> Iterator[Block]:
+        """Yield a line a record."""
+        return by_record(self._store.rows(self._name, run=self._run), self._tests)
+
+    def prompts(self) -> Iterator[Block]:
+        """Yield a line a record and prompt."""
+        return by_prompt(self._whole())
+
+    def written(self) -> Iterator[tuple[str, Blocks]]:
+        """Yield by the name of its file what gives the lines of a frame."""
+        of_prompts = f"{self._name}_prompts"
+        if self._asked is not None:
+            for stem, blocks in ((self._name, self.records), (of_prompts, self.prompts)):
+                if self._is_wanted(stem != self._name):
+                    yield stem, partial(_chosen, self._asked, blocks)
+        elif self._is_latex:
+            yield self._name, self._of_paper
+        else:
+            yield self._name, self.records
+            yield of_prompts, self.prompts
+
+    def _is_wanted(self, prompts: bool) -> bool:
+        """Tell whether a frame has columns that were asked for, in LaTeX such as it alone has."""
+        assert self._asked is not None
+        of_records = {name: None for block in self.records() for name in block.names}
+        if not prompts:
+            return self._asked.is_told(of_records)
+        # Rows of an experiment have the same texts, or none.
+        of_prompts = next((block.names for block in self.prompts()), [])
+        alone = [name for name in of_prompts if name not in of_records]
+        return self._asked.is_told(alone if self._is_latex else of_prompts)
+
+    def _of_paper(self) -> Iterator[Block]:
+        return paper_lines(self._store.rows(self._name, run=self._run), self._tests)
+
+
+def _chosen(asked: Chosen, blocks: Blocks) -> Iterator[Block]:
+    return asked.of(blocks())
 
 
 def _writer(fmt: str) -> Callable[[Blocks, Path], bool]:
@@ -141,20 +191,4 @@ def _quoted(value: Any) -> str:
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
-def _longtable(names: Sequence[str]) -> str:
-    """Return the opening of a longtable, written here: pandas takes gigabytes for it."""
-    head = " & ".join(map(_cell, names)) + r" \\"
-    opening = rf"\begin{{longtable}}{{{'l' * len(names)}}}"
-    return "\n".join([opening, r"\hline", head, r"\hline", r"\endhead", ""])
-
-
-def _cell(value: Any) -> str:
-    """Return a cell on one line, since LaTeX makes a paragraph of an empty one."""
-    if value is None:
-        return ""
-    text = f"{value:.6g}" if isinstance(value, float) else " ".join(visible(str(value)).split())
-    return text.translate(_LATEX)
-
-
 CSV = Form(_quoted, str, ",", "\n", lambda names: ",".join(map(_quoted, names)) + "\n")
-LATEX = Form(_cell, _cell, " & ", " \\\\\n", _longtable, "\\hline\n\\end{longtable}\n")

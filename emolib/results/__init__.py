@@ -9,11 +9,12 @@
   folders in one; ``contexts``: what rows stand on, and in what they differ.
 - ``provenance``: versions, commit and code that numbers come from.
 - ``selection``: rows by what they are about; the order of kinds, the strongest.
-- ``chances``: whether rows are more than chance.
+- ``chances``: whether rows are more than chance; ``tested``: the same, from a table that has it.
 - ``item_files``: the JSON files made from rows, written and read back.
 - ``importances``: scores of heads in the form of circuit benchmarks.
 - ``abridged``: rows without what their reader leaves alone, of which many fit in memory.
 - ``blocks``: rows as lines of a table; ``frames``: as pandas frames; ``emolib.load`` makes them.
+- ``glossary``: what columns and settings mean, by ``glossary.toml``.
 - ``grounds``, ``baselines``: what effects stand on, and the baseline of the regression check.
 
 Public are the names of ``__all__``; numpy and pandas are loaded where they are used.

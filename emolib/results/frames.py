@@ -15,6 +15,7 @@ from emolib.results.blocks import Block, by_prompt, flat
 from emolib.results.records import Store
 from emolib.results.rows import Row
 from emolib.results.segments import RECORDS, segments
+from emolib.results.tested import tested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,29 +108,29 @@ class Frames:
         names = (store.experiments() for store in self._stores.values())
         return list(dict.fromkeys(itertools.chain.from_iterable(names)))
 
-    def rows(self, experiment: str | None = None) -> pd.DataFrame:
+    def rows(self, experiment: str | None = None, *, tests: bool = True) -> pd.DataFrame:
         """Return a frame with a line per record, those that can stand in one table.
 
         Args:
             experiment: Only this one.
+            tests: With p, q and max-T. The table of the run has them; where there is none of
+                these rows they are computed, which takes a while.
 
         Returns:
             A `pandas.DataFrame` with the columns ``profile``, ``item``, ``experiment``, what the
             item ran on (``model``, ``emotion``, ``heads``, ``units``, ``ablation``, as far as
             items have them), labels, and every metric: a number under its name, a vector as its
             mean under its name with ``_ci_low``, ``_ci_high``, ``_n`` and ``_d_z`` beside it,
-            each in the metric's unit.
+            each in the metric's unit. The first vector of an experiment also has ``_p``, ``_q``,
+            ``_max_t`` and ``_max_t_hall`` over the rows of its table, and ``_ci_t_low`` and
+            ``_ci_t_high`` (`emolib.results.chances`). `emolib.results.glossary` says what they are.
 
         Raises:
             InputError: When there is no such experiment.
         """
         if experiment is not None:
             self._check(experiment)
-        blocks = (
-            Block(1, {"profile": profile, "item": "", "experiment": row.experiment} | flat(row), {})
-            for profile, row in self._outlines(experiment)
-        )
-        return to_frame(blocks, "emolib.load")
+        return to_frame(self._blocks(experiment, tests), "emolib.load")
 
     def prompts(self, experiment: str) -> pd.DataFrame:
         """Return a frame with a line per record and prompt of one experiment.
@@ -153,6 +154,15 @@ class Frames:
             for block in by_prompt(store.whole_rows(experiment), profile=profile)
         )
         return to_frame(blocks, "emolib.load")
+
+    def _blocks(self, experiment: str | None, tests: bool) -> Iterator[Block]:
+        for profile, store in self._stores.items():
+            chosen = store.experiments() if experiment is None else [experiment]
+            more = {name: tested(store, name) if tests else {} for name in chosen}
+            for row in store.rows(experiment):
+                named = {"profile": profile, "item": "", "experiment": row.experiment}
+                told = more[row.experiment].get((row.item, row.row), {})
+                yield Block(1, named | flat(row) | dict(told), {})
 
     def _outlines(self, experiment: str | None = None) -> Iterator[tuple[str, Row]]:
         for profile, store in self._stores.items():

@@ -14,10 +14,10 @@ from made import HOSTILE, PAIRS, make_results
 
 import emolib
 from emolib.errors import InputError
-from emolib.reporting.export import LATEX, SUFFIXES, write_export
-from emolib.reporting.spool import write_table
+from emolib.reporting.export import SUFFIXES, write_export
 from emolib.reporting.tables import to_columns
-from emolib.results.blocks import Block, flat
+from emolib.results.blocks import flat
+from emolib.results.chances import columns
 from emolib.results.item_files import per_prompt
 from emolib.results.records import Store
 
@@ -52,7 +52,9 @@ def test_csv_is_what_all_lines_make_at_once(results, tmp_path):
     for name in store.experiments():
         plain, long = write_export(results, "csv", tmp_path, experiment=name)
         rows = list(store.whole_rows(name))
-        assert plain.read_bytes().decode() == to_columns([flat(row) for row in rows])
+        tests = columns(rows)
+        flats = [flat(row) | tests.get((row.item, row.row), {}) for row in rows]
+        assert plain.read_bytes().decode() == to_columns(flats)
         lines = [
             {"item": row.item, **row.dims, **row.labels, "record": row.row, "prompt_index": i}
             | {n: json.dumps(v) if isinstance(v, list) else v for n, v in values.items()}
@@ -91,11 +93,56 @@ def test_frames_hold_what_csv_holds(results, tmp_path, fmt, read):
     assert read(long)["ablated_text"][0] == f"{HOSTILE} 0"
 
 
+def test_what_is_tested_has_p_and_q_in_every_format(results, tmp_path):
+    names = [f"logit_diff_{name}" for name in ("p", "q", "max_t", "max_t_hall")]
+    for fmt, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet),
+                      ("pickle", pd.read_pickle)):  # fmt: skip
+        frame = read(write_export(results, fmt, tmp_path, experiment="head_ablation")[0])
+        assert frame[names].notna().all(axis=None) and (frame[names] <= 1).all(axis=None)
+        # L1H0 matters, and is told apart where chance allows.
+        strong = frame[(frame["heads"] == "L1H0") & (frame["ablation"] == "zero")]
+        assert (strong["logit_diff_q"] < 0.05).all()
+
+
+def test_chosen_columns_are_written_alone(results, tmp_path):
+    made = write_export(results, "csv", tmp_path, columns=["heads,logit_diff*", "emotion"])
+    files = {path.stem: path.read_text("utf-8").splitlines() for path in made}
+    # Screening and attention have none of them but what names a row.
+    assert {name.removesuffix("_prompts") for name in files} == {"head_ablation", "head_patching"}
+    assert files["head_ablation"][0].startswith("heads,logit_diff,logit_diff_ci_low,")
+    assert files["head_ablation"][0].endswith("logit_diff_ci_t_high,emotion")
+    assert files["head_ablation_prompts"][0] == "heads,logit_diff,emotion"
+
+
+def test_a_column_that_there_is_nowhere_is_one_line_and_nothing_is_written(results, tmp_path):
+    with pytest.raises(InputError, match=r"--columns logit_dif: no such column .*logit_diff"):
+        write_export(results, "csv", tmp_path / "x", columns=["heads", "logit_dif"])
+    assert not (tmp_path / "x").exists()
+
+
+def test_latex_has_what_a_paper_prints_and_no_prompts(results, tmp_path):
+    made = write_export(results, "latex", tmp_path)
+    assert not [path for path in made if "_prompts" in path.name]
+    lines = (tmp_path / "head_ablation.tex").read_text("utf-8").splitlines()
+    assert lines[1] == r"\begin{longtable}{" + "l" * lines[3].count("&") + "l}"
+    assert lines[3].startswith(r"model & emotion & heads & ablation & \ensuremath{\Delta} logit")
+    body = lines[8:-1]
+    assert len(body) == 2 * 4 * 3
+    assert r"{[}95 \% CI{]} & d\_z & q & " in lines[3]
+    (strong,) = (line for line in body if line.startswith("one & joy & L1H0 & zero"))
+    interval = r"\\ensuremath\{-\}"
+    assert re.search(rf"& {interval}\d\.\d\d \{{\[\}}{interval}\d\.\d\d, ", strong)
+    assert re.search(r" & 0\.0\d\d & ", strong)
+
+
 @pytest.mark.parametrize("experiment", ["head_ablation", "attention_patterns"])
 def test_latex_escapes_texts_and_lists(results, tmp_path, experiment):
-    (_, path) = write_export(results, "latex", tmp_path, experiment=experiment)
+    texts = "prompt" if experiment == "head_ablation" else "emotion_tokens"
+    asked = ["prompt_index", texts]
+    (path,) = write_export(results, "latex", tmp_path, experiment=experiment, columns=asked)
+    assert path.name == f"{experiment}_prompts.tex"
     lines = path.read_text("utf-8").splitlines()
-    head, body = lines[2], lines[5:-2]
+    head, body = lines[3], lines[8:-1]
     assert len(body) == 2 * 4 * PAIRS * (3 if experiment == "head_ablation" else 1)
     assert not head.startswith("[") and "prompt\\_index" in head
     for line in body:
@@ -103,14 +150,6 @@ def test_latex_escapes_texts_and_lists(results, tmp_path, experiment):
         assert not re.search(r"(?<!\\)[$#%_]", line) and line.endswith(r" \\")
     shown = r"\$z\$ \textbackslash{}n *d* \# e 1. f \& \textbackslash{}frac\{\}\_\{\}"
     assert (shown if experiment == "head_ablation" else r"\$x\_1\$") in body[0]
-
-
-def test_latex_keeps_numbers_and_leaves_gaps(tmp_path):
-    lines = [{"a[": 0.12345678, "b": None}, {"b": "x\n\ny\x1b"}]
-    assert write_table((Block(1, line, {}) for line in lines), tmp_path / "x.tex", LATEX)
-    assert (tmp_path / "x.tex").read_text("utf-8").splitlines()[2:-2] == [
-        r"a{[} & b \\", r"\hline", r"\endhead", r"0.123457 &  \\", " & x y\ufffd \\\\"
-    ]  # fmt: skip
 
 
 def test_lists_are_json_in_every_format(results, tmp_path):

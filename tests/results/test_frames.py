@@ -12,6 +12,7 @@ import emolib
 from emolib.errors import InputError
 from emolib.reporting.export import write_export
 from emolib.results.blocks import Block
+from emolib.results.chances import columns
 from emolib.results.frames import load, to_frame
 from emolib.results.records import Store
 
@@ -41,6 +42,18 @@ def test_a_line_a_record(folder):
     assert (line["logit_diff"], line["logit_diff_n"]) == (value["mean"], PAIRS)
     assert [line["logit_diff_ci_low"], line["logit_diff_ci_high"]] == value["ci"]
     assert line["logit_diff_d_z"] == value["d_z"]
+
+
+def test_lines_have_p_and_q_as_tables_have_them(folder):
+    frame = load(folder / "mine").rows("head_ablation").set_index("item")
+    rows = list(Store(folder / "mine").whole_rows("head_ablation"))
+    for (item, _), tests in columns(rows).items():
+        assert frame.loc[item][list(tests)].to_dict() == tests
+    everything = load(folder).rows()
+    assert everything.groupby("experiment")["logit_diff_q"].count().to_dict() == {
+        "attention_patterns": 0, "head_screening": 0,
+        "head_ablation": (ONE + 4) * 3, "head_patching": (ONE + 4) * 4,
+    }  # fmt: skip
 
 
 def test_one_experiment_has_its_own_columns_alone(folder):
@@ -91,7 +104,9 @@ def test_texts_are_read_when_they_are_asked_for(folder, monkeypatch):
     whole_rows = Store.whole_rows
     monkeypatch.setattr(Store, "whole_rows", lambda *of: read.append(of[1]) or whole_rows(*of))
     results = load(folder / "demo")
-    assert set(results.experiments) == set(results.rows()["experiment"]) and read == []
+    frame = results.rows(tests=False)
+    assert set(results.experiments) == set(frame["experiment"]) and read == []
+    assert "logit_diff_p" not in frame
     results.prompts("head_screening")
     assert read == ["head_screening"]
 
