@@ -1,6 +1,7 @@
 """What people look at, made from rows and results files. Loads no torch and no engine.
 
 - ``tables``, ``markdown``, ``cells``: tables for files and terminals; text that nothing can break.
+  ``short_table``: the one that a run ends with.
 - ``plots``: which plots there are, of what ``drawable`` finds in the store or in files;
   ``score_plots``, ``effect_plots``, ``path_plots``, ``attention_plots``, ``circuit_plots``,
   ``dose_plots``, ``specificity_plots``, ``probe_plots`` draw them in the look of ``plot_style``.

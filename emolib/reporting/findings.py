@@ -128,6 +128,24 @@ def findings(store: Store, *, run: str | None = None, emotion: str | None = None
     )
 
 
+def in_short(store: Store, *, run: str | None = None) -> list[dict[str, Any]]:
+    """Return `Findings.in_short` alone, for which less is read.
+
+    Args:
+        store: As for `findings`.
+        run: As for `findings`.
+
+    Raises:
+        InputError: As `findings` does.
+    """
+    read = _Reading(store, run, None)
+    read.experiment(CIRCUIT)
+    ranked = studies(read.experiment(SCREENED))
+    found = carriers(read.experiment(ABLATED), read.gaps)
+    found = found or carriers(read.experiment(PATCHED), read.gaps)
+    return list(_in_short(found, ranked, read.gaps))
+
+
 class _Reading:
     """The rows that findings are on, abridged to what their sentences take.
 
@@ -192,11 +210,12 @@ def _in_short(
     found: list[Carriers], ranked: dict[StudyKey, list[Row]], gaps: dict[StudyKey, Estimate]
 ) -> Iterator[dict[str, Any]]:
     of_study = {one.study: one for one in found}
-    for study in sorted({*of_study, *ranked}):
+    scored = {s: rows for s, rows in ranked.items() if rows[0].mean("atp_ig") is not None}
+    for study in sorted({*of_study, *scored}):
         line: dict[str, Any] = {"model": study.model, "emotion": study.emotion}
         line |= {"gap": _plain(gaps.get(study)), "heads": [], "head": None, "kind": None}
         line |= {"effect": None, "share": None, "reliability": None, "doubt": ""}
-        if members := ranked.get(study):
+        if members := scored.get(study):
             line["reliability"] = members[0].mean("reliability")
             line["doubt"] = unreliable(line["reliability"])
             if not line["doubt"]:
@@ -227,4 +246,4 @@ def _not_run(read: _Reading) -> Iterator[Finding]:
             yield Finding("", "", "not run", f"{what}: not run; {command} does.", found=False)
 
 
-__all__ = ["Finding", "Findings", "findings"]
+__all__ = ["Finding", "Findings", "findings", "in_short"]

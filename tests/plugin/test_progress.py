@@ -96,3 +96,28 @@ def test_the_line_before_a_rate_is_known():
 
 def test_clock():
     assert (_clock(5.4), _clock(65), _clock(3600)) == ("5s", "1m05s", "60m00s")
+
+
+def logged(monkeypatch, *seconds):
+    """Give what is printed to a log where items are done at these times."""
+    lines = []
+    reporter = SimpleNamespace(
+        isatty=False, ensure_newline=lambda: lines.append(""), write_line=lines.append
+    )
+    config = SimpleNamespace(
+        pluginmanager=SimpleNamespace(get_plugin=lambda name: reporter),
+        get_verbosity=lambda: 0,
+    )
+    progress = Progress(config)
+    progress.session = SimpleNamespace(testscollected=10)
+    for now in seconds:
+        monkeypatch.setattr("time.monotonic", lambda now=now: now)
+        report = SimpleNamespace(nodeid="e.py::exp_it[m-L0H0]", failed=False)
+        progress.advance(report)
+    return lines
+
+
+def test_a_log_has_a_plain_line_a_minute(monkeypatch):
+    lines = logged(monkeypatch, 100.0, 130.0, 165.0, 170.0)
+    assert lines == ["", "3/10 items · 0.0 items/s · 3m48s left · m-L0H0"]
+    assert logged(monkeypatch, 100.0, 130.0) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -155,6 +156,8 @@ def test_ctrl_c_writes_the_tables_of_what_is_there(slow, workers):
     out, err = run.communicate(timeout=60)
     assert run.returncode == pytest.ExitCode.INTERRUPTED, out + err
     assert "KeyboardInterrupt" in out and "written to results/small" in out
+    said = re.search(r"ended early: (\d+) of 8 items did not run; the same command goes on", out)
+    assert said and 0 < int(said[1]) < 8, out
     assert "INTERNALERROR" not in out
     lines = slow.results("tables/effect.csv").read_text("utf-8").splitlines()
     assert len(lines) - 1 == len(slow.rows()) >= 2
