@@ -5,7 +5,8 @@
 - ``plots``: which plots there are, of what ``drawable`` finds in the store or in files;
   ``score_plots``, ``effect_plots``, ``path_plots``, ``attention_plots``, ``circuit_plots``,
   ``dose_plots``, ``specificity_plots``, ``probe_plots`` draw them in the look of ``plot_style``.
-- ``report``: the report; its sections in ``report_study``, ``report_heads``, ``report_paths``,
+- ``report``: the report and its pages; its sections in ``report_findings``, ``report_methods``
+  (with ``references``: what to cite), ``report_study``, ``report_heads``, ``report_paths``,
   ``report_circuits``, ``report_specificity``, ``report_probes``, ``report_steering``,
   ``report_units``, what they share in ``report_parts``.
 - ``findings``: what a run found and did not, in sentences: of heads in ``found_heads``, how far to

@@ -170,6 +170,8 @@ class _Reading:
         if name in _TESTED:
             rows = self._store.whole_rows(name, run=self._run)
             found = list(abridged(self._on(rows), TAKEN[:1], TAKEN))
+            for row in found:
+                self.designs.add(row)
         else:
             found = list(abridged(self._on(self._store.rows(name, run=self._run))))
         if found:
@@ -188,8 +190,6 @@ class _Reading:
             self.gaps.setdefault(study, Estimate(gap))
             if (ci := _of_no_heads(row, gap)) is not None:
                 self.gaps[study] = Estimate(gap, ci)
-        if row.experiment in _TESTED:
-            self.designs.add(row)
 
     def clusters(self, row: Row) -> tuple[int, str]:
         """Return how many templates a row stands on."""
