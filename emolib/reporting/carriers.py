@@ -22,7 +22,7 @@ from emolib.stats.significance import LEVEL
 SHARE = 0.1
 """The share of the clean gap that the effect of a head that carries reaches."""
 TAKEN = ("logit_diff", "changed", "keyword_rate")
-"""The metrics whose summaries `carriers` takes of rows; of the first the vectors too."""
+"""The metrics whose summaries `carriers` takes of rows."""
 _DENOISE = DIRECTIONS[0]
 _DECIDES = TAKEN[0]
 # Of the effect under zero ablation; below it another kind's effect counts for nothing.
@@ -125,22 +125,28 @@ def rule(kinds_of: Iterable[str]) -> str:
 
 
 def carriers(
-    rows: Sequence[Row], gaps: Mapping[StudyKey, Estimate], *, tested: bool = True
+    rows: Sequence[Row],
+    gaps: Mapping[StudyKey, Estimate],
+    max_t: Mapping[tuple[str, int], float | None],
 ) -> list[Carriers]:
     """Return of each study which heads carry its emotion.
 
     Args:
-        rows: Those of ablation or of patching, with their vectors of ``logit_diff``.
+        rows: Those of ablation or of patching, outlines or whole.
         gaps: The clean gaps that are known.
-        tested: Whether to test effects against chance; without, none carries anything.
+        max_t: By item and number of the row what max-T says of its ``logit_diff``; of what is not
+            in there nothing is known, and it carries nothing.
     """
     single = [
         row
         for row in rows
-        if is_named(row) and not is_joint(row) and _DECIDES in row.vectors and _is_at_home(row)
+        if is_named(row)
+        and not is_joint(row)
+        and isinstance(row.values.get(_DECIDES), dict)
+        and _is_at_home(row)
     ]
     return [
-        _of_study(study, members, gaps.get(study), tested)
+        _of_study(study, members, gaps.get(study), max_t)
         for study, members in studies(single).items()
     ]
 
@@ -151,18 +157,19 @@ def _is_at_home(row: Row) -> bool:
     return at in ("", row.provenance.get("position", at))
 
 
-def _of_study(study: StudyKey, rows: Sequence[Row], gap: Estimate | None, tested: bool) -> Carriers:
-    # Imported here: it loads numpy, which who only asks for the rule does without.
-    from emolib.results.chances import chances
-
+def _of_study(
+    study: StudyKey,
+    rows: Sequence[Row],
+    gap: Estimate | None,
+    max_t: Mapping[tuple[str, int], float | None],
+) -> Carriers:
     tables: dict[str, dict[str, Effect]] = {}
     ways: dict[str, int] = {}
     for key, alike in kinds(rows).items():
-        found = chances(alike, _DECIDES) if tested else {}
         tables[key.name] = {
             subject(row): Effect(
                 estimate(row, _DECIDES) or Estimate(0.0),
-                found[row.item, row.row].family if (row.item, row.row) in found else None,
+                max_t.get((row.item, row.row)),
                 estimate(row, "changed"),
                 estimate(row, "keyword_rate"),
             )

@@ -35,9 +35,10 @@ from emolib.results.abridged import abridged
 from emolib.results.records import Store
 from emolib.results.rows import Row
 from emolib.results.selection import StudyKey, strongest, studies, study_of, subject
+from emolib.results.tested import FLIPPED, tested
 from emolib.stats.summary import unreliable
 
-# Of the experiments whose rows are tested against chance: those are read with vectors.
+# Whose rows say which heads carry an emotion, what is asked first before the others.
 _TESTED = (ABLATED, PATCHED)
 _ALONE = {
     CIRCUITS: found_methods.circuit,
@@ -100,9 +101,10 @@ def findings(store: Store, *, run: str | None = None, emotion: str | None = None
     screened = read.experiment(SCREENED)
     told += found_checks.ranking([row for row in screened if row.mean("atp_ig") is not None])
     ranked = studies(screened)
-    ablated = carriers(read.experiment(ABLATED), read.gaps)
-    # Tests take most of the time there is: where ablation tells who carries, patching need not.
-    patched = carriers(read.experiment(PATCHED), read.gaps, tested=not ablated)
+    ablated = carriers(read.experiment(ABLATED), read.gaps, _max_t(store, ABLATED, run))
+    # Where ablation tells who carries, patching need not.
+    tests = {} if ablated else _max_t(store, PATCHED, run)
+    patched = carriers(read.experiment(PATCHED), read.gaps, tests)
     of_heads = ablated or patched
     told += chain(
         found_heads.heads(of_heads),
@@ -141,9 +143,23 @@ def in_short(store: Store, *, run: str | None = None) -> list[dict[str, Any]]:
     read = _Reading(store, run, None)
     read.experiment(CIRCUIT)
     ranked = studies(read.experiment(SCREENED))
-    found = carriers(read.experiment(ABLATED), read.gaps)
-    found = found or carriers(read.experiment(PATCHED), read.gaps)
+    found: list[Carriers] = []
+    for name in _TESTED:
+        # What was tested is told over all rows that stand in one table, of this run or before.
+        if not found and name in read.names:
+            found = carriers(read.experiment(name), read.gaps, _max_t(store, name))
     return list(_in_short(found, ranked, read.gaps))
+
+
+def _max_t(store: Store, experiment: str, run: str | None = None) -> dict[tuple[str, int], float]:
+    """Return what max-T says of ``logit_diff``, by item and number of the row."""
+    if experiment not in store.experiments(run=run):
+        return {}
+    found = {
+        place: columns.get(f"{TAKEN[0]}{FLIPPED[2]}")
+        for place, columns in tested(store, experiment, run=run).items()
+    }
+    return {place: value for place, value in found.items() if value is not None}
 
 
 class _Reading:
@@ -167,13 +183,12 @@ class _Reading:
         """Return the rows of an experiment, none where it was not run."""
         if name not in self.names:
             return []
+        taken = TAKEN if name in _TESTED else None
+        rows = self._on(self._store.rows(name, run=self._run))
+        found = list(abridged(rows, summaries=taken))
         if name in _TESTED:
-            rows = self._store.whole_rows(name, run=self._run)
-            found = list(abridged(self._on(rows), TAKEN[:1], TAKEN))
             for row in found:
                 self.designs.add(row)
-        else:
-            found = list(abridged(self._on(self._store.rows(name, run=self._run))))
         if found:
             self.seen.add(name)
         return found

@@ -52,6 +52,12 @@ def test_a_terminal_shows_items_rate_time_left_and_model(folder):
     assert "rrr" not in printed and "3 recorded" in printed
 
 
+def test_workers_share_a_line(folder):
+    printed = in_terminal(folder, "-n", "2")
+    assert re.search(r"\r3/3 items · [\d.]+ items/s · 0s left · tiny-neo-", printed), printed
+    assert "3 recorded" in printed
+
+
 @pytest.mark.parametrize("option", ["-v", "-q"])
 def test_not_with_other_verbosities(folder, option):
     assert "items/s" not in in_terminal(folder, option)
@@ -59,6 +65,7 @@ def test_not_with_other_verbosities(folder, option):
 
 def test_not_in_a_pipe(folder):
     out = folder.process().stdout
+    assert "\x1b" not in out and "\r" not in out
     assert "items/s" not in out and "exp_effect.py rrr" in out
 
 

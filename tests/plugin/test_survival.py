@@ -148,6 +148,16 @@ def test_an_item_that_had_recorded_when_its_worker_died_is_not_failed(light):
     assert_whole(light, 8)
 
 
+def test_a_run_that_stops_at_its_first_error_says_what_is_missing(light):
+    light.write("exp_effect.py", "def exp_it(heads, record):\n    record(n=1)\n    assert 0\n")
+    out = light.pytest("-x").stdout
+    out.fnmatch_lines(["ended early: 3 of 4 items did not run; the same command goes on with them"])
+    light.write("exp_effect.py", "def exp_it(heads, record):\n    record(n=1)\n")
+    whole = light.pytest().stdout
+    whole.fnmatch_lines(["*4 recorded*"])
+    whole.no_fnmatch_line("*ended early*")
+
+
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["serial", "n2"])
 def test_ctrl_c_writes_the_tables_of_what_is_there(slow, workers):
     run = start(slow, *HEADS, *workers)

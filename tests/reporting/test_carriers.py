@@ -6,12 +6,21 @@ import numpy as np
 import pytest
 from made import FEW, rows_of
 
-from emolib.reporting.carriers import Estimate, carriers, rule
+from emolib.reporting import carriers as module
+from emolib.reporting.carriers import rule
+from emolib.reporting.wording import Estimate
+from emolib.results.chances import columns
 from emolib.results.selection import StudyKey
 
 STUDY = StudyKey("one", "joy")
 GAP = {STUDY: Estimate(10.0)}
 NOISE = np.linspace(-0.2, 0.2, FEW)
+
+
+def carriers(found, gaps):
+    """Give the carriers of rows that are tested as a run tests them."""
+    tested = {place: told.get("logit_diff_max_t") for place, told in columns(found).items()}
+    return module.carriers(found, gaps, tested)
 
 
 def rows(effects, kind="zero", key="ablation", **labels):
