@@ -19,7 +19,7 @@ from emolib.errors import InputError
 from emolib.inputs.heads import Head
 from emolib.inputs.prompts import Pair, Side
 from emolib.interventions import patch
-from emolib.methods.scores import Vector
+from emolib.methods.scores import Apart, Vector
 from emolib.methods.study import Study
 
 CONTROLS = ("same_layer", "shuffled_labels", "lexical")
@@ -61,7 +61,11 @@ class Controlled:
     def to_record(self) -> dict[str, Any]:
         """Return it as `record` takes it."""
         named = {"head": str(self.head), "other_head": str(self.other) if self.other else "none"}
-        return named | {"denoise": self.denoise} | {name: getattr(self, name) for name in CONTROLS}
+        found = {"denoise": self.denoise} | {name: getattr(self, name) for name in CONTROLS}
+        # Not every pair has a rare word that fits.
+        if self.lexical is not None:
+            found["lexical"] = self.lexical.view(Apart)
+        return named | found
 
 
 def controls(study: Study, heads: Sequence[Head]) -> list[Controlled]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,15 @@ from emolib.methods.own_metrics import not_finite
 
 Vector = NDArray[np.float64]
 Table = NDArray[np.float64]
+
+
+class Apart(np.ndarray[Any, np.dtype[np.float64]]):
+    """A vector that has not a value for each prompt: of templates, of some of the pairs.
+
+    ``values.view(Apart)`` makes one. ``record`` takes it whatever its length.
+    """
+
+
 OfLogits = Callable[[Tensor], Tensor]
 """A metric: from logits ``[n, vocab]`` to a number each, ``[n]``."""
 

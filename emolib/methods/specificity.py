@@ -15,7 +15,7 @@ from emolib.engine.costs import Planned, Runs
 from emolib.errors import InputError
 from emolib.inputs.heads import Head, HeadSet, head_set
 from emolib.inputs.profiles import Ablation
-from emolib.methods.scores import Vector
+from emolib.methods.scores import Apart, Vector
 from emolib.methods.study import Study
 
 _METRIC = "logit_diff_"
@@ -92,12 +92,17 @@ class Specificity:
         """Return it as `record` takes it."""
         own = self.effects[self.emotion].by_words
         record: dict[str, Any] = {"logit_diff": own[self.emotion], "specificity": self.words}
-        record["specificity_prompts"] = self.prompts
+        prompts = self.prompts
+        # As a vector it is of templates.
+        has_templates = not isinstance(prompts, float)
+        record["specificity_prompts"] = (
+            np.asarray(prompts).view(Apart) if has_templates else prompts
+        )
         record |= {f"effect_{name}": effect for name, effect in own.items()}
         record["kind"] = self.kind
         if record["specificity"] is None:
             record["why_no_specificity"] = _NO_WORDS
-        if isinstance(record["specificity_prompts"], float):
+        if not has_templates:
             record["why_no_specificity_prompts_ci"] = _NO_TEMPLATES
         return record
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_emolib.fixture_table import DIMS
+from pytest_emolib.recorded import check_alike
 from pytest_emolib.reports import RECORDED
 from pytest_emolib.session import ExperimentSession, session_of
 
@@ -263,7 +264,8 @@ def record() -> Callable[..., None]:
 
     A value is a number, None, a vector with a number per prompt (tables show its mean, 95 % CI, n
     and d_z), a text, or a list with a text per prompt. ``study=`` names the study of whose prompts
-    they are, where that is not the item's own. May be called several times.
+    they are, where that is not the item's own. Each call is a row; those of an item have some
+    metric in common.
     """
     # Not by the fixture request: pytest takes as long to give one as all of recording takes.
     session = ExperimentSession.current()
@@ -280,6 +282,8 @@ def record() -> Callable[..., None]:
             raise TypeError(f"record({name}=…): tables have a column {name}; take another name")
         asked = "study" in item.fixturenames
         own = item._request.getfixturevalue("study") if asked else None
-        rows.append(session.lab.rows.sorted(values, own, study))
+        row = session.lab.rows.sorted(values, own, study)
+        check_alike(rows, row)
+        rows.append(row)
 
     return record

@@ -26,6 +26,7 @@ from pytest_emolib.fixture_table import Reads, reads
 from pytest_emolib.intact import Intact
 from pytest_emolib.items import case_of, experiment_of, full_dims, output_of, own_parameters
 from pytest_emolib.loaded import Loaded
+from pytest_emolib.recorded import check_lengths
 
 if TYPE_CHECKING:
     from emolib.methods.study import Study
@@ -101,6 +102,10 @@ class Rows:
             study: Its study when it has one.
             on: The study of whose prompts the values are, where that is not the item's: its
                 templates are the clusters of the bootstrap.
+
+        Raises:
+            TypeError: When a value cannot be recorded.
+            ValueError: When a vector has not a finite value for every pair.
         """
         of = study if on is None else on
         clusters = of.prompts("emotion").clusters if of else None
@@ -119,6 +124,12 @@ class Rows:
             # Of scores alone: what is read of texts and clean runs is in full precision.
             values = values | {"precision": study.runner.precision or "float32"}
         row = sort_values(values, summary)
+        if of is not None:
+            from emolib.methods.scores import Apart
+
+            apart = [name for name, value in values.items() if isinstance(value, Apart)]
+            counted = {n: vector for n, vector in row["vectors"].items() if n not in apart}
+            check_lengths(counted, of, named=on is not None)
         columns = [*row["vectors"].values(), *row["texts"].values(), *row["lists"].values()]
         if of and clusters and any(len(column) == len(clusters) for column in columns):
             ids = [pair.id for pair in of.pairs.pairs]

@@ -13,6 +13,7 @@ from pytest_emolib import options, reports
 from pytest_emolib.arguments import expects_experiments
 from pytest_emolib.marks import MARKERS
 from pytest_emolib.progress import Progress
+from pytest_emolib.properties import Properties
 from pytest_emolib.workers import Workers
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ExperimentSession:
         self.is_worker = hasattr(config, "workerinput")
         self.progress = Progress(config)
         self.workers = Workers(config)
+        self.properties = Properties(config)
         self.item: pytest.Item | None = None
         self._refused = ""
         self._failed = ""
@@ -289,6 +291,7 @@ class ExperimentSession:
         """Write an item's rows and its results file; in a worker, leave both to the controller."""
         if self.is_worker:
             return
+        self.properties.add(report)
         extra = reports.carried(report)
         if not extra:
             self._advance(report)
@@ -301,10 +304,10 @@ class ExperimentSession:
             if declared := extra.get("declared"):
                 self.lab.effects.note(extra.get("stored") or extra["rows"][0]["key"], declared)
             if "rows" in extra:
-                self.lab.writing.receive(extra["rows"])
+                self.properties.note(report, self.lab.writing.receive(extra["rows"]))
                 reports.lighten(report)
             elif "stored" in extra:
-                self.lab.writing.replay(extra["stored"])
+                self.properties.note(report, self.lab.writing.replay(extra["stored"]))
         except InputError as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         if "verdict" not in extra:

@@ -96,8 +96,8 @@ class Writing:
         except ValueError:
             return str(self.folder)
 
-    def receive(self, rows: list[dict[str, Any]]) -> None:
-        """Write the rows of an item to the store, and its results file."""
+    def receive(self, rows: list[dict[str, Any]]) -> list[Row]:
+        """Write the rows of an item to the store, and its results file; return them."""
         self.open()
         made = [Row(**row | {"provenance": self._of_this_run(row["provenance"])}) for row in rows]
         self.store.append(made)
@@ -105,6 +105,7 @@ class Writing:
             write_output(self.folder, made, ())
         for row in made:
             self._shown.add(slim(row))
+        return made
 
     def _of_this_run(self, provenance: dict[str, Any]) -> dict[str, Any]:
         """Return the provenance of a row with the id of the run in it."""
@@ -113,8 +114,11 @@ class Writing:
             self._provenance = provenance, provenance | {"run": self.store.run}
         return self._provenance[1]
 
-    def replay(self, key: str) -> None:
-        """Take note of an item that the store held; write its results file if it is another's."""
+    def replay(self, key: str) -> list[Row]:
+        """Take note of an item that the store held, and return the outlines of its rows.
+
+        Its results file is written if it is another's.
+        """
         self._replayed += 1
         self.store.touch(key)
         rows = self.store.outline(key)
@@ -122,6 +126,7 @@ class Writing:
             write_output(self.folder, self.store[key], ())
         for row in rows:
             self._shown.add(row)
+        return rows
 
     def finish(self) -> None:
         """Write the files that many items share, from the store, and close it."""

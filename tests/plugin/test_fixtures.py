@@ -65,6 +65,7 @@ def test_what_cannot_be_recorded_is_an_error(folder, body, message):
 OF_SOME = """
 from dataclasses import replace
 
+from emolib.methods.scores import Apart
 from emolib.methods.study import Study
 
 
@@ -72,7 +73,7 @@ def exp_some(study, run, record):
     pairs = study.emotion.pairs[2:8]
     some = Study(study.model, replace(study.emotion, pairs=pairs), study.profile)
     record(study=some, logit_diff=some.run().logit_diff, prompt=some.prompts().texts)
-    record(logit_diff=some.run().logit_diff)
+    record(logit_diff=some.run().logit_diff.view(Apart))
     record(logit_diff=run().logit_diff)
 """
 

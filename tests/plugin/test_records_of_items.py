@@ -21,11 +21,12 @@ def test_templates_are_the_clusters_of_the_interval(folder):
         "exp_effect.py",
         """
 import numpy as np
+from emolib.methods.scores import Apart
 
 def exp_it(pairs, record):
     names = sorted({pair.template for pair in pairs.pairs})
     values = np.array([float(names.index(pair.template)) for pair in pairs.pairs])
-    record(clustered=values, shorter=values[:-1])
+    record(clustered=values, shorter=values[:-1].view(Apart))
 """,
     )
     folder.pytest()
@@ -247,7 +248,7 @@ def test_a_design_that_can_tell_nothing_from_chance_is_told(folder):
     )
     for _ in range(2):
         assert folder.pytest().outlines.count(line) == 1
-    text = "def exp_effect(prompts, record): record(logit_diff=[1.0] * 8, tone=[1.0] * 8)"
+    text = "def exp_effect(emotion, record): record(logit_diff=[1.0] * 8, tone=[1.0] * 8)"
     folder.write("exp_effect.py", text)
     assert not [line for line in folder.pytest().outlines if "least possible p" in line]
     folder.write("exp_effect.py", text.replace("[1.0] * 8", "[1.0] * 5"))
