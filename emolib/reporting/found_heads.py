@@ -75,9 +75,9 @@ def heads(found: Sequence[Carriers]) -> Iterator[Finding]:
         yield finding(
             "heads",
             (one.study for one in none),
-            f"No head by itself carries the emotion ({listed_studies(one.study for one in none)}): "
-            f"the strongest moves logit_diff by {spread(told)}{_of_gap(none)}, or no more than "
-            "chance would. Several may carry it together: see circuits.",
+            "No head by itself carries the emotion in "
+            f"{listed_studies(one.study for one in none)}: the strongest moves logit_diff by "
+            f"{spread(told)}{_of_gap(none)}. Several may carry it together: see circuits.",
             found=False,
         )
     ranked = [one for one in found if not one.is_tested]
@@ -86,7 +86,8 @@ def heads(found: Sequence[Carriers]) -> Iterator[Finding]:
             "heads",
             (one.study for one in ranked),
             "Which heads carry the emotion cannot be told where a rank chose them on the same "
-            f"prompts ({listed_studies(one.study for one in ranked)}): --head-spec all tests them.",
+            f"prompts, in {listed_studies(one.study for one in ranked)}: --head-spec all tests "
+            "them.",
             found=False,
         )
     constant = {

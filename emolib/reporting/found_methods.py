@@ -125,7 +125,7 @@ def circuit(rows: Sequence[Row]) -> Iterator[Finding]:
         yield finding(
             "circuit",
             double,
-            f"Not the circuit alone ({listed_studies(double)}): without it the other heads "
+            f"Not the circuit alone in {listed_studies(double)}: without it the other heads "
             f"still do more than {100 * _REST:.0f} %.",
             found=False,
         )
@@ -134,7 +134,7 @@ def circuit(rows: Sequence[Row]) -> Iterator[Finding]:
         yield finding(
             "circuit",
             none,
-            f"No circuit ({listed_studies(none)}){': ' if whys else ''}{'; '.join(whys)}.",
+            f"No circuit in {listed_studies(none)}{': ' if whys else ''}{'; '.join(sorted(whys))}.",
             found=False,
         )
 
@@ -297,7 +297,7 @@ def steering(rows: Sequence[Row]) -> Iterator[Finding]:
             "steering",
             costly,
             f"At {len(costly)} of {total} places even the smallest dose costs more than "
-            f"{TOLERANCE:g} nat a token of fluency ({listed_studies(costly)}).",
+            f"{TOLERANCE:g} nat a token of fluency: {listed_studies(costly)}.",
             found=False,
         )
 

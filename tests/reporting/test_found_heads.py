@@ -46,7 +46,7 @@ def test_heads_beyond_the_first_two_are_named_alone():
 def test_where_no_head_carries_the_strongest_is_told_with_why():
     (found,) = found_heads.heads([one(heads=())])
     assert not found.found
-    assert "No head by itself carries the emotion (one (joy))" in found.text
+    assert "No head by itself carries the emotion in one (joy): " in found.text
     assert "−5.0 [−5.5, −4.5], 50 % of the clean gap" in found.text
 
 

@@ -60,7 +60,7 @@ def test_circuits_that_keep_too_little_are_not_alone_or_not_there():
     _, double = told(found_methods.circuit(summary(**ends("held_out", 0.9), **ends("rest", 0.6))))
     assert not double[0] and "still do more than 20 %" in double[1]
     (none,) = told(found_methods.circuit(summary(held_out=None, why_no_held_out="too few")))
-    assert none == (False, "No circuit (one (joy)): too few.")
+    assert none == (False, "No circuit in one (joy): too few.")
 
 
 def path(sender, receiver, effect, share=None):
@@ -115,7 +115,7 @@ def test_steering_is_told_at_the_largest_dose_that_stays_fluent():
     assert "a random direction as long by 0.24" in found.text
     (none,) = told(found_methods.steering(rows_of("steering", dose(0.5, -3.0))))
     assert none == (False, "At 1 of 1 places even the smallest dose costs more than 1 nat a token "
-                           "of fluency (one (joy)).")  # fmt: skip
+                           "of fluency: one (joy).")  # fmt: skip
 
 
 def test_an_own_experiment_is_told_by_its_largest_row():
