@@ -220,6 +220,21 @@ def sections(text: str) -> dict[str, str]:
     return {part.partition("\n")[0]: part for part in parts}
 
 
+def told(report: Path) -> dict[str, str]:
+    """Give the sections of a report and of its pages, those of pages where both have one."""
+    files = [report, *sorted((report.parent / "tables").glob("*.md"))]
+    return {name: part for file in files for name, part in sections(_text(file)).items()}
+
+
+def whole(report: Path) -> str:
+    """Give the text of a report and of its pages."""
+    return "\n".join(map(_text, [report, *sorted((report.parent / "tables").glob("*.md"))]))
+
+
+def _text(file: Path) -> str:
+    return file.read_text("utf-8")
+
+
 def lines_of(part: str) -> list[dict[str, str]]:
     """Give the lines of the one table in a text in Markdown, each by column."""
     cells = [

@@ -1,13 +1,18 @@
 """What people look at, made from rows and results files. Loads no torch and no engine.
 
 - ``tables``, ``markdown``, ``cells``: tables for files and terminals; text that nothing can break.
+  ``short_table``: the one that a run ends with.
 - ``plots``: which plots there are, of what ``drawable`` finds in the store or in files;
   ``score_plots``, ``effect_plots``, ``control_plots``, ``path_plots``, ``attention_plots``,
   ``circuit_plots``, ``dose_plots``, ``specificity_plots``, ``probe_plots``, ``unit_plots`` draw
   them in the ``panels`` and the look of ``plot_style``.
-- ``report``: the report; its sections in ``report_study``, ``report_heads``, ``report_paths``,
+- ``report``: the report and its pages; its sections in ``report_findings``, ``report_methods``
+  (with ``references``: what to cite), ``report_study``, ``report_heads``, ``report_paths``,
   ``report_circuits``, ``report_specificity``, ``report_probes``, ``report_steering``,
   ``report_units``, what they share in ``report_parts``.
+- ``findings``: what a run found and did not, in sentences: of heads in ``found_heads``, how far to
+  trust it in ``found_checks``, beyond single heads in ``found_methods``; ``carriers`` has the rule
+  by which a head carries an emotion, ``finding`` what one is, ``wording`` figures in sentences.
 - ``notes``: what readers of a run have to know beside its numbers.
 - ``comparison``: models side by side. ``runs``: what was run, and when. ``merge``: results of
   several runs brought together, and tables made of all of them.

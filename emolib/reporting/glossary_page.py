@@ -91,7 +91,7 @@ def told(one: Entry, width: int = 80) -> str:
         lines += _wrapped(text, f"  {name:<9}", width)
     for where, other in one.differs:
         lines.append(f"  in {where}:")
-        changed = ["what", *_FIELDS]
+        changed = ["what", *_FIELDS, "source"]
         for name in (n for n in changed if getattr(other, n) != getattr(one, n)):
             lines += _wrapped(getattr(other, name), f"    {name:<9}", width)
     return visible("\n".join(lines))

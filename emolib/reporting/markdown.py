@@ -28,14 +28,24 @@ def escape(text: str) -> str:
     >>> print(escape("- a|b <i> *c* max_new_tokens"))
     \- a\|b &lt;i&gt; \*c\* max_new_tokens
     """
-    return _OPENING.sub(r"\1\\\2", _inline(text))
+    return _OPENING.sub(r"\1\\\2", inline(text))
 
 
-def _inline(text: str) -> str:
+def escape_whole(text: str) -> str:
+    """Return text as `escape` does, however long."""
+    return _OPENING.sub(r"\1\\\2", _marked(_one_line(text)))
+
+
+def _marked(shown: str) -> str:
+    return _SPECIAL.sub(r"\\\g<0>", html.escape(shown, quote=False))
+
+
+def inline(text: str) -> str:
+    """Return text as `escape` does, for a place where other text stands before it."""
     shown = _one_line(text)
     if len(shown) > _LONGEST:
         shown = shown[: _LONGEST - 1] + "…"
-    return _SPECIAL.sub(r"\\\g<0>", html.escape(shown, quote=False))
+    return _marked(shown)
 
 
 def _one_line(text: str) -> str:
@@ -55,7 +65,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
     names = dict.fromkeys(name for line in lines for name in line)
     filled = [name for name in names if any(line.get(name) not in (None, "") for line in lines)]
     cells = [[_cell(line.get(name)) for name in filled] for line in lines]
-    headers = [_inline(name) for name in filled]
+    headers = [inline(name) for name in filled]
     return tabulate(cells, headers, tablefmt="github", disable_numparse=True)
 
 
@@ -66,4 +76,4 @@ def plain_table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return _inline(value) if isinstance(value, str) else cell(value)
+    return inline(value) if isinstance(value, str) else cell(value)

@@ -13,11 +13,16 @@ from tabulate import tabulate
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
 from emolib.reporting.cells import number
+from emolib.reporting.wording import counted, percent
 from emolib.results.baselines import Baseline, DeclaredEffect
 from emolib.results.grounds import Ground, differs, replayable
+from emolib.results.rows import group
 from emolib.stats.regression import OUTCOMES, Outcome, Verdict, judge, tolerance
 
 _SHOWN = 6
+_SIZED = ("smaller", "larger")
+# Heads of which a sentence says what became of their effects.
+_SAID = 8
 # The change that a gated effect should be large enough to show, as a share of it.
 _GUARDED = 0.25
 
@@ -105,6 +110,57 @@ def counts(checks: Sequence[Check]) -> dict[str, int]:
     return {outcome: found[outcome] for outcome in OUTCOMES if found[outcome]}
 
 
+def in_words(checks: Sequence[Check]) -> list[str]:
+    """Return what became of the effects, a line for each head that has any that drifted.
+
+    Args:
+        checks: The checks, worst first.
+    """
+    bad = [check for check in checks if check.outcome == "drifted" and check.verdict]
+    said = []
+    of_head = group(bad, _head)
+    for head, members in list(of_head.items())[:_SAID]:
+        ways = group(members, _way)
+        parts = [
+            f"{counted(len(of_way), 'effect')} {way}{_by(of_way) if way in _SIZED else ''}"
+            for way, of_way in ways.items()
+        ]
+        said.append(f"{head}: {', '.join(parts)}")
+    if len(of_head) > _SAID:
+        said.append(f"and of {counted(len(of_head) - _SAID, 'more head')}")
+    if unsure := sum(check.outcome == "inconclusive" for check in checks):
+        said.append(f"{counted(unsure, 'effect')} of which the pairs do not tell")
+    if not bad and not unsure:
+        every = counted(len(checks), "effect")
+        said.append(f"{every} as {'it was' if len(checks) == 1 else 'they were'}")
+    return said
+
+
+def _head(check: Check) -> str:
+    dims = check.effect.dims
+    subject = dims.get("heads") or dims.get("units") or check.effect.name
+    return f"{dims.get('model', '')} {subject}".strip()
+
+
+def _way(check: Check) -> str:
+    """Return which way an effect went."""
+    verdict = check.verdict
+    assert verdict is not None
+    if check.effect.role == "control":
+        return "of a control that has to have none"
+    if verdict.baseline * verdict.now < 0:
+        return "turned around"
+    return "smaller" if abs(verdict.now) < abs(verdict.baseline) else "larger"
+
+
+def _by(checks: Sequence[Check]) -> str:
+    """Return by what share of what they were effects changed."""
+    verdicts = [check.verdict for check in checks if check.verdict]
+    if not all(verdict.baseline for verdict in verdicts):
+        return ""
+    return f" by {percent(abs(one.drift / one.baseline) for one in verdicts)}"
+
+
 def check_table(checks: Sequence[Check], fmt: str = "simple") -> str:
     """Return the checks as a table, worst first, long runs of good ones cut short."""
     bad = sum(check.outcome in OUTCOMES[:2] for check in checks)
@@ -189,6 +245,7 @@ def write_summary(
     content = {
         "verdict": "failed" if failed else "passed",
         "baseline": str(baseline),
+        "in_words": in_words(checks),
         "counts": counts(checks),
         "not_run": list(missing),
         "effects": effects,

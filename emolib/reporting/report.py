@@ -1,4 +1,4 @@
-"""The report of a study: what was run, what heads do, what is more than chance, and samples.
+"""The report of a study: what was found and what not, and beside it a page of tables a subject.
 
 Made from the store alone, so that the same records give the same bytes. What a row gives to each
 section is taken as the row is read: of the whole store no more than one row is in memory.
@@ -6,7 +6,7 @@ section is taken as the row is read: of the whole store no more than one row is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from emolib.errors import InputError
 from emolib.files import write_text
 from emolib.reporting import (
     report_circuits,
+    report_findings,
     report_heads,
+    report_methods,
     report_paths,
     report_probes,
     report_specificity,
@@ -37,6 +39,7 @@ from emolib.reporting.experiments import (
     STEERED,
     UNITS,
 )
+from emolib.reporting.findings import findings
 from emolib.reporting.markdown import escape
 from emolib.reporting.notes import clusters_of
 from emolib.reporting.report_parts import strongest_rows
@@ -48,17 +51,19 @@ from emolib.results.selection import StudyKey, study_of
 # Whose rows stand beside each other in one section, with intervals of what is tested alone; those
 # of others are let go of one by one.
 _TOGETHER = (SCREENED, ABLATED, PATCHED)
-# In the order of the report.
+# In the order of the report, each with the name of its page.
 _ALONE = {
-    PATHS: report_paths.paths,
-    CONTROLLED: report_heads.controls,
-    CIRCUITS: report_circuits.circuits,
-    CIRCUIT: report_circuits.sets,
-    SPECIFIC: report_specificity.specificity,
-    PROBED: report_probes.probes,
-    ATTENTION: report_heads.attention,
-    STEERED: report_steering.steering,
+    PATHS: ("paths", report_paths.paths),
+    CONTROLLED: ("controls", report_heads.controls),
+    CIRCUITS: ("circuits", report_circuits.circuits),
+    CIRCUIT: ("circuits", report_circuits.sets),
+    SPECIFIC: ("specificity", report_specificity.specificity),
+    PROBED: ("probes", report_probes.probes),
+    ATTENTION: ("attention", report_heads.attention),
+    STEERED: ("steering", report_steering.steering),
 }
+# Texts of a study that the report itself shows; the others are on their page.
+_SAMPLES = 1
 # Told elsewhere, or for other tools alone.
 _UNTOLD = (IMPORTANCES,)
 # The metrics that sections test against chance, beside the first of each study.
@@ -73,7 +78,7 @@ def write_report(
     top_n: int = 10,
     run: str | None = None,
 ) -> Path:
-    """Write ``head_analysis_report.md`` and return it.
+    """Write ``head_analysis_report.md`` and return it; beside it come ``tables/*.md`` and BibTeX.
 
     Args:
         results: The results folder of a profile.
@@ -99,32 +104,60 @@ def write_report(
         seen = [setup.see, samples.see] if name == ABLATED else [setup.see]
         rows = read.rows(name, seen)
         if name in _ALONE:
-            alone[name] = list(_ALONE[name](rows, top_n))
+            alone[name] = list(_ALONE[name][1](rows, top_n))
         elif name in _TOGETHER or name.startswith(UNITS):
             kept[name] = rows
         else:
             alone[name] = list(strongest_rows({name: rows}, top_n))
     screened, ablated, patched = (kept.pop(name, []) for name in _TOGETHER)
-    of_heads = {n: alone.pop(n, []) or list(of([], top_n)) for n, of in _ALONE.items()}
+    pages: dict[str, Iterable[str]] = {
+        "screening": report_heads.screening(screened, top_n),
+        "ablation": report_heads.ablation(ablated, top_n),
+        "patching": report_heads.patching(patched, top_n),
+    }
+    for name, (page, tell) in _ALONE.items():
+        pages[page] = chain(pages.get(page, ()), alone.pop(name, []) or tell([], top_n))
+    pages["units"] = report_units.units(kept, top_n)
+    pages["models"] = report_study.models(ablated, patched, screened)
+    pages["significance"] = report_study.significance(
+        ablated, patched, *kept.values(), clusters=read.clusters
+    )
+    pages["texts"] = samples.section()
+    if alone:
+        pages["others"] = chain(["## Other experiments"], *alone.values())
     folder = out or results / "report"
+    title = f"# Head analysis: {escape(results.name)}"
+    told = findings(store, run=run, emotion=emotion)
     sections = [
-        f"# Head analysis: {escape(results.name)}",
+        title,
+        *report_findings.found(told),
         *report_study.in_short(ablated, patched),
+        *_write_pages(folder / "tables", title, pages),
+        *samples.section(_SAMPLES),
+        *report_methods.methods(setup, read.experiments),
         *setup.section(),
-        *report_heads.screening(screened, top_n),
-        *report_heads.ablation(ablated, top_n),
-        *report_heads.patching(patched, top_n),
-        *chain(*of_heads.values()),
-        *report_units.units(kept, top_n),
-        *report_study.models(ablated, patched, screened),
-        *report_study.significance(ablated, patched, *kept.values(), clusters=read.clusters),
-        *samples.section(),
-        *(("## Other experiments", *chain(*alone.values())) if alone else ()),
         *report_study.figures(results, folder),
     ]
+    write_text(
+        folder / report_methods.REFERENCES, report_methods.references(setup, read.experiments)
+    )
     path = folder / "head_analysis_report.md"
     write_text(path, "\n\n".join(sections) + "\n")
     return path
+
+
+def _write_pages(folder: Path, title: str, pages: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    """Write the pages of tables; yield the section that links them."""
+    links = []
+    for name, parts in pages.items():
+        heading, *rest = parts
+        text = [title, "[Back to the report](../head_analysis_report.md)", heading, *rest]
+        write_text(folder / f"{name}.md", "\n\n".join(text) + "\n")
+        not_run = rest[0] if len(rest) == 1 and rest[0].startswith("Not run") else ""
+        link = f"[{heading.removeprefix('## ')}](tables/{name}.md)"
+        links.append(f"- {link}{f': {not_run[0].lower()}{not_run[1:]}' if not_run else ''}")
+    yield "## Tables"
+    yield "\n".join(links)
 
 
 class _Read:

@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from emolib.reporting.cells import number
 from emolib.reporting.comparison import compare, overlap
-from emolib.reporting.experiments import ABLATED
+from emolib.reporting.experiments import (
+    ABLATED,
+    CIRCUIT,
+    CIRCUITS,
+    PROBED,
+    SCREENED,
+    STEERED,
+)
 from emolib.reporting.markdown import escape, table
 from emolib.reporting.notes import clusters_of, notes, out_of_reach
 from emolib.reporting.report_parts import heading, missing, named, title
 from emolib.results.chances import chances
 from emolib.results.frames import Lines
+from emolib.results.glossary import setting
 from emolib.results.item_files import scores_file
 from emolib.results.rows import Row, group
 from emolib.results.selection import (
@@ -37,8 +46,16 @@ _SAMPLES, _NAMED = 3, 6
 _FIGURES = ("plots/heads/*.png", "plots/attention/*.png", "plots/steering/*.png")
 # What provenance has that is told elsewhere than among the settings.
 _NO_SETTINGS = (
-    "model", "shape", "heads", "units", "left_out", "in_pieces", "versions", "ablation", "prompts"
+    "model", "shape", "heads", "units", "left_out", "in_pieces", "versions", "ablation", "prompts",
+    "clean_gap",
 )  # fmt: skip
+# Settings that these experiments alone read, by how their names begin.
+_READ_BY = {
+    "circuit_": (CIRCUIT, CIRCUITS),
+    "probe_": (PROBED,),
+    "steering_": (STEERED,),
+    "verify": (SCREENED,),
+}
 
 
 def in_short(ablated: Sequence[Row], patched: Sequence[Row]) -> Iterator[str]:
@@ -77,22 +94,34 @@ class Setup:
     """What was run on what: models, prompts, settings and what was left out.
 
     Rows are seen one by one and none is kept.
+
+    Attributes:
+        models: By name what each model is.
+        sizes: Of each study how many prompts it has, and how far its sides are apart.
+        settings: By name the values of each, as texts; of what is off or empty throughout, none.
+        versions: By library the versions.
+        ablations: Kinds of ablation.
     """
 
     def __init__(self) -> None:
         """Begin with nothing seen."""
-        self._models: dict[str, dict[str, Any]] = {}
-        self._sizes: dict[StudyKey, dict[str, Any]] = {}
-        self._settings: dict[str, set[str]] = {}
+        self.models: dict[str, dict[str, Any]] = {}
+        self.sizes: dict[StudyKey, dict[str, Any]] = {}
+        self.settings: dict[str, set[str]] = {}
+        self.versions: dict[str, set[str]] = {}
+        self.ablations: set[str] = set()
+        self._experiments: set[str] = set()
         self._left_out: dict[StudyKey, dict[str, Any]] = {}
         self._noted: list[Row] = []
 
     def see(self, row: Row) -> None:
         """Take note of a whole row."""
         told, model = row.provenance, row.dims.get("model", "")
+        self._experiments.add(row.experiment)
+        self.ablations |= {row.dims["ablation"]} if "ablation" in row.dims else set()
         if "model" in told:
             shape = told.get("shape", {})
-            self._models[model] = {
+            self.models[model] = {
                 "model": model,
                 "id": told["model"].get("id"),
                 "type": told["model"].get("type"),
@@ -101,10 +130,12 @@ class Setup:
                 "tokenizer": told["model"].get("tokenizer"),
             }
         if "prompts" in told:
-            self._sizes[study_of(row)] = self._size(row)
-        for name, value in [*told.items(), *told.get("versions", {}).items()]:
-            if name not in _NO_SETTINGS:
-                self._settings.setdefault(name, set()).add(str(value))
+            self.sizes[study_of(row)] = self._size(row)
+        for name, value in told.items():
+            if name not in _NO_SETTINGS and _is_on(value):
+                self.settings.setdefault(name, set()).add(_shown(value))
+        for name, version in told.get("versions", {}).items():
+            self.versions.setdefault(name, set()).add(str(version))
         left_out = {name: told[name] for name in ("left_out", "in_pieces") if told.get(name)}
         if left_out and self._left_out.get(study_of(row)) != left_out:
             self._left_out[study_of(row)] = left_out
@@ -112,29 +143,58 @@ class Setup:
 
     def _size(self, row: Row) -> dict[str, Any]:
         study, told = study_of(row), row.provenance
-        last = self._sizes.get(study, {})
+        last = self.sizes.get(study, {})
         lengths = [len(values) for values in [*row.vectors.values(), *row.texts.values()]]
+        gap = told.get("clean_gap")
         return named(study) | {
             "prompts": max(lengths, default=None) or last.get("prompts"),
             "templates": len(set(row.pairs.get("templates", ()))) or last.get("templates"),
             "left out": len(told.get("left_out", ())),
+            "clean gap": round(gap, 2) if isinstance(gap, float) else last.get("clean gap"),
             "hash": told["prompts"],
         }
 
     def section(self) -> Iterator[str]:
         """Yield the section on what was seen."""
         yield "## Setup"
-        if self._models:
-            yield table(list(self._models.values()))
-        if self._sizes:
-            yield table([self._sizes[study] for study in sorted(self._sizes)])
-        if self._settings:
-            yield table([
-                {"setting": name, "value": ", ".join(sorted(values))}
-                for name, values in sorted(self._settings.items())
-            ])  # fmt: skip
+        if self.models:
+            yield table(list(self.models.values()))
+        if self.sizes:
+            yield table([self.sizes[study] for study in sorted(self.sizes)])
+        if lines := list(self._lines()):
+            yield table(lines)
         if told_of := sorted(notes(self._noted)):
             yield "\n".join(f"- {escape(note)}" for note in told_of)
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Yield a line a setting, of those that anything that was run reads."""
+        for name, values in sorted(self.settings.items()):
+            readers = next((of for begin, of in _READ_BY.items() if name.startswith(begin)), ())
+            if not readers or self._experiments.intersection(readers):
+                yield {
+                    "setting": name,
+                    "value": ", ".join(sorted(values)),
+                    "what it is": _meaning(name),
+                }
+        if self.versions:
+            said = (f"{name} {', '.join(sorted(of))}" for name, of in sorted(self.versions.items()))
+            yield {"setting": "versions", "value": ", ".join(said)}
+
+
+def _is_on(value: Any) -> bool:
+    # Of 0, which is a seed, False has to be told apart.
+    return value is not None and value is not False and value not in ("", [], {})
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_shown, value))
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _meaning(name: str) -> str:
+    found = setting(name)
+    return found.what if found else ""
 
 
 def models(
@@ -239,8 +299,12 @@ class Samples:
             rivals = [row, *filter(None, [self._strongest.get(study)])]
             self._strongest[study] = strongest(rivals, "logit_diff", 1)[0]
 
-    def section(self) -> Iterator[str]:
-        """Yield the section on the texts that changed."""
+    def section(self, count: int = _SAMPLES) -> Iterator[str]:
+        """Yield the section on the texts that changed.
+
+        Args:
+            count: Texts shown of a study.
+        """
         yield "## Texts"
         if not self._strongest:
             yield missing(ABLATED)
@@ -248,9 +312,9 @@ class Samples:
         yield "Of the strongest row of each study, the texts whose emotion words changed the most."
         for study, row in sorted(self._strongest.items()):
             yield heading(study, f"{row.dims.get('ablation', 'ablation')} of {subject(row)}")
-            yield from self._changed(row)
+            yield from self._changed(row, count)
 
-    def _changed(self, row: Row) -> Iterator[str]:
+    def _changed(self, row: Row, count: int) -> Iterator[str]:
         texts = list(zip(row.texts["clean_text"], row.texts[self._after], strict=False))
         rates = row.vectors.get("keyword_rate", [])
         size = [abs(value) for value in rates] if len(rates) == len(texts) else [0.0] * len(texts)
@@ -260,7 +324,7 @@ class Samples:
             return
         prompts = row.texts.get("prompt", [])
         lines = []
-        for i in sorted(changed, key=lambda i: (-size[i], i))[:_SAMPLES]:
+        for i in sorted(changed, key=lambda i: (-size[i], i))[:count]:
             lines.append(f"- {escape(prompts[i]) if i < len(prompts) else f'prompt {i}'}")
             lines += [f"  - clean: {escape(texts[i][0])}", f"  - ablated: {escape(texts[i][1])}"]
         yield "\n".join(lines)

@@ -97,7 +97,7 @@ def _tested(whole: Iterable[Row]) -> More:
     return columns(chain([first], rows))
 
 
-def _render(lines: Sequence[Sequence[str]], headers: Sequence[str], fmt: str) -> str:
+def render(lines: Sequence[Sequence[str]], headers: Sequence[str], fmt: str) -> str:
     """Return the table that tabulate makes of such cells, in its two usual formats much sooner.
 
     tabulate looks at every cell for colours, dates and line breaks, of which these have none.
@@ -209,7 +209,7 @@ def summary_table(
     every, detailed = layout.metrics, layout.summaries[:1]
     while True:
         layout.narrow(layout.metrics, detailed)
-        text = _render([layout.cells(row) for row in chosen], layout.headers(), fmt)
+        text = render([layout.cells(row) for row in chosen], layout.headers(), fmt)
         if len(layout.metrics) <= 1 or max(map(len, text.splitlines())) <= width:
             break
         layout.narrow(layout.metrics[:-1], detailed)

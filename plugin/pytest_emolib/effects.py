@@ -23,6 +23,7 @@ from emolib.reporting.regression_check import (
     check_table,
     compare,
     counts,
+    in_words,
     weak,
     write_summary,
 )
@@ -253,9 +254,11 @@ class Effects:
             return
         reporter.write_sep("-", "effects")
         if self.checks:
-            reporter.write_line(check_table(self.checks, fmt))
+            for line in in_words(self.checks):
+                reporter.write_line(line, red=self.failed)
             told = ", ".join(f"{count} {outcome}" for outcome, count in counts(self.checks).items())
             reporter.write_line(f"{told}, against {self.path}", red=self.failed)
+            reporter.write_line(check_table(self.checks, fmt))
         for line, warn in self._lines:
             reporter.write_line(line, yellow=warn)
 

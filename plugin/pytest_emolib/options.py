@@ -280,6 +280,12 @@ OPTIONS = (
         "--effects-new-weights",
         "with --effects-compare: compare although a model's weights are not the baseline's",
     ),
+    Option(
+        "--tables",
+        "what is printed at the end: short (default: a line per model and emotion), all (a table "
+        "per experiment) or none",
+        "HOW",
+    ),
     Option("--table-format", "any format of tabulate (default: simple)", "FMT"),
 )
 _BY_FLAG = {option.flag: option for option in OPTIONS}

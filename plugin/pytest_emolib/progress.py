@@ -11,10 +11,15 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 _EVERY = 0.1
+# Seconds between lines where nothing can be rewritten: in a log of CI, in a file.
+_IN_A_LOG = 60.0
 
 
 class Progress:
-    """One line that is rewritten in place; shown in a terminal only, and not with -v or -q."""
+    """One line that is rewritten in place in a terminal, and printed now and then in a log.
+
+    Neither with -v, which has a line an item, nor with -q.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         """Hold the config."""
@@ -22,7 +27,7 @@ class Progress:
         self.session: pytest.Session | None = None
         self._done = 0
         self._started = time.monotonic()
-        self._shown_at = 0.0
+        self._shown_at = self._logged_at = 0.0
         self._open = False
 
     @property
@@ -42,19 +47,31 @@ class Progress:
 
     def advance(self, report: pytest.TestReport) -> None:
         """Count an item and show the line, ten times a second at most."""
-        if not self.shown:
+        if self.session is None or self._config.get_verbosity() != 0:
             return
         if self._done == 0:
             # The first item's time holds a model's loading: it would spoil the estimate.
-            self._started = time.monotonic()
+            self._started = self._logged_at = time.monotonic()
         self._done += 1
         now = time.monotonic()
+        if not self.shown:
+            self._log(report.nodeid, now)
+            return
         if report.failed:
             # pytest is about to print this one's letter: leave it a line of its own.
             self.close()
         elif now - self._shown_at >= _EVERY:
             self._shown_at = now
             self._write(self.line(report.nodeid, now - self._started))
+
+    def _log(self, nodeid: str, now: float) -> None:
+        """Print the line once a minute, between pytest's letters and without control characters."""
+        reporter = self._reporter
+        if reporter is None or now - self._logged_at < _IN_A_LOG:
+            return
+        self._logged_at = now
+        reporter.ensure_newline()
+        reporter.write_line(self.line(nodeid, now - self._started))
 
     def line(self, nodeid: str, elapsed: float) -> str:
         """Return the text of the line.

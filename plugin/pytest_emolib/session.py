@@ -45,6 +45,9 @@ class ExperimentSession:
         self.item: pytest.Item | None = None
         self._refused = ""
         self._failed = ""
+        # Items that ended, and how many there were to run.
+        self._ended: set[str] = set()
+        self._to_run = 0
         self._previous: ExperimentSession | None = getattr(ExperimentSession, "_current", None)
 
     @classmethod
@@ -318,7 +321,11 @@ class ExperimentSession:
             self._advance(report)
 
     def _advance(self, report: pytest.TestReport) -> None:
-        if report.when == "call" or (report.when == "setup" and not report.passed):
+        # Of an item whose worker died there is one report, of no phase.
+        if report.when not in ("setup", "teardown") or (
+            report.when == "setup" and not report.passed
+        ):
+            self._ended.add(report.nodeid)
             self.progress.advance(report)
 
     def status(self, report: pytest.CollectReport | pytest.TestReport) -> reports.Status | None:
@@ -330,6 +337,7 @@ class ExperimentSession:
         self.progress.close()
         if not self.has_lab or self.is_worker:
             return
+        self._to_run = session.testscollected
         from emolib.errors import InputError
 
         if self.lab.part and self.lab.part.is_empty:
@@ -353,6 +361,12 @@ class ExperimentSession:
             lab.writing.summarize(reporter, lab.names, lambda *to: lab.effects.summarize(*to))
             if self.lab.part:
                 reporter.write_line(self.lab.part.line(dry=self.is_dry))
+            if (missing := self._to_run - len(self._ended)) > 0 and not self.is_dry:
+                reporter.write_line(
+                    f"ended early: {missing} of {self._to_run} items did not run; the same command "
+                    "goes on with them",
+                    yellow=True,
+                )
         if self._failed:
             reporter.write_line(f"ERROR: {self._failed}", red=True)
 

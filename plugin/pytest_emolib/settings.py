@@ -15,6 +15,7 @@ from emolib.inputs.prompts import load_prompts, pairs_emotion
 from emolib.reporting.tables import check_format
 from pytest_emolib.item_files import check_item_files
 from pytest_emolib.options import OPTIONS, flag_of, get, overrides
+from pytest_emolib.shown import check_tables
 
 
 def check_rootdir(config: pytest.Config) -> None:
@@ -50,6 +51,7 @@ def resolve(config: pytest.Config) -> tuple[Profile, bool]:
         InputError: When an option's value or a file it names is wrong.
     """
     check_format(get(config, "--table-format") or "simple")
+    check_tables(get(config, "--tables"))
     check_item_files(get(config, "--item-files"))
     profile = load_profile(get(config, "--profile") or "demo")
     profile = profile.override(flag_of, **overrides(config))

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from emolib.errors import InputError
+from emolib.reporting.experiments import KNOWN
 from emolib.reporting.notes import Designs, notes
-from emolib.reporting.tables import Strongest, summary_table
+from emolib.reporting.short_table import short_table
+from emolib.reporting.tables import SHOWN, Strongest, summary_table
 from emolib.results.rows import Row
 from emolib.results.selection import StudyKey, study_of
 from pytest_emolib.item_files import is_own
 
 _NOTED = ("left_out", "in_pieces")
+# Of a run in short: rows of each experiment, and experiments.
+_SHORT_ROWS, _SHORT_TABLES = 8, 3
+
+
+HOW = ("short", "all", "none")
+"""What ``--tables`` may be, the default first."""
+
+
+def check_tables(how: str | None) -> None:
+    """Check what ``--tables`` was given.
+
+    Raises:
+        InputError: When it is none of `HOW`.
+    """
+    if how is not None and how not in HOW:
+        raise InputError(f"--tables {how}: expected one of {', '.join(HOW)}")
 
 
 class Shown:
@@ -58,8 +78,41 @@ class Shown:
         """
         return self._designs.out_of_reach(clusters)
 
+    def print_short(
+        self,
+        reporter: pytest.TerminalReporter,
+        names: Sequence[str],
+        fmt: str,
+        lines: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Print a line per model and emotion, and few rows of each experiment of the user's own.
+
+        A run without such lines shows few rows of each experiment.
+
+        Args:
+            reporter: Where to.
+            names: As for `print_tables`.
+            fmt: A format of tabulate.
+            lines: What `emolib.reporting.findings.in_short` has of this run.
+        """
+        own = [name for name in sorted(self._strongest) if name not in KNOWN]
+        if lines:
+            reporter.write_sep("-", "in short")
+            width = reporter._tw.fullwidth
+            reporter.write_line(short_table(lines, fmt=fmt, width=width))
+        else:
+            own += [name for name in sorted(self._strongest) if name in KNOWN]
+        self.print_tables(reporter, names, fmt, own[:_SHORT_TABLES], _SHORT_ROWS)
+        if others := own[_SHORT_TABLES:]:
+            reporter.write_line(f"recorded too: {', '.join(others)}")
+
     def print_tables(
-        self, reporter: pytest.TerminalReporter, names: Sequence[str], fmt: str
+        self,
+        reporter: pytest.TerminalReporter,
+        names: Sequence[str],
+        fmt: str,
+        experiments: Sequence[str] | None = None,
+        shown: int = SHOWN,
     ) -> None:
         """Print a table per experiment.
 
@@ -67,6 +120,8 @@ class Shown:
             reporter: Where to.
             names: Models, emotions and kinds of ablation in the order in which to show them.
             fmt: A format of tabulate.
+            experiments: Of these; of all by default.
+            shown: About how many rows of each, no more than `emolib.reporting.tables.SHOWN`.
         """
         order = {name: i for i, name in enumerate(names)}
 
@@ -74,8 +129,10 @@ class Shown:
             # Those of several workers come as they come.
             return [order.get(name, len(order)) for name in row.dims.values()]
 
-        for experiment, found in sorted(self._strongest.items()):
+        for experiment in sorted(self._strongest) if experiments is None else experiments:
+            found = self._strongest[experiment]
             reporter.write_sep("-", experiment)
             rows = sorted(found.rows(), key=place)
             width = reporter._tw.fullwidth
-            reporter.write_line(summary_table(rows, fmt=fmt, width=width, count=found.count))
+            text = summary_table(rows, fmt=fmt, width=width, shown=shown, count=found.count)
+            reporter.write_line(text)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from emolib.errors import InputError
+from emolib.reporting.experiments import KNOWN
 from emolib.reporting.notes import clusters_of
 from emolib.reporting.tables import write_table_of
 from emolib.results.item_files import write_output
@@ -168,7 +171,12 @@ class Writing:
         if not self._shown.experiments:
             return
         fmt = get(self._config, "--table-format") or "simple"
-        self._shown.print_tables(reporter, list(names()), fmt)
+        match get(self._config, "--tables") or "short":
+            case "all":
+                self._shown.print_tables(reporter, list(names()), fmt)
+            case "short":
+                lines = self._in_short(reporter)
+                self._shown.print_short(reporter, list(names()), fmt, lines)
         for limit in self._shown.out_of_reach(self._clusters):
             reporter.write_line(limit, yellow=True)
         effects(reporter, fmt)
@@ -176,7 +184,41 @@ class Writing:
             reporter.write_line(left_out, yellow=True)
         stored = f", {self._replayed} items from the store (--fresh recomputes)"
         reporter.write_line(f"written to {self.where}{stored if self._replayed else ''}")
+        for line in self._what_next():
+            reporter.write_line(line)
+
+    def _in_short(self, reporter: pytest.TerminalReporter) -> list[dict[str, Any]]:
+        """Return a line per model and emotion of this run, none where it has none of heads."""
+        if not KNOWN.intersection(self._shown.experiments) or self.store.run is None:
+            return []
+        # Imported here: it loads numpy, which runs of own experiments do without.
+        from emolib.reporting.findings import in_short
+
+        try:
+            return in_short(self.store, run=self.store.run)
+        except InputError as error:
+            reporter.write_line(f"ERROR: {error}", red=True)
+            return []
+
+    def _what_next(self) -> Iterator[str]:
+        """Yield where the rest is, and what to type next."""
+        if (get(self._config, "--tables") or "short") == "none":
+            return
+        more = "" if get(self._config, "--tables") == "all" else "; --tables all prints them"
+        yield f"every row: {self.where}/tables/{more}"
+        if KNOWN.intersection(self._shown.experiments):
+            yield f"next: {command('view --open', self.folder)} (or report, plots)"
 
     def _clusters(self, row: Row) -> tuple[int, str]:
         """Return how many templates a row stands on; its outline does not say."""
         return clusters_of(self.store[row.key][row.row])
+
+
+def command(name: str, folder: Path) -> str:
+    """Return the command of ``python -m emolib`` on the results of a folder, as one types it."""
+    typed = f"python -m emolib {name}"
+    if folder.name != "demo":
+        typed += f" --profile {shlex.quote(folder.name)}"
+    if folder.parent.resolve() != Path("results").resolve():
+        typed += f" --results-dir {shlex.quote(str(folder.parent))}"
+    return typed

@@ -52,6 +52,12 @@ def test_a_terminal_shows_items_rate_time_left_and_model(folder):
     assert "rrr" not in printed and "3 recorded" in printed
 
 
+def test_workers_share_a_line(folder):
+    printed = in_terminal(folder, "-n", "2")
+    assert re.search(r"\r3/3 items · [\d.]+ items/s · 0s left · tiny-neo-", printed), printed
+    assert "3 recorded" in printed
+
+
 @pytest.mark.parametrize("option", ["-v", "-q"])
 def test_not_with_other_verbosities(folder, option):
     assert "items/s" not in in_terminal(folder, option)
@@ -59,6 +65,7 @@ def test_not_with_other_verbosities(folder, option):
 
 def test_not_in_a_pipe(folder):
     out = folder.process().stdout
+    assert "\x1b" not in out and "\r" not in out
     assert "items/s" not in out and "exp_effect.py rrr" in out
 
 
@@ -96,3 +103,28 @@ def test_the_line_before_a_rate_is_known():
 
 def test_clock():
     assert (_clock(5.4), _clock(65), _clock(3600)) == ("5s", "1m05s", "60m00s")
+
+
+def logged(monkeypatch, *seconds):
+    """Give what is printed to a log where items are done at these times."""
+    lines = []
+    reporter = SimpleNamespace(
+        isatty=False, ensure_newline=lambda: lines.append(""), write_line=lines.append
+    )
+    config = SimpleNamespace(
+        pluginmanager=SimpleNamespace(get_plugin=lambda name: reporter),
+        get_verbosity=lambda: 0,
+    )
+    progress = Progress(config)
+    progress.session = SimpleNamespace(testscollected=10)
+    for now in seconds:
+        monkeypatch.setattr("time.monotonic", lambda now=now: now)
+        report = SimpleNamespace(nodeid="e.py::exp_it[m-L0H0]", failed=False)
+        progress.advance(report)
+    return lines
+
+
+def test_a_log_has_a_plain_line_a_minute(monkeypatch):
+    lines = logged(monkeypatch, 100.0, 130.0, 165.0, 170.0)
+    assert lines == ["", "3/10 items · 0.0 items/s · 3m48s left · m-L0H0"]
+    assert logged(monkeypatch, 100.0, 130.0) == []

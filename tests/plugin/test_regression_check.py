@@ -52,8 +52,8 @@ def test_the_same_run_replays(gated):
     result = gated.pytest("--effects-compare", "--fresh")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
-        ["*- effects -*", "replayed *effect?tiny-neo-gratitude-L2H0-zero? *",
-         f"3 replayed, against *{BASELINE}", "*4 recorded, 3 replayed*"]
+        ["*- effects -*", "three effects as they were", f"3 replayed, against *{BASELINE}",
+         "replayed *effect?tiny-neo-gratitude-L2H0-zero? *", "*4 recorded, 3 replayed*"]
     )  # fmt: skip
 
 
@@ -67,7 +67,8 @@ def test_a_drift_fails_the_run_names_the_head_and_says_how_to_accept(gated):
     result = gated.pytest("--effects-compare", "--effects-json", "out/e.json", "--junitxml=j.xml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["drifted *effect?tiny-neo-gratitude-L2H0-zero? *", "* drifted*, against *",
+        ["*- effects -*", "tiny-neo L2H0: one effect smaller by 50 %", "* drifted*, against *",
+         "drifted *effect?tiny-neo-gratitude-L2H0-zero? *",
          f"baseline: *{BASELINE}; to accept what is wanted: *--effects-save*",
          "*4 recorded, * drifted*"]
     )  # fmt: skip

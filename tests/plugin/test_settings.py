@@ -145,6 +145,7 @@ REFUSED = {
         {"table_format": "word"},
         f"--table-format word: unknown; expected one of {', '.join(tabulate_formats)}",
     ),
+    "tables": ({"tables": "some"}, "--tables some: expected one of short, all, none"),
     "profile": (
         {"profile": "my/nosuch.toml"},
         "--profile my/nosuch.toml: no such file; expected a profile in TOML",

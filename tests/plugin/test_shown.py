@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from pytest_emolib.shown import Shown
+import pytest
+from pytest_emolib.shown import HOW, Shown, check_tables
 
+from emolib.errors import InputError
 from emolib.reporting.tables import SHOWN, summary_table
 from emolib.results.rows import Row
 
@@ -50,6 +52,42 @@ def test_tables_are_those_of_all_rows_and_few_rows_are_kept():
     assert printed(found, "a", "b") == f"[x]\n{expected}\n"
     assert f"the strongest {SHOWN} of 400 rows" in expected
     assert len(found._strongest["x"].rows()) == 2 * SHOWN
+
+
+LINE = {
+    "model": "a", "emotion": "joy", "gap": None, "heads": ["L0H2"], "head": "L0H2", "kind": "zero",
+    "effect": {"mean": -2.0, "ci": [-3.0, -1.0]}, "share": None, "reliability": None, "doubt": "",
+}  # fmt: skip
+
+
+def in_short(found, lines):
+    terminal = Terminal()
+    found.print_short(terminal, ["a"], "simple", lines)
+    return terminal.text
+
+
+def test_in_short_own_experiments_stand_below_with_few_rows():
+    found = shown([row(i, experiment=name) for name in ("head_ablation", "x") for i in range(30)])
+    text = in_short(found, [LINE])
+    assert text.startswith("[in short]\n") and "[head_ablation]" not in text
+    assert "−2.0 [−3.0, −1.0]" in text
+    assert "[x]" in text and "the strongest 8 of 30 rows" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_in_short_a_run_without_studies_has_three_tables_and_names_the_others():
+    names = ("p", "q", "r", "s", "head_paths")
+    text = in_short(shown([row(1, experiment=name) for name in names]), [])
+    assert "[in short]" not in text and all(f"[{name}]" in text for name in "pqr")
+    assert text.endswith("recorded too: s, head_paths\n")
+    assert "[head_paths]" in in_short(shown([row(1, experiment="head_paths")]), [])
+
+
+def test_what_tables_may_be():
+    for how in (None, *HOW):
+        check_tables(how)
+    with pytest.raises(InputError, match="--tables some: expected one of short, all, none"):
+        check_tables("some")
 
 
 def test_a_table_per_experiment_in_order():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -147,6 +148,16 @@ def test_an_item_that_had_recorded_when_its_worker_died_is_not_failed(light):
     assert_whole(light, 8)
 
 
+def test_a_run_that_stops_at_its_first_error_says_what_is_missing(light):
+    light.write("exp_effect.py", "def exp_it(heads, record):\n    record(n=1)\n    assert 0\n")
+    out = light.pytest("-x").stdout
+    out.fnmatch_lines(["ended early: 3 of 4 items did not run; the same command goes on with them"])
+    light.write("exp_effect.py", "def exp_it(heads, record):\n    record(n=1)\n")
+    whole = light.pytest().stdout
+    whole.fnmatch_lines(["*4 recorded*"])
+    whole.no_fnmatch_line("*ended early*")
+
+
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["serial", "n2"])
 def test_ctrl_c_writes_the_tables_of_what_is_there(slow, workers):
     run = start(slow, *HEADS, *workers)
@@ -155,6 +166,8 @@ def test_ctrl_c_writes_the_tables_of_what_is_there(slow, workers):
     out, err = run.communicate(timeout=60)
     assert run.returncode == pytest.ExitCode.INTERRUPTED, out + err
     assert "KeyboardInterrupt" in out and "written to results/small" in out
+    said = re.search(r"ended early: (\d+) of 8 items did not run; the same command goes on", out)
+    assert said and 0 < int(said[1]) < 8, out
     assert "INTERNALERROR" not in out
     lines = slow.results("tables/effect.csv").read_text("utf-8").splitlines()
     assert len(lines) - 1 == len(slow.rows()) >= 2

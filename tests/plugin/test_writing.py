@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
-from pytest_emolib.writing import Writing
+from made import around, rows_of
+from pytest_emolib.writing import Writing, command
 
 from emolib.results.rows import Row
 
 
-def config(fresh=None, stored=None):
+def config(fresh=None, stored=None, tables=None):
     """Give what a writer asks a config."""
-    given = {"emolib_fresh": fresh, "emolib_table_format": None, "emolib_item_files": None}
+    given = {"emolib_fresh": fresh, "emolib_table_format": None, "emolib_item_files": None,
+             "emolib_tables": tables}  # fmt: skip
     plugins = SimpleNamespace(get_plugin={"session": SimpleNamespace(testscollected=1)}.get)
     made = SimpleNamespace(getoption=given.__getitem__, pluginmanager=plugins)
     if stored is not None:
@@ -123,10 +125,48 @@ def test_the_terminal_shows_tables_in_the_order_of_names_then_effects_then_where
     writing.replay("key-a-L0H0")
     terminal = Terminal()
     writing.summarize(terminal, lambda: ["b", "a"], lambda to, fmt: to.write_line(f"<{fmt}>"))
-    title, table, *_, effects, end = terminal.lines
+    title, table, *_, effects, end, every = terminal.lines
     assert title == "[it]" and effects == "<simple>"
     assert table.index("\nb ") < table.index("\na ")
     assert end == f"written to {writing.folder}, 1 items from the store (--fresh recomputes)"
+    assert every == f"every row: {writing.folder}/tables/; --tables all prints them"
+
+
+def test_nothing_but_where_is_printed_where_no_tables_are_asked_for(tmp_path):
+    made = Writing(config(tables="none"), tmp_path / "demo")
+    made.receive([row()])
+    terminal = Terminal()
+    made.summarize(terminal, lambda: [], lambda to, fmt: None)
+    made.store.close()
+    assert terminal.lines == [f"written to {made.folder}"]
+
+
+def test_a_run_on_heads_ends_with_a_line_a_study_and_what_to_type_next(tmp_path):
+    folder = tmp_path / "out/mine"
+    made = Writing(config(), folder)
+    for name, effect in (("L0H0", -2.0), ("L0H1", 0.01)):
+        (found,) = rows_of("head_ablation", {"logit_diff": around(effect)}, heads=name,
+                           ablation="zero")  # fmt: skip
+        made.receive([asdict(replace(found, context="c", provenance={"clean_gap": 4.0}))])
+    terminal = Terminal()
+    made.finish()
+    made.summarize(terminal, lambda: [], lambda to, fmt: None)
+    assert terminal.lines[0] == "[in short]"
+    head, _, line, *_ = terminal.lines[1].splitlines()
+    assert head.split()[:4] == ["model", "emotion", "gap", "carriers"]
+    assert line.split()[:4] == ["one", "joy", "4", "L0H0"]
+    assert terminal.lines[-1] == (
+        f"next: python -m emolib view --open --profile mine --results-dir {tmp_path / 'out'} "
+        "(or report, plots)"
+    )
+
+
+def test_commands_are_as_short_as_they_can_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command("report", tmp_path / "results/demo") == "python -m emolib report"
+    assert command("view", tmp_path / "my runs/a b") == (
+        f"python -m emolib view --profile 'a b' --results-dir '{tmp_path}/my runs'"
+    )
 
 
 def test_fresh_runs_hold_nothing_and_workers_what_they_are_told(tmp_path):

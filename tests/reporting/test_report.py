@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import fields
 
 import pytest
-from made import HOSTILE, changed, make_results, sections
+from made import HOSTILE, changed, make_results, sections, told, whole
 
 from emolib.errors import InputError
 from emolib.reporting.export import write_export
@@ -23,12 +23,17 @@ def results(tmp_path_factory):
 
 
 def test_every_section_says_what_was_recorded(results):
-    found = sections(write_report(results).read_text("utf-8"))
-    assert list(found) == [
-        "In short", "Setup", "Screening", "Ablation", "Patching", "Paths between heads", "Controls",
-        "Circuits", "Specificity", "Probes of z", "Attention from the last token", "Steering",
-        "Units", "Models side by side", "What is significant", "Texts", "Figures",
+    path = write_report(results)
+    text = path.read_text("utf-8")
+    assert list(sections(text)) == [
+        "What was found", "What was not found", "In short", "Tables", "Texts", "Methods", "Setup",
+        "Figures",
     ]  # fmt: skip
+    links = re.findall(r"\((tables/.*?\.md)\)", sections(text)["Tables"])
+    assert sorted(links) == sorted(f"tables/{file.name}" for file in path.parent.glob("tables/*"))
+    found = told(path)
+    assert "L1H0 carries fear and joy" in found["What was found"]
+    assert "Controls: not run; pytest experiments/exp" in found["What was not found"]
     assert re.search(r"^\| one +\| joy +\| L1H0 ", found["In short"], re.MULTILINE)
     assert "| one     | one  | gpt2   | 2 × 2" in found["Setup"]
     assert re.search(r"^\| two +\| fear +\| 24 +\| 12 +\| 0 ", found["Setup"], re.MULTILINE)
@@ -55,15 +60,13 @@ def test_the_same_records_give_the_same_bytes(results, tmp_path):
 
 def test_one_emotion_and_fewer_heads(results, tmp_path):
     path = write_report(results, tmp_path / "out", emotion="joy", top_n=1)
-    text = path.read_text("utf-8")
     assert path == tmp_path / "out/head_analysis_report.md"
-    assert "fear" not in sections(text)["Ablation"] and "L0H0" not in sections(text)["Ablation"]
+    assert "fear" not in told(path)["Ablation"] and "L0H0" not in told(path)["Ablation"]
 
 
 @pytest.mark.parametrize("reliability", [None, 0.5])
 def test_an_unreliable_ranking_is_not_printed_as_one(tmp_path, reliability):
-    text = write_report(make_results(tmp_path, reliability=reliability)).read_text("utf-8")
-    part = sections(text)["Screening"]
+    part = told(write_report(make_results(tmp_path, reliability=reliability)))["Screening"]
     assert "No ranking: " in part and "By |atp_ig|" not in part
     heads = re.findall(r"^\| (L\dH\d)", part, re.MULTILINE)[:4]
     assert heads == sorted(heads)
@@ -71,7 +74,7 @@ def test_an_unreliable_ranking_is_not_printed_as_one(tmp_path, reliability):
 
 def test_what_was_not_run_is_named(tmp_path):
     made = changed(tmp_path, lambda row: row if row["experiment"] == "head_screening" else None)
-    found = sections(write_report(made).read_text("utf-8"))
+    found = told(write_report(made))
     assert "Not run: `pytest experiments/exp_head_patching.py`." in found["Patching"]
     assert "Not run: `pytest experiments/exp_head_ablation.py`." in found["What is significant"]
 
@@ -111,7 +114,7 @@ def bare(row):
 
 @pytest.mark.parametrize("change", [own, without_vectors, without_the_metric, bare])
 def test_functions_of_the_users_own_record_what_they_like(tmp_path, change):
-    found = sections(write_report(changed(tmp_path, change)).read_text("utf-8"))
+    found = told(write_report(changed(tmp_path, change)))
     assert "Not run" not in found["Ablation"] and "Not run" not in found["Screening"]
     if change is own:
         assert "| L1H0    | -1.9" in found["Ablation"]
@@ -119,10 +122,10 @@ def test_functions_of_the_users_own_record_what_they_like(tmp_path, change):
 
 def test_it_needs_the_records_alone(tmp_path):
     made = make_results(tmp_path / "mine")
-    expected = write_report(made).read_bytes()
+    expected = whole(write_report(made))
     for path in (made / "alignment").iterdir():
         path.write_text("{", encoding="utf-8")
-    assert write_report(made).read_bytes() == expected
+    assert whole(write_report(made)) == expected
 
 
 class Watched(Row):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from made import HOSTILE, around, changed, lines_of, rows_of, sections
+from made import HOSTILE, around, changed, lines_of, rows_of, told, whole
 
 from emolib.reporting.report import write_report
 from emolib.reporting.report_parts import heading, missing, named, q_of, strongest_rows, title
@@ -17,11 +17,12 @@ def test_names_break_neither_tables_nor_headings(tmp_path):
         row["provenance"]["model"]["id"] = "x|`y`"
         return row
 
-    text = write_report(changed(tmp_path, renamed)).read_text("utf-8")
+    path = write_report(changed(tmp_path, renamed))
+    text = whole(path)
     assert "<b>" not in text and r"### a\|&lt;b&gt;\_c\_, joy" in text
     widths = {
         len(re.findall(r"(?<!\\)\|", line))
-        for line in sections(text)["Setup"].splitlines()
+        for line in told(path)["Setup"].splitlines()
         if r"\_c\_" in line and "gpt2" in line
     }
     assert widths == {7}
@@ -34,7 +35,7 @@ def test_other_experiments_have_a_table(tmp_path):
             row["dims"]["units"] = row["dims"].pop("heads").replace("H", "U")
         return row | ({"experiment": "sign"} if row["experiment"] == "head_ablation" else {})
 
-    found = sections(write_report(changed(tmp_path, renamed)).read_text("utf-8"))
+    found = told(write_report(changed(tmp_path, renamed)))
     assert "### sign, one, joy" in found["Other experiments"]
     assert re.search(r"^\| L1H0 +\| zero +\| -[12]\.", found["Other experiments"], re.MULTILINE)
     assert "### one, joy" in found["Units"] and "| L1U0" in found["Units"]

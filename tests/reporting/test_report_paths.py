@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from made import around, lines_of, rows_of
+from made import around, lines_of, rows_of, whole
 
 from emolib.reporting.report import write_report
 from emolib.reporting.report_heads import ablation
@@ -76,7 +76,7 @@ def test_the_report_has_the_section(rows, tmp_path):
     store = Store(tmp_path)
     store.append(rows)
     store.close()
-    text = write_report(tmp_path).read_text("utf-8")
+    text = whole(write_report(tmp_path))
     part = text.partition("## Paths between heads")[2].partition("\n## ")[0]
     assert re.search(r"\| L0H1 +\| 4\.035 \[.*\] +\| 0\.535 \[.*\] +\| 3\.035 \[", part)
     assert "Other experiments" not in text

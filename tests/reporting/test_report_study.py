@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
-from made import HOSTILE, around, changed, lines_of, make_results, rows_of, sections
+from made import HOSTILE, around, changed, lines_of, make_results, rows_of, sections, told, whole
 
 from emolib.reporting import report_study
 from emolib.reporting.plots import draw
@@ -21,16 +21,15 @@ def results(tmp_path_factory):
 
 
 def test_texts_break_neither_markdown_nor_html(results):
-    text = write_report(results).read_text("utf-8")
+    text = whole(write_report(results))
     assert "<script>" not in text and "&lt;script&gt;" in text
-    assert all(re.search(r"(?<!\\)[`$*]", line) is None
-               for line in sections(text)["Texts"].splitlines())  # fmt: skip
-    for line in sections(text)["Texts"].splitlines()[3:]:
+    for line in told(write_report(results))["Texts"].splitlines()[3:]:
+        assert re.search(r"(?<!\\)[`$*]", line) is None
         assert line == "" or line.startswith(("### ", "- ", "  - "))
 
 
 def test_figures_are_linked_from_where_the_report_is(results, tmp_path):
-    assert "python -m emolib plots" in sections(write_report(results).read_text("utf-8"))["Figures"]
+    assert "python -m emolib plots" in told(write_report(results))["Figures"]
     made = make_results(tmp_path / "a folder", shape=(2, 1))
     draw(made)
     for out in (None, tmp_path / "else/where"):
@@ -45,7 +44,7 @@ def test_too_few_templates_for_any_discovery_is_said(tmp_path):
         row["pairs"]["templates"] = [f"t{i % 4}" for i in range(24)]
         return row
 
-    found = sections(write_report(changed(tmp_path, small)).read_text("utf-8"))
+    found = told(write_report(changed(tmp_path, small)))
     assert re.search(
         r"^- head_ablation, head_patching: 4 templates and 4 tests: the least "
         r"possible p is 2/2\^4 = 0\.12, so nothing can be significant at 0\.05 \(it takes 6 ",
@@ -61,7 +60,7 @@ def test_a_head_named_twice_is_tested_once(tmp_path):
     name = again[0].item.replace("L1H0", "top1")
     store.append([replace(row, item=name, key="top1", labels={"spec": "top1"}) for row in again])
     store.close()
-    found = sections(write_report(made).read_text("utf-8"))
+    found = told(write_report(made))
     assert re.search(
         r"head_ablation, one, joy, zero +\| 4 +\| 1 +\| L1H0 +\|", found["What is significant"]
     )
@@ -128,9 +127,25 @@ def test_setup_tells_each_model_study_and_setting_once():
          "hash": "h1"}
     ]  # fmt: skip
     values = {line["setting"]: line["value"] for line in lines_of(settings)}
-    assert values == {"position": "last", "seed": "0, 3", "torch": "2.9"}
+    assert values == {"position": "last", "seed": "0, 3", "versions": "torch 2.9"}
+    meanings = {line["setting"]: line["what it is"] for line in lines_of(settings)}
+    assert meanings["position"] == "Which prompt positions interventions edit."
     assert notes == r"- one, joy: 1 pairs left out (p\|9: &lt;b&gt;)"
     assert setup([]) == ["## Setup"]
+
+
+def test_settings_that_are_off_or_that_nothing_read_are_left_out():
+    told = {"chat": False, "system": None, "architectures": {}, "probe_folds": 5, "clean_gap": 1.5,
+            "circuit_draws": 3, "seed": 0, "steering_doses": [-1.0, 0.5]}  # fmt: skip
+    names = {
+        name: [line["setting"] for line in lines_of(setup([replace(row, provenance=told)])[-1])]
+        for name in ("x", "head_probe", "steering", "head_circuit")
+        for row in rows_of(name, {"a": 1.0})
+    }
+    assert names == {
+        "x": ["seed"], "head_probe": ["probe_folds", "seed"],
+        "steering": ["seed", "steering_doses"], "head_circuit": ["circuit_draws", "seed"],
+    }  # fmt: skip
 
 
 def test_models_are_compared_and_ranks_between_models_of_one_shape():

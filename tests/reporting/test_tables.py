@@ -182,7 +182,7 @@ def test_the_formats_written_here_are_tabulate_s(fmt, width, data):
     headers = cells(st.text("abc_d", min_size=1, max_size=9))
     lines = [cells(TEXTS.map(tables._escaped)) for _ in range(data.draw(st.integers(1, 4)))]
     expected = tabulate(lines, headers, tablefmt=fmt, disable_numparse=True)
-    assert tables._render(lines, headers, fmt) == expected
+    assert tables.render(lines, headers, fmt) == expected
 
 
 def test_a_sentence_on_a_study_stands_below_the_table_once(tmp_path):
