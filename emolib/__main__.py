@@ -6,13 +6,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from emolib.commands import compare, export, launch, merge, models, pack, plots, report, runs
+from emolib.commands import (
+    compare,
+    export,
+    launch,
+    merge,
+    models,
+    pack,
+    plots,
+    report,
+    runs,
+    view,
+)
 from emolib.commands.shared import shared_options
 from emolib.errors import InputError
 from emolib.files import results_folder
 
 # In the order of ``--help``.
-_COMMANDS = (plots, report, compare, export, runs, pack, models, merge, launch)
+_COMMANDS = (plots, report, view, compare, export, runs, pack, models, merge, launch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

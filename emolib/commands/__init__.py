@@ -1,6 +1,6 @@
 """The commands after a run: a module each, which adds its parser and does its work.
 
-- ``plots``, ``report``, ``compare``, ``export``: of what was recorded.
+- ``plots``, ``report``, ``view``, ``compare``, ``export``: of what was recorded.
 - ``runs``, ``pack``, ``merge``: the records themselves.
 - ``models``: what was verified of models. ``launch``: shards on an engine.
 - ``shared``: options that several take.

@@ -7,6 +7,7 @@
 - ``report``: the report; its sections in ``report_study``, ``report_heads``, ``report_paths``,
   ``report_circuits``, ``report_specificity``, ``report_probes``, ``report_steering``,
   ``report_units``, what they share in ``report_parts``.
+- ``page``: the page to explore a study in, one HTML file; a package, see there.
 - ``notes``: what readers of a run have to know beside its numbers.
 - ``comparison``: models side by side. ``runs``: what was run, and when. ``merge``: results of
   several runs brought together, and tables made of all of them.
@@ -25,6 +26,7 @@ from emolib.lazy import hand_on
 if TYPE_CHECKING:
     from emolib.reporting.comparison import write_comparison
     from emolib.reporting.export import write_export
+    from emolib.reporting.page.page_writer import write_page
     from emolib.reporting.plots import draw
     from emolib.reporting.report import write_report
     from emolib.reporting.tables import summary_table, write_tables
@@ -34,6 +36,7 @@ else:
         {
             "emolib.reporting.comparison": ["write_comparison"],
             "emolib.reporting.export": ["write_export"],
+            "emolib.reporting.page.page_writer": ["write_page"],
             "emolib.reporting.plots": ["draw"],
             "emolib.reporting.report": ["write_report"],
             "emolib.reporting.tables": ["summary_table", "write_tables"],
@@ -45,6 +48,7 @@ __all__ = [
     "summary_table",
     "write_comparison",
     "write_export",
+    "write_page",
     "write_report",
     "write_tables",
 ]

@@ -1,0 +1,99 @@
+"""Words on the page: what the glossary says of a metric, names of heads in sentences, links."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, TypedDict
+from urllib.parse import quote
+
+# What is obeyed or hidden where it stands: controls, marks of direction, surrogates.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+    "\ud800-\udfff]"
+)
+_LONGEST, _LONGEST_NAME = 2_000, 80
+_HEAD = re.compile(r"L\d+H\d+")
+_JOINT = re.compile(r"\bL\d+H\d+\b")
+
+
+class Told(TypedDict):
+    """What the glossary says of a column."""
+
+    title: str
+    what: str
+    formula: str
+    unit: str
+    sign: str
+    range: str
+    source: str
+
+
+def told_of(metric: str, experiment: str | None = None) -> Told:
+    """Return what the glossary says of a metric; of one that it does not know, the name alone."""
+    return Told(title=metric, what="", formula="", unit="", sign="", range="", source="")
+
+
+def shown(text: str, longest: int = _LONGEST) -> str:
+    r"""Return a text in which nothing is obeyed or hidden, and which is cut where it is long.
+
+    >>> shown("a\x1b[1m\u202eb")
+    'a␛[1m⟨U+202E⟩b'
+    """
+    seen = _UNSEEN.sub(_picture, text[:longest])
+    more = len(text) - longest
+    return f"{seen}… {more:,} more characters" if more > 0 else seen
+
+
+def name(text: str) -> str:
+    """Return a name as `shown`, of no more than a line."""
+    return shown(text, _LONGEST_NAME)
+
+
+def _picture(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"
+
+
+def is_head(name: str) -> bool:
+    """Tell whether a name is one of a single head, ``L0H2``.
+
+    >>> is_head("L0H2"), is_head("L0H2+L1H0"), is_head("L0H2<b>")
+    (True, False, False)
+    """
+    return _HEAD.fullmatch(name) is not None
+
+
+def link(model: str, emotion: str, head: str = "") -> str:
+    """Return the link to a study, or to a head of it.
+
+    >>> link("org/model", "joy", "L0H2")
+    '#org%2Fmodel/joy/L0H2'
+    """
+    parts = [model, emotion, head] if head else [model, emotion]
+    return "#" + "/".join(quote(part, safe="") for part in parts)
+
+
+def with_links(text: str, model: str, emotion: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the parts of a sentence, of each name of a head with the link to it.
+
+    >>> list(with_links("Head L0H2 leads.", "m", "e"))
+    [('Head ', None), ('L0H2', '#m/e/L0H2'), (' leads.', None)]
+    """
+    at = 0
+    for found in _JOINT.finditer(text) if model else ():
+        if found.start() > at:
+            yield text[at : found.start()], None
+        yield found[0], link(model, emotion, found[0])
+        at = found.end()
+    if at < len(text):
+        yield text[at:], None
+
+
+def rounded(value: Any) -> Any:
+    """Return a number with four significant digits, whatever else as it is.
+
+    >>> rounded(0.123456), rounded(12), rounded(None)
+    (0.1235, 12, None)
+    """
+    return float(f"{value:.4g}") if isinstance(value, float) else value
