@@ -109,5 +109,5 @@ function tableOf(caption, columns, rows, attributes = {}) {
 
 /** Put a table where it can scroll sideways, also by keyboard. */
 function scrolling(table, label) {
-  return el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": label }, table);
+  return el("div", { class: "wide", tabindex: 0, role: "group", "aria-label": label }, table);
 }
