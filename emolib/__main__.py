@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from emolib.commands import (
+    columns,
     compare,
     export,
     launch,
@@ -23,7 +24,7 @@ from emolib.errors import InputError
 from emolib.files import results_folder
 
 # In the order of ``--help``.
-_COMMANDS = (plots, report, view, compare, export, runs, pack, models, merge, launch)
+_COMMANDS = (plots, report, view, compare, columns, export, runs, pack, models, merge, launch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 - ``plots``, ``report``, ``view``, ``compare``, ``export``: of what was recorded.
 - ``runs``, ``pack``, ``merge``: the records themselves.
+- ``columns``: what columns and settings mean.
 - ``models``: what was verified of models. ``launch``: shards on an engine.
 - ``shared``: options that several take.
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
 from emolib.errors import InputError
 
+# A field in a docstring's list, and what is said of it, which may go on in lines set further in.
+_LISTED = re.compile(r"^(\w+): (.*(?:\n .*)*)", re.MULTILINE)
 NUMBER_OR_ALL = int | Literal["all"]
 Follows = Literal["value", "content", "item", "nothing"]
 """How a row follows from a field of its profile, so that it stands while that is unchanged.
@@ -41,6 +45,18 @@ def compared(kind: type) -> tuple[str, ...]:
     """Return the fields without which two runs are not comparable, in the order of their places."""
     places = {f.name: f.metadata["compared"] for f in fields(kind)}
     return tuple(sorted((n for n, place in places.items() if place), key=lambda n: places[n]))
+
+
+def described(kind: type) -> dict[str, str]:
+    """Return what the docstring of a dataclass says of each of its fields.
+
+    Without docstrings (``python -OO``) that is nothing.
+    """
+    _, _, listed = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")
+    found: dict[str, str] = {}
+    for name, said in _LISTED.findall(inspect.cleandoc(listed)):
+        found[name] = " ".join(said.replace("``", "`").split())
+    return found
 
 
 def check_value(label: str, value: Any, hint: Any, least: int | None) -> None:

@@ -14,6 +14,7 @@
 - ``export``: frames for other tools, written line by line: as text by ``spool``, as parquet by
   ``row_groups``; and a run's results files.
 - ``regression_check``: a run against its baseline, and how that is told.
+- ``glossary_page``: what columns and settings mean, for reading.
 - ``experiments``: names of the project's own experiments.
 
 Public are the names of ``__all__``; matplotlib, scipy and pandas are loaded where they are used.

@@ -14,6 +14,7 @@
 - ``importances``: scores of heads in the form of circuit benchmarks.
 - ``abridged``: rows without what their reader leaves alone, of which many fit in memory.
 - ``blocks``: rows as lines of a table; ``frames``: as pandas frames; ``emolib.load`` makes them.
+- ``glossary``: what columns and settings mean, by ``glossary.toml``.
 - ``grounds``, ``baselines``: what effects stand on, and the baseline of the regression check.
 
 Public are the names of ``__all__``; numpy and pandas are loaded where they are used.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -251,8 +252,15 @@ OPTIONS = (
         "--effects-new-weights",
         "compare although a model's weights are others than the baseline's",
     ),
+    Option(
+        "--html",
+        "write report/index.html at the end: one page to explore the results in, which needs no "
+        "network. Where pytest-html is installed --html is its own; python -m emolib view writes "
+        "the page there",
+    ),
     Option("--table-format", "any format of tabulate (default: simple)", "FMT"),
 )
+HTML = "--html"
 _BY_FLAG = {option.flag: option for option in OPTIONS}
 
 
@@ -260,17 +268,20 @@ def add_options(parser: pytest.Parser) -> None:
     """Add the options to pytest's."""
     group = parser.getgroup("emolib", "experiments on heads (emolib)")
     for option in OPTIONS:
+        # Two plugins with one option end every run of pytest.
+        if option.flag == HTML and find_spec("pytest_html"):
+            continue
         group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **option.how)
 
 
 def given(config: pytest.Config) -> bool:
     """Tell whether any of the options was given."""
-    return any(config.getoption(option.dest) is not None for option in OPTIONS)
+    return any(config.getoption(option.dest, None) is not None for option in OPTIONS)
 
 
 def get(config: pytest.Config, flag: str) -> Any:
     """Return the value of one option."""
-    return config.getoption(_BY_FLAG[flag].dest)
+    return config.getoption(_BY_FLAG[flag].dest, None)
 
 
 def overrides(config: pytest.Config) -> dict[str, Any]:

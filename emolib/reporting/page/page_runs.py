@@ -10,6 +10,7 @@ from emolib.reporting.notes import notes
 from emolib.reporting.page.page_tables import Section, table_of
 from emolib.reporting.page.page_words import name, shown
 from emolib.reporting.runs import runs
+from emolib.results.glossary import setting as entry
 from emolib.results.rows import Row
 from emolib.results.runs import Run
 from emolib.results.selection import StudyKey, study_of
@@ -73,11 +74,16 @@ class Provenance:
 def settings(run: Run | None) -> Section:
     """Return the settings of the last run."""
     lines = [
-        {"setting": setting, "value": name(_value(value))}
+        {"setting": setting, "value": name(_value(value)), "what": _what(setting)}
         for setting, value in sorted((run.settings if run else {}).items())
         if value not in (None, {}, [])
     ]
     return Section("settings", "Settings", tables=[table_of("", lines, most=60)], folded=True)
+
+
+def _what(setting: str) -> str:
+    found = entry(setting)
+    return found.what if found else ""
 
 
 def _value(value: Any) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any, TypedDict
 from urllib.parse import quote
 
+from emolib.results.glossary import entry
+
 # What is obeyed or hidden where it stands: controls, marks of direction, surrogates.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"
@@ -14,6 +16,8 @@ _UNSEEN = re.compile(
 )
 _LONGEST, _LONGEST_NAME = 2_000, 80
 _HEAD = re.compile(r"L\d+H\d+")
+# What the glossary says where there is no unit or sign.
+_NONE = "none"
 _JOINT = re.compile(r"\bL\d+H\d+\b")
 
 
@@ -31,7 +35,22 @@ class Told(TypedDict):
 
 def told_of(metric: str, experiment: str | None = None) -> Told:
     """Return what the glossary says of a metric; of one that it does not know, the name alone."""
-    return Told(title=metric, what="", formula="", unit="", sign="", range="", source="")
+    found = entry(metric, experiment) or entry(metric)
+    if found is None:
+        return Told(title=metric, what="", formula="", unit="", sign="", range="", source="")
+    return Told(
+        title=found.title,
+        what=found.what,
+        formula=found.formula,
+        unit=_said(found.unit),
+        sign=_said(found.sign),
+        range=found.range,
+        source=found.source,
+    )
+
+
+def _said(text: str) -> str:
+    return "" if text == _NONE else text
 
 
 def shown(text: str, longest: int = _LONGEST) -> str:
