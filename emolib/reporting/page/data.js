@@ -54,7 +54,7 @@ function placeOf(head) {
 
 /** Return a score's value of a head in the maps of a study, or null where there is none. */
 function valueOf(map, index) {
-  if (!map || typeof map.mean[index] !== "number") return null;
+  if (typeof map?.mean?.[index] !== "number") return null;
   const of = (key) => map[key]?.[index] ?? null;
   return { mean: map.mean[index], low: of("low"), high: of("high"), q: of("q"), maxT: of("max_t") };
 }

@@ -196,7 +196,7 @@ function textsOf(at, study, head, detail) {
           draw();
           place.querySelector("select").focus();
         })),
-      el("p", { class: "lead" }, `${texts.changed} of ${at.n} continuations changed${texts.rows.length < texts.changed ? `; ${texts.rows.length} are in the page` : ""}. Most changed first.`),
+      el("p", { class: "lead" }, `${texts.changed} of ${texts.of} continuations changed${texts.rows.length < texts.changed ? `; ${texts.rows.length} are in the page` : ""}. Most changed first.`),
       beforeAfter({
         rows: texts.rows, prompts: study[texts.side], spans: study.differ?.[texts.side], clean: study.clean?.[texts.side],
         note: (pair) => named(study.pairs[pair]?.id ?? "", 40),

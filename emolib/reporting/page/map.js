@@ -17,7 +17,7 @@ function startMap(app, place) {
     const study = data.studies[app.study];
     const blob = await readBlob(study.blob);
     if (data.studies[app.study] !== study) return;
-    const there = data.scores.filter((score) => blob?.maps?.[score.id]);
+    const there = data.scores.filter((score) => blob?.maps?.[score.id]?.mean);
     const picked = there.find((score) => score.id === app.score);
     const score = picked ?? there.find((each) => each.id === data.default_score) ?? there[0];
     fill(pickers, studyPickers(app), score ? scorePicker(app, there, score) : null);
@@ -72,7 +72,7 @@ function studyPickers(app) {
 }
 
 function scorePicker(app, there, score) {
-  const options = there.map(({ id, title, group }) => ({ value: id, text: title, group }));
+  const options = there.map(({ id, title, kind, group }) => ({ value: id, text: kind ? `${title} (${kind})` : title, group }));
   return picker("Score", options, score.id, (id) => app.pickScore(id));
 }
 
@@ -83,7 +83,7 @@ function mapParts(app, study, score, map) {
   const about = [score.what, score.formula ? `Formula: ${score.formula}.` : "", score.unit ? `Unit: ${score.unit}.` : ""];
   return [
     el("p", { class: "score" },
-      el("strong", {}, named(score.title)), " ", el("span", { class: "soft" }, shown(about.filter(Boolean).join(" ")))),
+      el("strong", {}, `${named(score.group)}: ${named(score.title)}`), " ", el("span", { class: "soft" }, shown(about.filter(Boolean).join(" ")))),
     el("div", { class: "beside" },
       el("div", {}, grid, scaleOf(score, map), readout,
         el("p", { class: "saves" },

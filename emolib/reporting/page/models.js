@@ -36,7 +36,7 @@ function checkParts(app) {
     draw: (width) => estimates(width, {
       axis: "drift / δ", text: "Drift of effects, worst first", lines: [-1, 1],
       rows: drawn.map((effect) => ({
-        name: `${named(effect.model, 18)} ${named(effect.emotion, 14)} ${named(effect.heads, 12)} ${named(effect.name, 30)}`,
+        name: named(effect.name),
         mean: effect.drift / effect.delta,
         ...(effect.ci ? { low: effect.ci[0] / effect.delta, high: effect.ci[1] / effect.delta } : {}),
       })),

@@ -64,8 +64,8 @@ function marked(text, span) {
 /** Return a list of prompts with their continuation before and after an edit. */
 function beforeAfter(of, most = FIRST_TEXTS) {
   const { rows, prompts, spans, clean, note } = of;
-  const list = el("ol", { class: "texts" }, rows.slice(0, most).map(([at, after]) => {
-    const before = clean?.[at];
+  const list = el("ol", { class: "texts" }, rows.slice(0, most).map(([at, after, own]) => {
+    const before = own ?? clean?.[at];
     const [was, is] = typeof before === "string" ? compared(before, after) : ["not stored", passage(after)];
     return el("li", {},
       el("p", { class: "prompt" }, marked(prompts?.[at], spans?.[at]), note ? ` (${note(at)})` : null),
