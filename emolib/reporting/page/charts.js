@@ -2,6 +2,8 @@
 
 // Ways to tell groups apart: eight colours of Okabe and Ito's kind, then other shapes of them.
 const HUES = 8;
+// Letters of the page, in pixels, beside which pictures are as they are drawn.
+const LETTERS = 15;
 const SHAPES = ["circle", "square", "triangle", "cross"];
 
 /** Return a linear scale over an interval of values, with round ticks. */
@@ -113,10 +115,17 @@ function figure({ name, caption, draw, data, most = 900 }) {
   const now = () => place.firstElementChild;
   let drawn = 0;
   const redraw = () => {
-    const width = Math.min(Math.floor(place.clientWidth), most);
+    // Larger letters of the page, on large screens or by choice, are larger in pictures too.
+    const zoom = Math.max(1, parseFloat(getComputedStyle(document.documentElement).fontSize) / LETTERS);
+    const width = Math.min(Math.floor(place.clientWidth / zoom), most);
     if (width < 50 || width === drawn) return;
     drawn = width;
-    fill(place, draw(width));
+    const made = draw(width);
+    const [across, down] = sizeOf(made);
+    made.setAttribute("viewBox", `0 0 ${across} ${down}`);
+    made.setAttribute("width", across * zoom);
+    made.setAttribute("height", down * zoom);
+    fill(place, made);
   };
   new ResizeObserver(redraw).observe(place);
   return el("figure", {},

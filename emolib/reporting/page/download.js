@@ -25,6 +25,12 @@ function fileName(name) {
   return String(name).replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 120);
 }
 
+/** Return width and height of a picture as it was drawn, whatever it is on the screen. */
+function sizeOf(picture) {
+  const box = picture.getAttribute("viewBox")?.split(" ").slice(2);
+  return (box ?? ["width", "height"].map((side) => picture.getAttribute(side))).map(Number);
+}
+
 /** Return a picture as the text of a file of its own, in the light colours, on white. */
 function standalone(picture) {
   const place = el("div", { class: "light offstage", "aria-hidden": "true" });
@@ -38,9 +44,9 @@ function standalone(picture) {
       node.removeAttribute("class");
       node.removeAttribute("tabindex");
     }
-    const [width, height] = [copy.getAttribute("width"), copy.getAttribute("height")];
+    const [width, height] = sizeOf(copy);
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-    copy.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    built(copy, { width, height, viewBox: `0 0 ${width} ${height}` }, []);
     copy.prepend(svg("rect", { width, height, fill: "#ffffff" }));
     return new XMLSerializer().serializeToString(copy);
   } finally {
@@ -55,7 +61,7 @@ function saveSvg(picture, name) {
 
 /** Save a picture as PNG. */
 async function savePng(picture, name) {
-  const [width, height] = ["width", "height"].map((side) => Number(picture.getAttribute(side)));
+  const [width, height] = sizeOf(picture);
   const image = new Image();
   // A data URL: the page's policy lets no other kind of image in.
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(standalone(picture))}`;

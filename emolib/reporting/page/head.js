@@ -166,7 +166,7 @@ function movedMost(study, effects, most = FIRST_PAIRS) {
   const order = main.values.map((value, pair) => ({ value, pair })).filter(({ value }) => typeof value === "number")
     .sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
   const columns = [
-    { name: "pair" }, { name: "emotion prompt" }, { name: "neutral prompt" },
+    { name: "pair" }, { name: "emotion prompt", text: true }, { name: "neutral prompt", text: true },
     ...effects.map(({ score }) => ({
       name: score.title, title: named(score.kind || score.title, 30), number: true, term: `score:${score.id}`,
     })),

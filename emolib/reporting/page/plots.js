@@ -26,7 +26,8 @@ function spread(values, scale, size) {
  * @param {string} of.text The picture in words.
  */
 function strips(width, { rows, axis, text }) {
-  const left = Math.min(130, Math.max(70, width * 0.16));
+  const longest = Math.max(...rows.map((row) => row.name.length));
+  const left = Math.min(width * 0.4, Math.max(50, longest * 7 + 12));
   const [top, right] = [6, width - 14];
   const bottom = top + rows.length * STRIP;
   const values = rows.flatMap((row) => [...row.points.map((p) => p.value), row.low, row.high]);

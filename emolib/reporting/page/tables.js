@@ -77,7 +77,8 @@ function sortRows(table, column, up) {
  * Make a table.
  *
  * @param {string} caption What it is, for those who do not see where it stands.
- * @param {Array<{name: string, title?: string, term?: string, number?: boolean}>} columns
+ * @param {Array<{name: string, title?: string, term?: string, number?: boolean, text?: boolean}>}
+ *   columns
  * @param {Array<Array<string|number|null|Node|{v: number, text: string}>>} rows Cells by column.
  */
 function tableOf(caption, columns, rows, attributes = {}) {
@@ -90,7 +91,7 @@ function tableOf(caption, columns, rows, attributes = {}) {
     }, shown(column.title ?? column.name));
   const cell = (value, column, first) => {
     const kind = first ? "th" : "td";
-    const looks = { class: column.number ? "n" : null, scope: first ? "row" : null };
+    const looks = { class: column.number ? "n" : column.text ? "l" : null, scope: first ? "row" : null };
     if (value instanceof Node) return el(kind, looks, value);
     if (value && typeof value === "object") {
       return el(kind, { ...looks, "data-v": value.v }, shown(value.text));
