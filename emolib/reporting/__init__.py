@@ -8,6 +8,9 @@
   ``report_circuits``, ``report_specificity``, ``report_probes``, ``report_steering``,
   ``report_units``, what they share in ``report_parts``.
 - ``page``: the page to explore a study in, one HTML file; a package, see there.
+- ``findings``: what a run found and did not, in sentences: of heads in ``found_heads``, how far to
+  trust it in ``found_checks``, beyond single heads in ``found_methods``; ``carriers`` has the rule
+  by which a head carries an emotion, ``finding`` what one is, ``wording`` figures in sentences.
 - ``notes``: what readers of a run have to know beside its numbers.
 - ``comparison``: models side by side. ``runs``: what was run, and when. ``merge``: results of
   several runs brought together, and tables made of all of them.

@@ -17,3 +17,9 @@ UNITS = "unit_"
 UNITS_SCREENED = "unit_screening"
 UNIT_LAYERS = "unit_layers"
 UNITS_CONFIRMED = "unit_confirmation"
+KNOWN = frozenset({
+    SCREENED, ABLATED, PATCHED, ATTENTION, CONTROLLED, STEERED, CIRCUIT, CIRCUITS, IMPORTANCES,
+    PATHS, SPECIFIC, PROBED, UNITS_SCREENED, UNIT_LAYERS, UNITS_CONFIRMED, "unit_ablation",
+    "unit_patching",
+})  # fmt: skip
+"""All of them; what is of none of these names is an experiment of the user's own."""

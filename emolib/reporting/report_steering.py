@@ -32,7 +32,7 @@ def steering(rows: Sequence[Row], top_n: int) -> Iterator[str]:
         "direction as long. fluency: mean log-probability of the text under the clean model (nats "
         "a token)."
     )
-    by_study = {study: _places(members) for study, members in studies(rows).items()}
+    by_study = {study: doses_by_place(members) for study, members in studies(rows).items()}
     yield (
         f"The largest dose on neutral prompts up to which fluency stays within {TOLERANCE:g} nat "
         "of the clean texts':"
@@ -65,7 +65,7 @@ def steering(rows: Sequence[Row], top_n: int) -> Iterator[str]:
         yield table(lines)
 
 
-def _places(rows: Sequence[Row]) -> dict[str, tuple[Doses, Doses]]:
+def doses_by_place(rows: Sequence[Row]) -> dict[str, tuple[Doses, Doses]]:
     """Return by place the doses of the emotion direction and of random ones."""
 
     def doses(members: Sequence[Row], direction: str) -> Doses:

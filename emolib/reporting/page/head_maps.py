@@ -11,18 +11,18 @@ from emolib.inputs.heads import parse_head
 from emolib.reporting.page.map_scores import Score, by_pair, scores_of
 from emolib.reporting.page.page_words import is_head, rounded
 from emolib.results.abridged import abridged
-from emolib.results.chances import Chance, chances
+from emolib.results.chances import of_rows
 from emolib.results.rows import Row
 from emolib.results.selection import StudyKey, chosen_by_rank, study_of
 
-_ENDS = ("mean", "low", "high", "q", "max_t")
+_ENDS = ("mean", "low", "high", "q")
 # Nothing here: what a map has no value of is null in the file.
 _GAP = float("nan")
 
 
 @dataclass
 class Grid:
-    """One score of a study by head: its mean, the ends of its CI, q and max-T, NaN where none.
+    """One score of a study by head: its mean, the ends of its CI, and q, NaN where none.
 
     Attributes:
         layers: Layers of the model.
@@ -116,15 +116,14 @@ class HeadMaps:
         """Test what was seen since the last time, and let go of the values it takes.
 
         Called when the rows of an experiment have been seen, so that those of one experiment alone
-        are held.
+        are held. max-T, which takes many times as long, stands in the tables.
         """
         for (study, score), rows in self._tested.items():
             grid = self.grids[study][score]
-            found = chances(rows, score.metric)
+            found = of_rows(rows, score.metric)
             for row in rows:
-                chance: Chance | None = found.get((row.item, row.row))
-                if chance is not None:
-                    grid.put(row.dims["heads"], q=chance.q, max_t=chance.family)
+                _, q = found.get((row.item, row.row), (None, None))
+                grid.put(row.dims["heads"], q=q)
         self._tested.clear()
 
     @property

@@ -11,6 +11,7 @@ from emolib.reporting.page.page_tables import (
     study_cells,
     table_of,
 )
+from emolib.reporting.page.page_words import number
 
 
 def found_in(parts: PageParts) -> tuple[Table, list[Sentence], list[Sentence]]:
@@ -21,10 +22,11 @@ def found_in(parts: PageParts) -> tuple[Table, list[Sentence], list[Sentence]]:
     for study in maps.studies:
         head = maps.ranked(study)[0]
         grid = maps.grids[study].get(default) if default else None
-        if default is None or grid is None:
+        if default is None or grid is None or grid.of(head) is None:
             continue
         value = [grid.of(head, part) for part in ("mean", "low", "high")]
         lines.append(study_cells(study) | {"head": head_cell(study, head), default.metric: value})
-        text = f"{', '.join(study)}: {head} moves {default.metric} the most, by {value[0]:.3g}."
+        size = number(grid.of(head) or 0.0)
+        text = f"{', '.join(study)}: {head} moves {default.metric} the most, by {size}."
         found.append(sentence("effects", study, text))
     return table_of("In short", lines), found, []

@@ -9,7 +9,7 @@ from typing import Any
 from emolib.reporting.experiments import ABLATED, PATCHED, PROBED, SCREENED, SPECIFIC
 from emolib.reporting.page.baseline_check import Compared
 from emolib.reporting.page.head_details import Detail
-from emolib.reporting.page.head_maps import HeadMaps
+from emolib.reporting.page.head_maps import Grid, HeadMaps
 from emolib.reporting.page.map_scores import Score
 from emolib.reporting.page.page_tables import (
     Cell,
@@ -21,10 +21,11 @@ from emolib.reporting.page.page_tables import (
     table_of,
     tip_of,
 )
-from emolib.reporting.page.page_words import Told, name, shown
+from emolib.reporting.page.page_words import Told, estimate, name, shown
 from emolib.reporting.page.study_prompts import Prompts, StudyPrompts
 from emolib.results.rows import Row
 from emolib.results.selection import StudyKey, kinds, strongest, studies, subject
+from emolib.stats.significance import LEVEL
 
 # Rows that a table has, over all studies.
 _ROWS = 30
@@ -60,11 +61,11 @@ def heads(maps: HeadMaps, prompts: Prompts) -> Section:
                     continue
                 title = _column(score)
                 tips[title] = tip_of(score.metric, score.experiment)
-                line[title] = _with_stars(grids[score].of(head), score, grids[score], head)
+                line[title] = _with_stars(grids[score], head)
             lines.append(line)
     default = maps.default()
     by = f"By |{name(_column(default))}|." if default else ""
-    note = f"{by} In brackets the 95 % CI; * q < 0.05 over all heads of the table."
+    note = f"{by} In brackets the 95 % CI; * q < {LEVEL} over all heads of a map."
     table = table_of("The strongest heads", lines, note=note, tips=tips, most=3 * _ROWS)
     return Section("heads", "Heads", tables=[table] if lines else [])
 
@@ -85,12 +86,13 @@ def _is_home(score: Score, prompts: StudyPrompts) -> bool:
     return score.experiment != PATCHED or position in ("", prompts.position)
 
 
-def _with_stars(value: float | None, score: Score, grid: Any, head: str) -> Cell:
-    q = grid.of(head, "q")
-    ends = grid.of(head, "low"), grid.of(head, "high")
-    table = table_of("", [{"": [value, *ends]}])
-    star = " *" if q is not None and q < 0.05 else ""
-    return Cell(table.rows[0][0].text + star, sort=value) if value is not None else Cell("–")
+def _with_stars(grid: Grid, head: str) -> Cell:
+    """Return the value of a head with its interval, and a star where it is no chance."""
+    value, q = grid.of(head), grid.of(head, "q")
+    if value is None:
+        return Cell("–")
+    star = " *" if q is not None and q < LEVEL else ""
+    return Cell(estimate(value, grid.of(head, "low"), grid.of(head, "high")) + star, sort=value)
 
 
 def texts(strongest_of: Mapping[StudyKey, tuple[str, Detail]], prompts: Prompts) -> Section:

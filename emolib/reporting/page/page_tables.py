@@ -6,10 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from emolib.reporting.cells import cell
 from emolib.reporting.page.head_maps import Grid, HeadMaps
 from emolib.reporting.page.map_scores import Score
-from emolib.reporting.page.page_words import link, name, shown, told_of, with_links
+from emolib.reporting.page.page_words import (
+    estimate,
+    link,
+    name,
+    number,
+    shown,
+    told_of,
+    with_links,
+)
 from emolib.results.selection import StudyKey
 
 Tone = Literal["", "good", "warn", "bad"]
@@ -148,10 +155,9 @@ def _cell(value: Any) -> Cell:
         return value
     if isinstance(value, list):
         mean, low, high = value
-        ends = None if low is None or high is None else [low, high]
-        return Cell(cell({"mean": mean, "ci": ends}), sort=mean)
+        return Cell(estimate(mean, low, high), sort=mean)
     if isinstance(value, (int, float)):
-        return Cell(cell(value), sort=float(value))
+        return Cell(number(value), sort=float(value))
     return Cell("–" if value is None else shown(str(value), 300))
 
 
@@ -197,7 +203,7 @@ def _map_cell(grid: Grid, layer: int, head: int, limit: float, base: float) -> M
     share = (value - base) / (limit - base) if limit != base else 0.0
     step = min(_STEPS, round(abs(share) * _STEPS))
     level = f"{'p' if share > 0 else 'n'}{step}" if step else "z"
-    return MapCell(f"{value:.2g}" if abs(value) < 10 else f"{value:.3g}", level)
+    return MapCell(number(float(f"{value:.2g}")), level)
 
 
 def tip_of(metric: str, experiment: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, TypedDict
@@ -14,6 +15,7 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"
     "\ud800-\udfff]"
 )
+_DIGITS, _LARGE, _SMALL = 3, 1e5, 1e-4
 _LONGEST, _LONGEST_NAME = 2_000, 80
 _HEAD = re.compile(r"L\d+H\d+")
 # What the glossary says where there is no unit or sign.
@@ -107,6 +109,36 @@ def with_links(text: str, model: str, emotion: str) -> Iterator[tuple[str, str |
         at = found.end()
     if at < len(text):
         yield text[at:], None
+
+
+def number(value: float) -> str:
+    """Return a number for reading, of three digits, as the scripts write it.
+
+    >>> number(12.53), number(-0.00014), number(0.0000763), number(8), number(12345.6)
+    ('12.5', '−0.0001', '7.63e−5', '8', '12346')
+    """
+    size = abs(value)
+    if size == 0:
+        text = "0"
+    elif size >= _LARGE or size < _SMALL:
+        digits, _, power = f"{value:.{_DIGITS - 1}e}".partition("e")
+        text = f"{digits}e{int(power):+d}"
+    elif value == int(value) or size >= 10**_DIGITS:
+        text = f"{value:.0f}"
+    else:
+        places = _DIGITS - 1 - math.floor(math.log10(size))
+        text = f"{value:.{min(places, _DIGITS + 1)}f}"
+    return text.replace("-", "−")
+
+
+def estimate(mean: float, low: float | None, high: float | None) -> str:
+    """Return a number with its interval, where it has one, for reading.
+
+    >>> estimate(12.53, 12.2, 12.82), estimate(0.5, None, None)
+    ('12.5 [12.2, 12.8]', '0.500')
+    """
+    ends = None if low is None or high is None else f"[{number(low)}, {number(high)}]"
+    return " ".join(filter(None, (number(mean), ends)))
 
 
 def rounded(value: Any) -> Any:
