@@ -25,13 +25,30 @@ _STEPS = 5
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a sentence, and where it leads."""
+
+    text: str
+    href: str | None = None
+
+
+@dataclass(frozen=True)
 class Cell:
-    """A cell: its text, where it leads, whether it is good or bad news, what sorts it."""
+    """A cell of a table.
+
+    Attributes:
+        text: What it says.
+        href: Where it leads.
+        tone: Whether it is good or bad news.
+        sort: What sorts it, where that is a number.
+        parts: The same text in parts that lead to several places; empty where it does not.
+    """
 
     text: str
     href: str | None = None
     tone: Tone = ""
     sort: float | None = None
+    parts: Sequence[Part] = ()
 
 
 @dataclass(frozen=True)
@@ -51,14 +68,6 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a sentence, and where it leads."""
-
-    text: str
-    href: str | None = None
 
 
 @dataclass(frozen=True)
@@ -171,9 +180,9 @@ def study_cells(study: StudyKey) -> dict[str, Any]:
     return {"model": name(study.model), "emotion": Cell(name(study.emotion), link(*study))}
 
 
-def sentence(about: str, study: StudyKey, text: str) -> Sentence:
-    """Return a sentence with links to the heads in it."""
-    parts = [Part(shown(part), href) for part, href in with_links(text, *study)]
+def sentence(about: str, study: StudyKey, text: str, studies: Sequence[StudyKey] = ()) -> Sentence:
+    """Return a sentence with links to the heads in it; see `with_links`."""
+    parts = [Part(shown(part), href) for part, href in with_links(text, *study, studies)]
     return Sentence(about, name(study.model), name(study.emotion), parts)
 
 

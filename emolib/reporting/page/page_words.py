@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
 from urllib.parse import quote
 
 from emolib.results.glossary import entry
+from emolib.results.selection import StudyKey
 
 # What is obeyed or hidden where it stands: controls, marks of direction, surrogates.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"
     "\ud800-\udfff]"
 )
+# Characters within which a sentence says which study a head is of.
+_SOON = 40
 _DIGITS, _LARGE, _SMALL = 3, 1e5, 1e-4
 _LONGEST, _LONGEST_NAME = 2_000, 80
 _HEAD = re.compile(r"L\d+H\d+")
 # What the glossary says where there is no unit or sign.
 _NONE = "none"
-_JOINT = re.compile(r"\bL\d+H\d+\b")
+_NAMED = re.compile(r"\bL\d+H\d+\b")
 
 
 class Told(TypedDict):
@@ -95,20 +98,41 @@ def link(model: str, emotion: str, head: str = "") -> str:
     return "#" + "/".join(quote(part, safe="") for part in parts)
 
 
-def with_links(text: str, model: str, emotion: str) -> Iterator[tuple[str, str | None]]:
+def with_links(
+    text: str, model: str, emotion: str, studies: Sequence[StudyKey] = ()
+) -> Iterator[tuple[str, str | None]]:
     """Yield the parts of a sentence, of each name of a head with the link to it.
 
     >>> list(with_links("Head L0H2 leads.", "m", "e"))
     [('Head ', None), ('L0H2', '#m/e/L0H2'), (' leads.', None)]
+
+    Args:
+        text: The sentence.
+        model: The model that it is on; empty where it is on several.
+        emotion: The emotion, likewise.
+        studies: All that there are. Of a sentence on several, a head is of the one that is named
+            soon behind it, else of the first of its model.
     """
     at = 0
-    for found in _JOINT.finditer(text) if model else ():
+    for found in _NAMED.finditer(text):
+        study = StudyKey(model, emotion) if model and emotion else None
+        study = study or _near(text[found.end() :], studies)
+        study = study or next((one for one in studies if one.model == model), None)
+        if study is None:
+            continue
         if found.start() > at:
             yield text[at : found.start()], None
-        yield found[0], link(model, emotion, found[0])
+        yield found[0], link(*study, found[0])
         at = found.end()
     if at < len(text):
         yield text[at:], None
+
+
+def _near(text: str, studies: Sequence[StudyKey]) -> StudyKey | None:
+    """Return the study that a text names first, and soon."""
+    places = [(text.find(", ".join(study)), study) for study in studies if all(study)]
+    places = [found for found in places if 0 <= found[0] <= _SOON]
+    return min(places)[1] if places else None
 
 
 def number(value: float) -> str:

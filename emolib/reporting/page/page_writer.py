@@ -95,7 +95,7 @@ def _context(parts: PageParts) -> dict[str, Any]:
     default, runs = maps.default(), parts.store.runs()
     last = parts.store.find(parts.run) if parts.run else runs[-1] if runs else None
     profile = name(parts.results.resolve().name)
-    in_short, found, not_found = found_in(parts)
+    told = found_in(parts.store, parts.run, parts.emotion)
     sections = [
         page_sections.heads(maps, parts.prompts),
         page_sections.texts(parts.strongest(), parts.prompts),
@@ -116,9 +116,7 @@ def _context(parts: PageParts) -> dict[str, Any]:
         "profile": profile,
         "made": made(runs),
         "version": __version__,
-        "in_short": in_short,
-        "found": found,
-        "not_found": not_found,
+        **told._asdict(),
         "maps": [
             static_map(maps, study, default)
             for study in maps.studies

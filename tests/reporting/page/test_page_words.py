@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emolib.reporting.page.page_words import link, name, number, shown, told_of, with_links
+from emolib.results.selection import StudyKey
 
 UNSEEN = [chr(code) for span in ((0, 9), (11, 32), (127, 160), (0x200B, 0x2010), (0x2028, 0x202F),
           (0x2060, 0x206A)) for code in range(*span)]  # fmt: skip
@@ -50,3 +51,12 @@ def test_a_metric_of_somebody_s_own_is_its_name():
     own = told_of("my_metric", "silence")
     assert own["title"] == "my_metric" and not own["what"]
     assert told_of("logit_diff", "head_ablation")["unit"] == "logits"
+
+
+def test_a_sentence_on_several_studies_links_heads_to_the_one_it_names():
+    known = [StudyKey("m", "joy"), StudyKey("m", "fear"), StudyKey("n", "joy")]
+    text = "0.9 (L0H2, n, joy) to 1 (L1H0, m, fear); in m L2H0 and elsewhere L3H1 do nothing."
+    found = dict(filter(lambda part: part[1], with_links(text, "", "", known)))
+    assert found == {"L0H2": "#n/joy/L0H2", "L1H0": "#m/fear/L1H0"}
+    found = dict(filter(lambda part: part[1], with_links("L2H0 leads.", "m", "", known)))
+    assert found == {"L2H0": "#m/joy/L2H0"}
