@@ -14,7 +14,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("main.js",)
+SCRIPTS = (
+    "dom.js", "data.js", "theme.js", "terms.js", "download.js", "tables.js", "charts.js",
+    "plots.js", "matrix.js", "texts.js", "map.js", "head.js", "studies.js", "steering.js",
+    "models.js", "main.js",
+)  # fmt: skip
 """In the order in which they are joined: the last begins."""
 STYLE = "page.css"
 TEMPLATE = "page.html"
