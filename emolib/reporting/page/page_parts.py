@@ -16,7 +16,9 @@ from emolib.reporting.experiments import (
     IMPORTANCES,
     PATCHED,
     PATHS,
+    PROBED,
     SCREENED,
+    SPECIFIC,
     STEERED,
     UNITS,
 )
@@ -35,7 +37,7 @@ from emolib.results.selection import StudyKey, study_of
 
 # Whose rows the comparison of models takes.
 _COMPARED = (ABLATED, PATCHED, SCREENED)
-_OWN = (*_COMPARED, ATTENTION, IMPORTANCES, *study_views.KEPT)
+_OWN = (*_COMPARED, ATTENTION, IMPORTANCES, SPECIFIC, PROBED, *study_views.KEPT)
 
 
 class Views(NamedTuple):
@@ -117,7 +119,7 @@ class PageParts:
             self._side_by_side[name] += abridged([row], of, ("logit_diff",))
         elif study_views.is_kept(name):
             self._kept.setdefault(name, []).append(study_views.kept(row))
-        elif name not in _OWN and "heads" not in row.dims:
+        elif name not in _OWN:
             self._kept.setdefault(name, []).extend(abridged([row]))
 
     @cached_property
