@@ -26,6 +26,7 @@ from emolib.reporting.page import study_views
 from emolib.reporting.page.baseline_check import BaselineCheck, Compared
 from emolib.reporting.page.head_details import Detail, HeadDetails
 from emolib.reporting.page.head_maps import HeadMaps
+from emolib.reporting.page.made_tables import known_q
 from emolib.reporting.page.page_runs import Provenance
 from emolib.reporting.page.page_words import Told, rounded, told_of
 from emolib.reporting.page.study_prompts import Prompts
@@ -102,7 +103,9 @@ class PageParts:
             for row in self.store.whole_rows(experiment, run=self.run):
                 if self.emotion in (None, row.dims.get("emotion")):
                     self._see(row)
-            self.maps.test()
+            # Tables are of the last state of all; a run's own may have other rows.
+            of_all = self.run is None
+            self.maps.test(known_q(self.store, self.results, experiment) if of_all else None)
 
     def _see(self, row: Row) -> None:
         self.prompts.see(row)
