@@ -255,12 +255,11 @@ OPTIONS = (
     Option(
         "--html",
         "write report/index.html at the end: one page to explore the results in, which needs no "
-        "network. Where pytest-html is installed --html is its own; python -m emolib view writes "
-        "the page there",
+        "network; --emolib-html where pytest-html is installed, whose own --html is",
     ),
     Option("--table-format", "any format of tabulate (default: simple)", "FMT"),
 )
-HTML = "--html"
+HTML, HTML_BESIDE = "--html", "--emolib-html"
 _BY_FLAG = {option.flag: option for option in OPTIONS}
 
 
@@ -269,19 +268,19 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("emolib", "experiments on heads (emolib)")
     for option in OPTIONS:
         # Two plugins with one option end every run of pytest.
-        if option.flag == HTML and find_spec("pytest_html"):
-            continue
-        group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **option.how)
+        taken = option.flag == HTML and find_spec("pytest_html")
+        flag = HTML_BESIDE if taken else option.flag
+        group.addoption(flag, dest=option.dest, default=None, help=option.help, **option.how)
 
 
 def given(config: pytest.Config) -> bool:
     """Tell whether any of the options was given."""
-    return any(config.getoption(option.dest, None) is not None for option in OPTIONS)
+    return any(config.getoption(option.dest) is not None for option in OPTIONS)
 
 
 def get(config: pytest.Config, flag: str) -> Any:
     """Return the value of one option."""
-    return config.getoption(_BY_FLAG[flag].dest, None)
+    return config.getoption(_BY_FLAG[flag].dest)
 
 
 def overrides(config: pytest.Config) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def test_a_run_that_asks_writes_its_page(light, workers):
     page = light.results("report/index.html")
     assert str(page.relative_to(light.path)) in result.stdout
     text = page.read_text("utf-8")
-    assert text.startswith("<!DOCTYPE html>") and "tiny-gpt2" in text
+    assert text.startswith("<!doctype html>") and "tiny-gpt2" in text
     assert re.search(r'"studies":\[\{"model":"tiny-gpt2","emotion":"anger"', text)
 
 
@@ -45,8 +45,8 @@ def test_beside_pytest_html_the_option_is_its_own(monkeypatch):
 
     monkeypatch.setattr(options, "find_spec", lambda name: name == "pytest_html")
     options.add_options(Parser())
-    assert options.HTML not in flags and "--plan" in flags
+    assert options.HTML not in flags and options.HTML_BESIDE in flags and "--plan" in flags
     flags.clear()
     monkeypatch.setattr(options, "find_spec", lambda name: None)
     options.add_options(Parser())
-    assert options.HTML in flags
+    assert options.HTML in flags and options.HTML_BESIDE not in flags
