@@ -42,9 +42,7 @@ function headParts(app, at, study, head, detail) {
   if (detail.effects?.length) parts.push(effectsOf(app, at, study, head, detail));
   if (detail.texts?.length) parts.push(textsOf(at, study, head, detail));
   if (detail.attention?.length) {
-    parts.push(el("h3", {}, "Where it looks from the last token"),
-      el("p", { class: "lead" }, "Darker is more attention; the words of the slot are outlined."),
-      attentionParts(study, detail));
+    parts.push(el("div", {}, attentionParts(`${at.model}_${at.emotion}_${head}_attention`, study, detail)));
   }
   return parts;
 }
@@ -203,5 +201,5 @@ function textsOf(at, study, head, detail) {
       }));
   };
   draw();
-  return el("div", {}, el("h3", {}, `Texts before and after`), place);
+  return el("div", {}, el("h3", {}, "Texts before and after"), place);
 }

@@ -86,10 +86,7 @@ function mapParts(app, study, score, map) {
       el("strong", {}, `${named(score.group)}: ${named(score.title)}`), " ", el("span", { class: "soft" }, shown(about.filter(Boolean).join(" ")))),
     el("div", { class: "beside" },
       el("div", {}, grid, scaleOf(score, map), readout,
-        el("p", { class: "saves" },
-          button("SVG", () => saveSvg(mapPicture(study, score, map), name), `Save as SVG: ${name}`),
-          button("PNG", () => savePng(mapPicture(study, score, map), name), `Save as PNG: ${name}`),
-          button("CSV", () => saveCsv(name, ...mapRows(study, map)), `Save the data as CSV: ${name}`))),
+        saves(name, () => mapPicture(study, score, map), () => mapRows(study, map))),
       el("div", { class: "ranked" }, headTable(study, score, map, MOST_ROWS))),
   ];
 }
