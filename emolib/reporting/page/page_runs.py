@@ -51,6 +51,10 @@ class Provenance:
             slim = replace(row, provenance=kept, vectors={}, texts={}, lists={}, pairs={})
             self._left_out[study_of(row)] = slim
 
+    def version_of(self, package: str) -> str:
+        """Return the versions of a package that rows were recorded with, mostly one."""
+        return shown(", ".join(sorted(self._versions.get(package, ()))))
+
     def notes(self) -> list[str]:
         """Return what was left out, in words."""
         return [shown(note) for note in sorted(notes(self._left_out.values()))]

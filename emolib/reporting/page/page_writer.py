@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from emolib import __version__
 from emolib.errors import InputError
 from emolib.files import written
 from emolib.reporting.page import page_sections
@@ -115,7 +114,7 @@ def _context(parts: PageParts) -> dict[str, Any]:
         "title": f"Heads: {profile}",
         "profile": profile,
         "made": made(runs),
-        "version": __version__,
+        "version": parts.provenance.version_of("emolib"),
         **told._asdict(),
         "maps": [
             static_map(maps, study, default)
@@ -124,6 +123,5 @@ def _context(parts: PageParts) -> dict[str, Any]:
         ],
         "sections": [section for section in sections if section],
         "notes": parts.provenance.notes(),
-        "size_note": "",
         "limits": [],
     }

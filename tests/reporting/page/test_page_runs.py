@@ -25,6 +25,7 @@ def test_models_and_what_was_left_out(full):
     models, runs, versions = found.section(full).tables
     assert [cell.text for cell in models.rows[0]] == ["one", "<b>", "gpt2", "2", "3"]
     assert runs.rows and versions.rows[0][1].text == "2.6, 2.7"
+    assert found.version_of("torch") == "2.6, 2.7" and found.version_of("emolib") == ""
     assert found.notes() == ["one, joy: 1 pairs left out (p1: too long)"]
 
 
