@@ -85,7 +85,7 @@ function mapParts(app, study, score, map) {
     el("p", { class: "score" },
       el("strong", {}, `${named(score.group)}: ${named(score.title)}`), " ", el("span", { class: "soft" }, shown(about.filter(Boolean).join(" ")))),
     el("div", { class: "beside" },
-      el("div", {}, grid, scaleOf(score, map), readout,
+      el("div", { class: "charted" }, grid, scaleOf(score, map), readout,
         saves(name, () => mapPicture(study, score, map), () => mapRows(study, map))),
       el("div", { class: "ranked" }, headTable(study, score, map, MOST_ROWS))),
   ];
@@ -95,6 +95,11 @@ function told(head, value) {
   if (!value) return `${head}: no value`;
   const test = value.q === null ? "" : `, q ${num(value.q)}`;
   return `${head}: ${estimate(value.mean, value.low, value.high)}${test}`;
+}
+
+/** Return a value as it fits into a cell: what is no more than 1/200 of the scale is about 0. */
+function shortest(value, { limit }) {
+  return value !== 0 && Math.abs(value) < limit / 200 ? "≈0" : num(value, 2);
 }
 
 function headGrid(app, study, score, map, readout) {
@@ -109,13 +114,13 @@ function headGrid(app, study, score, map, readout) {
       role: "gridcell", tabindex: -1, "data-head": name, "aria-label": told(name, value),
       class: `${levelOf(value?.mean, score)}${sure && figures ? " sure" : ""}`,
       "aria-selected": app.head === name ? "true" : "false",
-    }, figures && value ? num(value.mean, 2) : "");
+    }, figures && value ? shortest(value.mean, score) : "");
     cells.push(cell);
     return cell;
   };
   const range = (count) => Array.from({ length: count }, (_, at) => at);
   const every = Math.ceil(study.heads / 24);
-  const table = el("table", { class: "heads", role: "grid", "aria-label": `Heads by layer: ${named(score.title)}` },
+  const table = el("table", { class: study.heads > 6 ? "heads many" : "heads", role: "grid", "aria-label": `Heads by layer: ${named(score.title)}` },
     el("thead", {}, el("tr", {}, el("td", { class: "corner" }),
       range(study.heads).map((head) => el("th", { scope: "col" }, head % every ? "" : `H${head}`)))),
     el("tbody", {}, range(study.layers).map((layer) =>
