@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emolib.inputs.heads import parse_head
+from emolib.reporting.page.made_tables import Known
 from emolib.reporting.page.map_scores import Score, by_pair, scores_of
 from emolib.reporting.page.page_words import is_head, rounded
 from emolib.results.abridged import abridged
@@ -112,17 +113,23 @@ class HeadMaps:
         found = parse_head(head)
         return found.layer < self.shapes[study][0] and found.index < self.shapes[study][1]
 
-    def test(self) -> None:
+    def test(self, known: Known | None = None) -> None:
         """Test what was seen since the last time, and let go of the values it takes.
 
         Called when the rows of an experiment have been seen, so that those of one experiment alone
         are held. max-T, which takes many times as long, stands in the tables.
+
+        Args:
+            known: What `emolib.reporting.page.made_tables.known_q` gives of that experiment.
         """
         for (study, score), rows in self._tested.items():
             grid = self.grids[study][score]
-            found = of_rows(rows, score.metric)
-            for row in rows:
-                _, q = found.get((row.item, row.row), (None, None))
+            name = f"{score.metric}_q"
+            told = [(known or {}).get((row.item, row.row), {}).get(name) for row in rows]
+            if None in told:
+                found = of_rows(rows, score.metric)
+                told = [found.get((row.item, row.row), (None, None))[1] for row in rows]
+            for row, q in zip(rows, told, strict=True):
                 grid.put(row.dims["heads"], q=q)
         self._tested.clear()
 

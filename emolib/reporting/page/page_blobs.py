@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from emolib.reporting.page.head_details import Detail
+from emolib.reporting.page.head_details import Changed, Detail
 
 # Of the budget, how much effects by pair and attention may take; the rest is for texts.
 _WITHOUT_TEXTS = 0.7
 # What a tag around a blob takes.
 _TAG = 60
 _TRIES = 6
+# What texts cost is known roughly: all are tried where they may fit, and one that does not fit is
+# told to save somewhat more than it is over.
+_HOPE, _STRICTER = 1.2, 1.1
 _ALL = -math.inf
 
 
@@ -66,27 +69,32 @@ def fit(details: Sequence[tuple[str, Detail]], budget: float) -> Fitted:
         details: Ids and details, those first that are to stay first.
         budget: Bytes.
     """
-    every = Fitted({name: pack(detail.told(_ALL)) for name, detail in details})
-    if every.size <= budget:
-        return every
-    kept = _without_texts(details, budget * _WITHOUT_TEXTS)
+    texts = [changed for _, detail in details for changed in detail.texts.values()]
+    kept, size = _without_texts(details, budget)
+    room = budget - size
+    if len(kept) == len(details) and _cost(texts, _ALL) <= _HOPE * room:
+        every = Fitted({name: pack(detail.told(_ALL)) for name, detail in details})
+        if every.size <= budget:
+            return every
+    kept, size = _without_texts(details, budget * _WITHOUT_TEXTS)
     said = []
     if len(kept) < len(details):
         said.append(
             f"Effects pair by pair, attention and texts are here of {len(kept):,} heads of "
             f"{len(details):,}, those with the largest effects."
         )
+    total = sum(len(changed.sizes) for changed in texts)
     texts = [changed for _, detail in kept for changed in detail.texts.values()]
-    total = sum(len(changed.sizes) for _, d in details for changed in d.texts.values())
-    least, room = _ALL, budget
-    found = Fitted()
+    found, room, least = Fitted(), budget - size, _ALL
     for _ in range(_TRIES):
+        least = _threshold(texts, room)
         found = Fitted({name: pack(detail.told(least)) for name, detail in kept})
         if found.size <= budget:
             break
-        over = found.size - budget
-        room = sum(c.cost * sum(s >= least for s in c.sizes) for c in texts) - 1.1 * over
-        least = _threshold(texts, room)
+        room = _cost(texts, least) - _STRICTER * (found.size - budget)
+    else:
+        least = math.inf
+        found = Fitted({name: pack(detail.told(least)) for name, detail in kept})
     shown = sum(sum(size >= least for size in changed.sizes) for changed in texts)
     if shown < total:
         said.append(
@@ -97,20 +105,26 @@ def fit(details: Sequence[tuple[str, Detail]], budget: float) -> Fitted:
     return found
 
 
+def _cost(texts: Sequence[Changed], least: float) -> float:
+    """Return about how many bytes the texts take that are changed by so much at least."""
+    return sum(changed.cost * sum(size >= least for size in changed.sizes) for changed in texts)
+
+
 def _without_texts(
     details: Sequence[tuple[str, Detail]], budget: float
-) -> list[tuple[str, Detail]]:
-    """Return the details, from the first, that fit into a budget while they have no texts."""
+) -> tuple[list[tuple[str, Detail]], float]:
+    """Return the details, from the first, that fit in while they have no texts, and their size."""
     size, kept = 0.0, []
     for name, detail in details:
-        size += len(pack(detail.told(math.inf))) + _TAG
-        if size > budget:
+        more = len(pack(detail.told(math.inf))) + _TAG
+        if size + more > budget:
             break
+        size += more
         kept.append((name, detail))
-    return kept
+    return kept, size
 
 
-def _threshold(texts: Sequence[Any], room: float) -> float:
+def _threshold(texts: Sequence[Changed], room: float) -> float:
     """Return the least change of texts at which they take no more than some bytes."""
     sizes = sorted(
         ((size, changed.cost) for changed in texts for size in changed.sizes), reverse=True

@@ -16,7 +16,9 @@ from emolib.reporting.experiments import (
     IMPORTANCES,
     PATCHED,
     PATHS,
+    PROBED,
     SCREENED,
+    SPECIFIC,
     STEERED,
     UNITS,
 )
@@ -24,6 +26,7 @@ from emolib.reporting.page import study_views
 from emolib.reporting.page.baseline_check import BaselineCheck, Compared
 from emolib.reporting.page.head_details import Detail, HeadDetails
 from emolib.reporting.page.head_maps import HeadMaps
+from emolib.reporting.page.made_tables import known_q
 from emolib.reporting.page.page_runs import Provenance
 from emolib.reporting.page.page_words import Told, rounded, told_of
 from emolib.reporting.page.study_prompts import Prompts
@@ -35,7 +38,7 @@ from emolib.results.selection import StudyKey, study_of
 
 # Whose rows the comparison of models takes.
 _COMPARED = (ABLATED, PATCHED, SCREENED)
-_OWN = (*_COMPARED, ATTENTION, IMPORTANCES, *study_views.KEPT)
+_OWN = (*_COMPARED, ATTENTION, IMPORTANCES, SPECIFIC, PROBED, *study_views.KEPT)
 
 
 class Views(NamedTuple):
@@ -100,7 +103,9 @@ class PageParts:
             for row in self.store.whole_rows(experiment, run=self.run):
                 if self.emotion in (None, row.dims.get("emotion")):
                     self._see(row)
-            self.maps.test()
+            # Tables are of the last state of all; a run's own may have other rows.
+            of_all = self.run is None
+            self.maps.test(known_q(self.store, self.results, experiment) if of_all else None)
 
     def _see(self, row: Row) -> None:
         self.prompts.see(row)
@@ -117,7 +122,7 @@ class PageParts:
             self._side_by_side[name] += abridged([row], of, ("logit_diff",))
         elif study_views.is_kept(name):
             self._kept.setdefault(name, []).append(study_views.kept(row))
-        elif name not in _OWN and "heads" not in row.dims:
+        elif name not in _OWN:
             self._kept.setdefault(name, []).extend(abridged([row]))
 
     @cached_property

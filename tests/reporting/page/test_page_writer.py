@@ -6,9 +6,11 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from made import around, rows_of
 from page_results import HOSTILE, LONG, LONGEST, SHORT
 
 from emolib.errors import InputError
@@ -178,3 +180,27 @@ def test_no_rows_no_page(tmp_path):
 def test_a_run_alone(full, tmp_path):
     run = Store(full).runs()[0].id
     assert Page(write_page(full, tmp_path, run=run)).data["studies"]
+
+
+def test_an_experiment_of_somebody_s_own_alone_makes_a_page(tmp_path):
+    store = Store(tmp_path / "mine")
+    for experiment, dims in (("silence", {}), ("loudness", {"heads": "L0H1"})):
+        store.append(rows_of(experiment, {"score": around(2.0)}, **dims))
+    bare = rows_of("plain", {"score": 2.0})
+    store.append([replace(row, dims={}, pairs={}) for row in bare])
+    store.close()
+    page = Page(write_page(tmp_path / "mine"))
+    assert page.data["studies"] == [] and page.data["default_score"] is None
+    for word in ("silence", "loudness", "plain", "2.03 ["):
+        assert word in page.text
+
+
+def test_an_experiment_of_somebody_s_own_on_heads_has_a_map(tmp_path):
+    store = Store(tmp_path / "mine")
+    rows = rows_of("loudness", {"score": around(2.0)}, heads="L0H1")
+    store.append([replace(row, provenance={"shape": {"layers": 1, "heads": 2}}) for row in rows])
+    store.close()
+    page = Page(write_page(tmp_path / "mine"))
+    assert page.data["default_score"] == "loudness/score"
+    assert page.blobs["b-0"]["maps"]["loudness/score"]["mean"] == [None, 2.035]
+    assert len(page.blobs["b-0-L0H1"]["effects"][0]["values"]) == 8
