@@ -16,8 +16,8 @@ from markupsafe import Markup
 FOLDER = Path(__file__).parent
 SCRIPTS = (
     "dom.js", "data.js", "theme.js", "terms.js", "download.js", "tables.js", "charts.js",
-    "plots.js", "matrix.js", "texts.js", "map.js", "head.js", "studies.js", "steering.js",
-    "models.js", "main.js",
+    "plots.js", "matrix.js", "texts.js", "attention.js", "map.js", "head.js", "studies.js",
+    "steering.js", "models.js", "main.js",
 )  # fmt: skip
 """In the order in which they are joined: the last begins."""
 STYLE = "page.css"

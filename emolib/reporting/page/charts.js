@@ -128,10 +128,6 @@ function figure({ name, caption, draw, data, most = 900 }) {
     fill(place, made);
   };
   new ResizeObserver(redraw).observe(place);
-  return el("figure", {},
-    place,
-    el("figcaption", {}, shown(caption), " ", el("span", { class: "saves" },
-      button("SVG", () => saveSvg(now(), name), `Save as SVG: ${name}`),
-      button("PNG", () => savePng(now(), name), `Save as PNG: ${name}`),
-      button("CSV", () => saveCsv(name, ...data()), `Save the data as CSV: ${name}`))));
+  return el("figure", {}, place,
+    el("figcaption", {}, shown(caption), " ", saves(name, now, data)));
 }

@@ -80,7 +80,7 @@ function num(value, digits = 3) {
     const places = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
     text = Number.isInteger(value) ? String(value) : value.toFixed(Math.min(places, 4));
   }
-  return text.replace("-", "\u2212");
+  return text.replaceAll("-", "\u2212");
 }
 
 /** Return an interval: [−6.33, −5.72], or "–" where there is none. */

@@ -87,3 +87,11 @@ function csv(columns, rows) {
 function saveCsv(name, columns, rows) {
   save(`${name}.csv`, csv(columns, rows), "text/csv;charset=utf-8");
 }
+
+/** Return the buttons that save a picture and its data. */
+function saves(name, picture, data) {
+  return el("span", { class: "saves" },
+    button("SVG", () => saveSvg(picture(), name), `Save as SVG: ${shown(name)}`),
+    button("PNG", () => savePng(picture(), name), `Save as PNG: ${shown(name)}`),
+    button("CSV", () => saveCsv(name, ...data()), `Save the data as CSV: ${shown(name)}`));
+}

@@ -42,9 +42,7 @@ function headParts(app, at, study, head, detail) {
   if (detail.effects?.length) parts.push(effectsOf(app, at, study, head, detail));
   if (detail.texts?.length) parts.push(textsOf(at, study, head, detail));
   if (detail.attention?.length) {
-    parts.push(el("h3", {}, "Where it looks from the last token"),
-      el("p", { class: "lead" }, "Darker is more attention; the words of the slot are outlined."),
-      attentionParts(study, detail));
+    parts.push(el("div", {}, attentionParts(`${at.model}_${at.emotion}_${head}_attention`, study, detail)));
   }
   return parts;
 }
@@ -59,14 +57,13 @@ function scoresOf(app, at, study, head, all = false) {
   const main = found.filter(([score]) => !seen.has(score.group) && seen.add(score.group));
   const rows = (all ? found : main).map(([score, value]) => [
     el("span", {}, term(`score:${score.id}`, named(score.title, 48)), el("span", { class: "soft" }, ` ${named(score.group, 40)}`)),
-    value.mean, { v: value.low ?? "", text: interval(value.low, value.high) }, value.q, value.maxT,
+    value.mean, { v: value.low ?? "", text: interval(value.low, value.high) }, value.q,
   ]);
   const columns = [
     { name: "score", title: "Score" },
     { name: "value", number: true },
     { name: "interval", title: "95 % CI", number: true },
     { name: "q", number: true, term: "q" },
-    { name: "max_t", title: "family-wise p", number: true, term: "max_t" },
   ];
   const box = el("div", {},
     el("h3", {}, "Its scores"),
@@ -203,5 +200,5 @@ function textsOf(at, study, head, detail) {
       }));
   };
   draw();
-  return el("div", {}, el("h3", {}, `Texts before and after`), place);
+  return el("div", {}, el("h3", {}, "Texts before and after"), place);
 }

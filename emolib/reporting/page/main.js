@@ -12,6 +12,8 @@ const LIVE = {
 start();
 
 function start() {
+  // Without it nothing that is packed can be read: the page stays as it reads without scripts.
+  if (typeof DecompressionStream === "undefined") return;
   document.documentElement.classList.add("js");
   const data = readData();
   const app = {

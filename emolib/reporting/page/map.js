@@ -1,6 +1,6 @@
 // The map of every head: pick a model, an emotion and a score; a cell opens its head.
 
-// Families of tests whose p is at most this are marked.
+// Heads whose q is at most this are marked.
 const SURE = 0.05;
 // Maps of more heads have no figures in their cells; tables of more rows are cut at first.
 const MOST_FIGURES = 16;
@@ -85,22 +85,21 @@ function mapParts(app, study, score, map) {
     el("p", { class: "score" },
       el("strong", {}, `${named(score.group)}: ${named(score.title)}`), " ", el("span", { class: "soft" }, shown(about.filter(Boolean).join(" ")))),
     el("div", { class: "beside" },
-      el("div", {}, grid, scaleOf(score, map), readout,
-        el("p", { class: "saves" },
-          button("SVG", () => saveSvg(mapPicture(study, score, map), name), `Save as SVG: ${name}`),
-          button("PNG", () => savePng(mapPicture(study, score, map), name), `Save as PNG: ${name}`),
-          button("CSV", () => saveCsv(name, ...mapRows(study, map)), `Save the data as CSV: ${name}`))),
+      el("div", { class: "charted" }, grid, scaleOf(score, map), readout,
+        saves(name, () => mapPicture(study, score, map), () => mapRows(study, map))),
       el("div", { class: "ranked" }, headTable(study, score, map, MOST_ROWS))),
   ];
 }
 
 function told(head, value) {
   if (!value) return `${head}: no value`;
-  const tests = [
-    value.q === null ? "" : `, q ${num(value.q)}`,
-    value.maxT === null ? "" : `, family-wise p ${num(value.maxT)}`,
-  ];
-  return `${head}: ${estimate(value.mean, value.low, value.high)}${tests.join("")}`;
+  const test = value.q === null ? "" : `, q ${num(value.q)}`;
+  return `${head}: ${estimate(value.mean, value.low, value.high)}${test}`;
+}
+
+/** Return a value as it fits into a cell: what is no more than 1/200 of the scale is about 0. */
+function shortest(value, { limit }) {
+  return value !== 0 && Math.abs(value) < limit / 200 ? "≈0" : num(value, 2);
 }
 
 function headGrid(app, study, score, map, readout) {
@@ -110,18 +109,18 @@ function headGrid(app, study, score, map, readout) {
     const index = layer * study.heads + head;
     const value = valueOf(map, index);
     const name = `L${layer}H${head}`;
-    const sure = value && value.maxT !== null && value.maxT <= SURE;
+    const sure = value && value.q !== null && value.q <= SURE;
     const cell = el("td", {
       role: "gridcell", tabindex: -1, "data-head": name, "aria-label": told(name, value),
       class: `${levelOf(value?.mean, score)}${sure && figures ? " sure" : ""}`,
       "aria-selected": app.head === name ? "true" : "false",
-    }, figures && value ? num(value.mean, 2) : "");
+    }, figures && value ? shortest(value.mean, score) : "");
     cells.push(cell);
     return cell;
   };
   const range = (count) => Array.from({ length: count }, (_, at) => at);
   const every = Math.ceil(study.heads / 24);
-  const table = el("table", { class: "heads", role: "grid", "aria-label": `Heads by layer: ${named(score.title)}` },
+  const table = el("table", { class: study.heads > 6 ? "heads many" : "heads", role: "grid", "aria-label": `Heads by layer: ${named(score.title)}` },
     el("thead", {}, el("tr", {}, el("td", { class: "corner" }),
       range(study.heads).map((head) => el("th", { scope: "col" }, head % every ? "" : `H${head}`)))),
     el("tbody", {}, range(study.layers).map((layer) =>
@@ -185,7 +184,7 @@ function scaleOf(score, map) {
     el("ol", { "aria-hidden": "true" }, steps.map((step) => el("li", { class: step }))),
     el("span", {}, `${num(score.limit)} ${shown(score.unit ?? "")}`),
     el("span", {}, "the same for all models and emotions"),
-    map.max_t ? el("span", {}, `• family-wise p ≤ ${SURE}`) : null);
+    map.q ? el("span", {}, `• q ≤ ${SURE}`) : null);
 }
 
 function ranked(study, map) {
@@ -205,14 +204,12 @@ function headTable(study, score, map, most) {
     { name: score.id, title: score.title, number: true, term: `score:${score.id}` },
     { name: "interval", title: "95 % CI", number: true },
     ...(map.q ? [{ name: "q", title: "q", number: true, term: "q" }] : []),
-    ...(map.max_t ? [{ name: "max_t", title: "family-wise p", number: true, term: "max_t" }] : []),
   ];
   const rows = heads.slice(0, most).map((each) => [
     el("a", { href: linkTo(study, each.head) }, each.head),
     each.mean,
     { v: each.low ?? "", text: interval(each.low, each.high) },
     ...(map.q ? [each.q] : []),
-    ...(map.max_t ? [each.maxT] : []),
   ]);
   const box = el("div", {}, scrolling(tableOf(`Heads by ${score.title}`, columns, rows), "Heads by the size of their score"));
   if (heads.length > most) {
@@ -222,7 +219,7 @@ function headTable(study, score, map, most) {
 }
 
 function mapRows(study, map) {
-  const keys = ["mean", "low", "high", "q", "max_t"].filter((key) => map[key]);
+  const keys = ["mean", "low", "high", "q"].filter((key) => map[key]);
   const rows = [];
   for (let index = 0; index < study.layers * study.heads; index += 1) {
     rows.push([study.model, study.emotion, Math.floor(index / study.heads), index % study.heads, ...keys.map((key) => map[key][index])]);

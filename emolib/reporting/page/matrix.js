@@ -47,11 +47,12 @@ function scaleBelow(left, top, room, score) {
   const [steps, low] = score.signed
     ? [Array.from({ length: 21 }, (_, at) => `c${at - 10}`), -score.limit]
     : [Array.from({ length: 11 }, (_, at) => `u${at}`), score.base ?? 0];
-  const size = Math.min(11, (room - 90) / steps.length);
+  const unit = `${num(score.limit)} ${shown(score.unit ?? "")}`;
+  const size = Math.max(2, Math.min(11, (room - 52 - 7 * unit.length) / steps.length));
   const start = left + 44;
   return svg("g", {},
     label(start - 6, top + 10, num(low), "end", "tick"),
     steps.map((step, at) =>
       svg("rect", { class: `cell ${step}`, x: start + at * size, y: top, width: size, height: 12 })),
-    label(start + steps.length * size + 6, top + 10, `${num(score.limit)} ${shown(score.unit ?? "")}`, "start", "tick"));
+    label(start + steps.length * size + 6, top + 10, unit, "start", "tick"));
 }

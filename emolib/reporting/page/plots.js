@@ -111,17 +111,19 @@ function curves(width, { series, x, y, text, ticks = null, lines = [], steps = f
  */
 function estimates(width, { rows, axis, text, lines = [] }) {
   const longest = Math.max(...rows.map((row) => row.name.length));
-  const left = Math.min(width * 0.45, Math.max(60, longest * 7.2 + 12));
+  const wanted = Math.max(60, longest * 7.2 + 12);
+  // Names that would take half of the room stand above their rows.
+  const above = wanted > width * 0.5;
+  const left = above ? 10 : wanted;
+  const high = above ? ROW * 1.6 : ROW;
   const [top, right] = [6, width - 14];
-  const bottom = top + rows.length * ROW;
+  const bottom = top + rows.length * high;
   const values = [...rows.flatMap((row) => [row.mean, row.low, row.high]), ...lines];
   const scale = linear(...span(values, { zero: true }), left, right, width < 480 ? 4 : 7);
-  const fits = Math.floor((left - 8) / 6.6);
   const drawn = rows.map((row, at) => {
-    const y = top + ROW * (at + 0.5);
-    const name = row.name.length > fits ? `${row.name.slice(0, fits - 1)}…` : row.name;
+    const y = top + high * (at + (above ? 0.75 : 0.5));
     return [
-      label(left - 8, y + 4, name, "end"),
+      above ? label(0, y - 11, row.name) : label(left - 8, y + 4, row.name, "end"),
       typeof row.mean === "number"
         ? whisker(scale, y, row, row.kind ?? "")
         : label(scale.at(0) + 6, y + 4, "none", "start", "tick"),

@@ -11,7 +11,7 @@ function steeringParts(app) {
     return el("div", {},
       el("div", { class: "columns" },
         switched("Metric", steering.metrics, (metric) => doseFigure(at, place, metric), first),
-        second ? switched("beside", steering.metrics, (metric) => doseFigure(at, place, metric), second) : null),
+        second ? switched("Another metric", steering.metrics, (metric) => doseFigure(at, place, metric), second) : null),
       legend(sidesOf(place).map(([, text]) => text), "s"),
       steering.blob ? steeredTexts(at, steering, place) : null);
   }));
@@ -49,13 +49,15 @@ function steeredTexts(at, steering, place) {
     if (!box.open || box.childElementCount > 1) return;
     const blob = await readBlob(steering.blob);
     const texts = (blob?.texts ?? []).filter((each) => each.place === place.place);
-    const title = (each) => `${each.direction === "random" ? "random" : each.direction} direction, α ${num(each.alpha)}, ${each.on} prompts`;
+    const title = (each) => `${each.direction === "random" ? "random" : each.direction} direction, α ${tick(each.alpha)}, ${each.on} prompts`;
     const titles = texts.map(title);
+    const first = texts.findIndex((each) =>
+      each.on === "neutral" && each.direction === "emotion" && each.alpha === (place.largest ?? 1));
     box.append(texts.length
       ? switched("Dose", titles, (name) => {
         const of = texts[titles.indexOf(name)];
         return beforeAfter({ rows: of.rows, prompts: blob.prompts[of.on], clean: blob.clean?.[of.on] });
-      }, titles.at(-1))
+      }, titles[Math.max(0, first)])
       : el("p", {}, "The texts of this place are not in the page."));
   });
   return box;

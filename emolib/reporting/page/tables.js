@@ -17,14 +17,21 @@ function button(text, click, label = null) {
   return el("button", { type: "button", class: "quiet", "aria-label": label, on: { click } }, text);
 }
 
-/** Return columns and rows of a table as they are saved: numbers in full where cells have them. */
+/**
+ * Return columns and rows of a table as they are saved: numbers as such; where cells have an
+ * interval too, what they show stands in a column of its own.
+ */
 function contentOf(table) {
-  const heads = [...table.tHead.rows].at(-1);
-  const value = (cell) => cell.dataset.v ?? cell.textContent.trim();
-  return [
-    [...heads.cells].map((cell) => cell.dataset.name ?? cell.textContent.trim()),
-    [...table.tBodies[0].rows].map((row) => [...row.cells].map(value)),
-  ];
+  const heads = [...[...table.tHead.rows].at(-1).cells];
+  const rows = [...table.tBodies[0].rows].map((row) => [...row.cells]);
+  const value = ({ dataset, textContent }) => dataset.v ? Number(dataset.v) : textContent.trim();
+  const columns = heads.flatMap((head, at) => {
+    const name = head.dataset.name ?? head.textContent.trim();
+    const both = rows.some((row) => row[at].dataset.v && row[at].textContent.includes("["));
+    const plain = [{ name, of: (row) => value(row[at]) }];
+    return both ? [...plain, { name: `${name}, interval`, of: (row) => row[at].textContent.trim() }] : plain;
+  });
+  return [columns.map((column) => column.name), rows.map((row) => columns.map((column) => column.of(row)))];
 }
 
 /** Give each column's heading a button that sorts by it; pressed again, the other way round. */

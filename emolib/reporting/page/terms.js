@@ -20,7 +20,11 @@ function startTerms(glossary) {
     fill(tip, entry ? entryParts(name, entry) : shown(text));
     tip.hidden = false;
     node.setAttribute("aria-describedby", "tip");
-    const box = node.getBoundingClientRect();
+    settle();
+  };
+  const settle = () => {
+    if (!about) return;
+    const box = about.getBoundingClientRect();
     const room = document.documentElement.clientWidth - tip.offsetWidth - 8;
     const below = box.bottom + 6 + tip.offsetHeight < window.innerHeight;
     tip.style.left = `${Math.max(8, Math.min(box.left, room))}px`;
@@ -39,7 +43,8 @@ function startTerms(glossary) {
     hide();
     event.stopPropagation();
   }, true);
-  document.addEventListener("scroll", hide, { passive: true, capture: true });
+  // The focus itself can scroll what it falls on into view.
+  document.addEventListener("scroll", settle, { passive: true, capture: true });
 }
 
 function entryParts(name, entry) {

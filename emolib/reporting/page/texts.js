@@ -1,4 +1,4 @@
-// Texts before and after an edit, word by word, and what the last token attends to.
+// Texts before and after an edit, word by word.
 
 // Longer texts are shown whole, without a comparison, which takes time by the square of their words.
 const MOST_WORDS = 600;
@@ -76,30 +76,4 @@ function beforeAfter(of, most = FIRST_TEXTS) {
     box.append(button(`All ${rows.length} texts`, () => box.replaceWith(beforeAfter(of, Infinity))));
   }
   return box;
-}
-
-/** Return the words of a prompt, each as dark as it is attended to from the last token. */
-function attended(tokens, weights, slot, text) {
-  if (!tokens) return passage(text ?? "not stored");
-  return el("span", { class: "words", dir: "auto" }, tokens.map((token, at) => {
-    const weight = weights[at];
-    const inSlot = slot && at >= slot[0] && at < slot[1];
-    const level = levelOf(weight, { signed: false, limit: 1 });
-    return el("span", { class: `word ${level}${inSlot ? " slot" : ""}`, title: `attention ${num(weight)}` },
-      named(token, 60),
-      weight >= 0.05 ? el("span", { class: "unseen" }, ` (attention ${num(weight, 2)}) `) : null);
-  }));
-}
-
-/** Return attention of a head over a few pairs, the emotion's prompt beside the neutral one. */
-function attentionParts(study, detail) {
-  return detail.attention.map(({ pair, emotion, neutral }) => {
-    const side = (name, weights) => weights ? [
-      el("dt", {}, name),
-      el("dd", {}, attended(study.tokens?.[name]?.[pair], weights, study.slot?.[pair], study[name]?.[pair])),
-    ] : [];
-    return el("div", { class: "attention" },
-      el("p", { class: "soft" }, `${named(study.pairs[pair]?.id ?? `pair ${pair}`)}`),
-      el("dl", {}, side("emotion", emotion), side("neutral", neutral)));
-  });
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import struct
 from xml.etree import ElementTree
 
@@ -22,7 +23,13 @@ def saved(page, place, kind):
 
 @pytest.mark.parametrize(
     ("place", "marks"),
-    [("#explore", "rect"), ("#head figure", "path"), ("#circuits", "circle"), ("#paths", "rect")],
+    [
+        ("#explore", "rect"),
+        ("#head figure", "path"),
+        (".attention ~ .saves", "rect"),
+        ("#circuits", "circle"),
+        ("#paths", "rect"),
+    ],
 )
 def test_a_picture_is_saved_as_svg_and_png(look, whole, place, marks):
     # In the dark too: what is saved is for print.
@@ -63,6 +70,13 @@ def test_data_are_saved_as_csv(look, whole):
         pairs = list(csv.DictReader(io.StringIO(content.decode())))
         assert len(pairs) == 24 and pairs[0]["template"] == "t0"
         _, content = saved(page, "#findings .saves", "CSV")
-        heads = [line["head"] for line in csv.DictReader(io.StringIO(content.decode()))]
-        assert heads == ["L1H0"] * 4
+        lines = list(csv.DictReader(io.StringIO(content.decode())))
+        assert [line["strongest"] for line in lines] == ["L1H0"] * 4
+        (effect,) = [name for name in lines[0] if name.startswith("its effect") and "," not in name]
+        assert float(lines[0][effect]) < -1.5
+        assert re.fullmatch(r"−\S+ \[−\S+, −\S+\]", lines[0][f"{effect}, interval"])
+        _, content = saved(page, ".attention ~ .saves", "CSV")
+        words = list(csv.DictReader(io.StringIO(content.decode())))
+        assert [word["in_slot"] for word in words[:4]] == ["0", "1", "1", "0"]
+        assert [float(word["attention"]) for word in words[:4]] == [0.1, 0.2, 0.3, 0.4]
         assert seen.quiet()
