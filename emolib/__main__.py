@@ -20,6 +20,7 @@ from emolib.commands import (
     plots,
     report,
     runs,
+    view,
 )
 from emolib.commands.shared import shared_options
 from emolib.errors import InputError
@@ -27,7 +28,7 @@ from emolib.files import results_folder
 
 # In the order of ``--help``.
 _COMMANDS = (
-    init, plots, report, compare, diff, columns, export, runs, pack, models, merge, launch,
+    init, plots, report, view, compare, diff, columns, export, runs, pack, models, merge, launch,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@
   (with ``references``: what to cite), ``report_study``, ``report_heads``, ``report_paths``,
   ``report_circuits``, ``report_specificity``, ``report_probes``, ``report_steering``,
   ``report_units``, what they share in ``report_parts``.
+- ``page``: the page to explore a study in, one HTML file; a package, see there.
 - ``findings``: what a run found and did not, in sentences: of heads in ``found_heads``, how far to
   trust it in ``found_checks``, beyond single heads in ``found_methods``; ``carriers`` has the rule
   by which a head carries an emotion, ``finding`` what one is, ``wording`` figures in sentences.
@@ -34,6 +35,7 @@ from emolib.lazy import hand_on
 if TYPE_CHECKING:
     from emolib.reporting.comparison import write_comparison
     from emolib.reporting.export import write_export
+    from emolib.reporting.page.page_writer import write_page
     from emolib.reporting.plots import draw
     from emolib.reporting.report import write_report
     from emolib.reporting.tables import summary_table, write_tables
@@ -43,6 +45,7 @@ else:
         {
             "emolib.reporting.comparison": ["write_comparison"],
             "emolib.reporting.export": ["write_export"],
+            "emolib.reporting.page.page_writer": ["write_page"],
             "emolib.reporting.plots": ["draw"],
             "emolib.reporting.report": ["write_report"],
             "emolib.reporting.tables": ["summary_table", "write_tables"],
@@ -54,6 +57,7 @@ __all__ = [
     "summary_table",
     "write_comparison",
     "write_export",
+    "write_page",
     "write_report",
     "write_tables",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from itertools import chain
 from typing import NamedTuple
 
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from emolib.results.abridged import abridged
 from emolib.results.rows import Row
 from emolib.results.selection import chosen_by_rank, is_named, kinds, studies
-from emolib.stats.significance import LEVEL, benjamini_hochberg, max_t, sign_flip
+from emolib.stats.significance import LEVEL, Tested, benjamini_hochberg, max_t, sign_flip
 from emolib.stats.summary import studentized
 
 Chances = dict[tuple[str, int], tuple[float, float]]
 """p and q of rows, by item and number of the row."""
+# Tables, findings and reports of a run ask the same; flips take longer than all else of them.
+_ASKED: dict[bytes, Tested] = {}
+_ASKED_MOST = 1_000
 
 
 class Chance(NamedTuple):
@@ -70,7 +74,7 @@ def chances(rows: Sequence[Row], metric: str, *, seed: int = 0) -> dict[tuple[st
     p, family, hall = (np.ones(len(known)) for _ in range(3))
     groups = list(_on_the_same_prompts(known, metric))
     for indices, table, templates in groups:
-        here = max_t(table, templates, seed=seed)
+        here = _max_t(table, templates, seed)
         p[indices] = here.p
         family[indices] = np.minimum(1.0, here.family * len(groups))
         hall[indices] = np.minimum(1.0, here.hall * len(groups))
@@ -123,6 +127,17 @@ def share_significant(rows: Sequence[Row], metric: str) -> float | None:
     """
     q = [q for _, q in of_rows(rows, metric).values()]
     return sum(value < LEVEL for value in q) / len(q) if q else None
+
+
+def _max_t(table: NDArray[np.float64], templates: tuple[str, ...] | None, seed: int) -> Tested:
+    """Return what max-T says of a table, worked out once."""
+    told = repr((table.shape, templates, seed)).encode()
+    key = sha256(told + np.ascontiguousarray(table).tobytes()).digest()
+    if key not in _ASKED:
+        if len(_ASKED) >= _ASKED_MOST:
+            _ASKED.clear()
+        _ASKED[key] = max_t(table, templates, seed=seed)
+    return _ASKED[key]
 
 
 def _tested(rows: Sequence[Row], metric: str) -> list[Row]:

@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -286,8 +287,14 @@ OPTIONS = (
         "per experiment) or none",
         "HOW",
     ),
+    Option(
+        "--html",
+        "write report/index.html at the end: one page to explore the results in, which needs no "
+        "network; --emolib-html where pytest-html is installed, whose own --html is",
+    ),
     Option("--table-format", "any format of tabulate (default: simple)", "FMT"),
 )
+HTML, HTML_BESIDE = "--html", "--emolib-html"
 _BY_FLAG = {option.flag: option for option in OPTIONS}
 
 
@@ -295,7 +302,10 @@ def add_options(parser: pytest.Parser) -> None:
     """Add the options to pytest's."""
     group = parser.getgroup("emolib", "experiments on heads (emolib)")
     for option in OPTIONS:
-        group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **option.how)
+        # Two plugins with one option end every run of pytest.
+        taken = option.flag == HTML and find_spec("pytest_html")
+        flag = HTML_BESIDE if taken else option.flag
+        group.addoption(flag, dest=option.dest, default=None, help=option.help, **option.how)
 
 
 def given(config: pytest.Config) -> bool:

@@ -345,6 +345,9 @@ class ExperimentSession:
             session.exitstatus = pytest.ExitCode.OK
         try:
             self.lab.writing.finish()
+            self.lab.writing.write_page(
+                self.lab.effects.path if self.lab.effects.compares else None
+            )
         except InputError as error:
             self._failed = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR

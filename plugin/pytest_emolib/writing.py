@@ -50,6 +50,7 @@ class Writing:
         self._shard = shard
         self._shown = Shown()
         self._replayed = 0
+        self._page: Path | None = None
         self._item_files = ItemFiles(config, folder)
         self._provenance: tuple[dict[str, Any], dict[str, Any]] = {}, {}
 
@@ -138,6 +139,20 @@ class Writing:
         finally:
             self.store.close()
 
+    def write_page(self, baseline: Path | None) -> None:
+        """Write the page to explore the results in, where that is asked for and any are there.
+
+        Args:
+            baseline: What effects are compared with; None where the run compares none.
+
+        Raises:
+            InputError: When it cannot be written.
+        """
+        if get(self._config, "--html") and self._shown.experiments:
+            from emolib.reporting.page.page_writer import write_page
+
+            self._page = write_page(self.folder, baseline=baseline)
+
     def _make(self, experiment: str) -> None:
         """Write the files that are made of an experiment's rows, unless they would be the same."""
         shared, tables = self._shown.shared(experiment), self.folder / "tables"
@@ -184,6 +199,8 @@ class Writing:
             reporter.write_line(left_out, yellow=True)
         stored = f", {self._replayed} items from the store (--fresh recomputes)"
         reporter.write_line(f"written to {self.where}{stored if self._replayed else ''}")
+        if self._page is not None:
+            reporter.write_line(f"page: {self._page}")
         for line in self._what_next():
             reporter.write_line(line)
 

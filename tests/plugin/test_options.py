@@ -15,7 +15,7 @@ KEYS = {f.name for f in fields(Profile)}
 OF_NO_FIELD = {
     "--profile", "--results-dir", "--fresh", "--plan", "--effects-save", "--effects-compare",
     "--effects-strict", "--effects-json", "--effects-new-weights", "--table-format",
-    "--item-files", "--shard", "--tables",
+    "--item-files", "--shard", "--tables", "--html",
 }  # fmt: skip
 
 
