@@ -106,11 +106,16 @@ OWN = """
 from emolib.inputs.heads import Head
 
 
-def exp_own(paths, self_repair, ablation, record):
-    heads = [Head(2, 0), Head(3, 1)]
-    for path in paths(heads, freeze_mlps=True):
+HEADS = [Head(2, 0), Head(3, 1)]
+
+
+def exp_own(paths, record):
+    for path in paths(HEADS, freeze_mlps=True):
         record(**path.to_record())
-    record(**self_repair(ablation(heads)).to_record())
+
+
+def exp_own_repair(self_repair, ablation, record):
+    record(**self_repair(ablation(HEADS)).to_record())
 """
 
 
