@@ -71,6 +71,9 @@ class Progress:
             return
         self._logged_at = now
         reporter.ensure_newline()
+        # Under xdist pytest does not know of the letters that stand in the line.
+        if reporter._tw.width_of_current_line:
+            reporter.line("")
         reporter.write_line(self.line(nodeid, now - self._started))
 
     def line(self, nodeid: str, elapsed: float) -> str:

@@ -105,11 +105,15 @@ def test_clock():
     assert (_clock(5.4), _clock(65), _clock(3600)) == ("5s", "1m05s", "60m00s")
 
 
-def logged(monkeypatch, *seconds):
+def logged(monkeypatch, *seconds, letters=0):
     """Give what is printed to a log where items are done at these times."""
     lines = []
     reporter = SimpleNamespace(
-        isatty=False, ensure_newline=lambda: lines.append(""), write_line=lines.append
+        isatty=False,
+        ensure_newline=lambda: None,
+        line=lines.append,
+        write_line=lines.append,
+        _tw=SimpleNamespace(width_of_current_line=letters),
     )
     config = SimpleNamespace(
         pluginmanager=SimpleNamespace(get_plugin=lambda name: reporter),
@@ -126,5 +130,6 @@ def logged(monkeypatch, *seconds):
 
 def test_a_log_has_a_plain_line_a_minute(monkeypatch):
     lines = logged(monkeypatch, 100.0, 130.0, 165.0, 170.0)
-    assert lines == ["", "3/10 items · 0.0 items/s · 3m48s left · m-L0H0"]
+    assert lines == [told := "3/10 items · 0.0 items/s · 3m48s left · m-L0H0"]
+    assert logged(monkeypatch, 100.0, 130.0, 165.0, letters=9) == ["", told]
     assert logged(monkeypatch, 100.0, 130.0) == []
