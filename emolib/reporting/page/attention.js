@@ -8,7 +8,7 @@ function attentionParts(name, study, detail) {
   const drawn = () => attentionPicture(study, detail);
   return [
     el("h3", {}, "Where it looks from the last token"),
-    el("p", { class: "lead" }, "Darker is more attention; the words of the slot are outlined."),
+    el("p", { class: "lead" }, "The stronger the colour, the more attention; the words of the slot are outlined."),
     ...detail.attention.map((of) => el("div", { class: "attention" },
       el("p", { class: "soft" }, named(study.pairs[of.pair]?.id ?? `pair ${of.pair}`)),
       el("dl", {}, SIDES.filter((side) => of[side]).map((side) => [

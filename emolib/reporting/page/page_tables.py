@@ -212,7 +212,7 @@ def _map_cell(grid: Grid, layer: int, head: int, limit: float, base: float) -> M
     share = (value - base) / (limit - base) if limit != base else 0.0
     step = min(_STEPS, round(abs(share) * _STEPS))
     level = f"{'p' if share > 0 else 'n'}{step}" if step else "z"
-    return MapCell(number(float(f"{value:.2g}")), level)
+    return MapCell(number(value, 2), level)
 
 
 def tip_of(metric: str, experiment: str | None = None) -> str:

@@ -135,22 +135,24 @@ def _near(text: str, studies: Sequence[StudyKey]) -> StudyKey | None:
     return min(places)[1] if places else None
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = _DIGITS) -> str:
     """Return a number for reading, of three digits, as the scripts write it.
 
     >>> number(12.53), number(-0.00014), number(0.0000763), number(8), number(12345.6)
     ('12.5', '−0.0001', '7.63e−5', '8', '12346')
+    >>> number(-3.49, 2), number(-0.077, 2)
+    ('−3.5', '−0.077')
     """
     size = abs(value)
     if size == 0:
         text = "0"
     elif size >= _LARGE or size < _SMALL:
-        digits, _, power = f"{value:.{_DIGITS - 1}e}".partition("e")
-        text = f"{digits}e{int(power):+d}"
-    elif value == int(value) or size >= 10**_DIGITS:
+        significand, _, power = f"{value:.{digits - 1}e}".partition("e")
+        text = f"{significand}e{int(power):+d}"
+    elif value == int(value) or size >= 10**digits:
         text = f"{value:.0f}"
     else:
-        places = _DIGITS - 1 - math.floor(math.log10(size))
+        places = max(0, digits - 1 - math.floor(math.log10(size)))
         text = f"{value:.{min(places, _DIGITS + 1)}f}"
     return text.replace("-", "−")
 
