@@ -1,6 +1,7 @@
 """What people look at, made from rows and results files. Loads no torch and no engine.
 
-- ``tables``, ``markdown``, ``cells``: tables for files and terminals; text that nothing can break.
+- ``tables``, ``markdown``, ``cells``: tables for files and terminals. ``inert``: text of users and
+  models as each medium shows it without obeying it.
   ``short_table``: the one that a run ends with.
 - ``plots``: which plots there are, of what ``drawable`` finds in the store or in files;
   ``score_plots``, ``effect_plots``, ``control_plots``, ``path_plots``, ``attention_plots``,

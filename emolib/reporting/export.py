@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from emolib.errors import InputError
-from emolib.files import written
+from emolib.files import safe, written
 from emolib.reporting.chosen_columns import Chosen
+from emolib.reporting.inert import spreadsheet
 from emolib.reporting.latex import LATEX, paper_lines
 from emolib.reporting.row_groups import write_parquet
 from emolib.reporting.spool import Form, write_table
@@ -84,7 +85,7 @@ def write_export(
     made = []
     for one in frames.values():
         for stem, blocks in one.written():
-            path = folder / f"{stem}{SUFFIXES[fmt]}"
+            path = folder / f"{safe(stem)}{SUFFIXES[fmt]}"
             if write(blocks, path):
                 made.append(path)
     return made
@@ -187,7 +188,9 @@ def _write_files(
 
 def _quoted(value: Any) -> str:
     """Return a cell of CSV, quoted where it has to be."""
-    text = "" if value is None else str(value)
+    if value is None:
+        return ""
+    text = spreadsheet(value) if isinstance(value, str) else str(value)
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from emolib.errors import InputError
 from emolib.files import write_text
-from emolib.reporting.markdown import escape, visible
+from emolib.reporting.inert import visible
+from emolib.reporting.markdown import escape
 from emolib.results.glossary import Entry, entries, entry, nearest, setting
 
 _HEAD = """\

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from emolib.reporting.markdown import visible
+from emolib.reporting.inert import latex
 from emolib.reporting.spool import Form
 from emolib.results.blocks import Block, More
 from emolib.results.glossary import entry
@@ -13,15 +13,6 @@ from emolib.results.rows import Row
 
 MEANS = 4
 """How many metrics stand behind the first; twice as many where none has a value per prompt."""
-# A bracket after the end of a row would be read as its option.
-_ESCAPED = str.maketrans(
-    {char: f"\\{char}" for char in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\textasciitilde{}", "[": "{[}", "]": "{]}"}
-    | {"<": r"\ensuremath{<}", ">": r"\ensuremath{>}", "|": r"\ensuremath{|}"}
-    # What headings and numbers have; without a font for it pdflatex stops.
-    | {"−": r"\ensuremath{-}", "Δ": r"\ensuremath{\Delta}", "Σ": r"\ensuremath{\Sigma}"}
-    | {"α": r"\ensuremath{\alpha}", "∅": r"\ensuremath{\emptyset}"}
-)
 # Labels that are sentences or repeat the rest.
 _NO_LABELS = ("missed", "ranking", "unit_ranking", "spec", "unit_spec", "random_units", "precision")
 
@@ -115,9 +106,7 @@ def _cell(value: Any) -> str:
     """Return a cell on one line, since LaTeX makes a paragraph of an empty one."""
     if value is None:
         return ""
-    is_number = isinstance(value, float)
-    text = _number(value) if is_number else " ".join(visible(str(value)).split())
-    return text.translate(_ESCAPED)
+    return latex(_number(value) if isinstance(value, float) else str(value))
 
 
 def _longtable(names: Sequence[str]) -> str:

@@ -10,16 +10,13 @@ from typing import Any
 from tabulate import tabulate
 
 from emolib.reporting.cells import cell
+from emolib.reporting.inert import terminal, visible
 
 _LONGEST = 300
 # An underscore inside a word marks nothing, and names are better read without a backslash.
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 # What begins a list or a heading where it stands first.
 _OPENING = re.compile(r"^(\d*)([.)#+=-])")
-# Controls, which a terminal obeys; marks of direction, which reorder what is read; surrogates.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 def escape(text: str) -> str:
@@ -52,11 +49,6 @@ def _one_line(text: str) -> str:
     return " ↵ ".join(visible(text).strip().splitlines())
 
 
-def visible(text: str) -> str:
-    """Return text with what is obeyed or hidden in place of being shown as ``\ufffd``."""
-    return _UNSEEN.sub("\ufffd", text)
-
-
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
     """Return lines as a Markdown table: texts escaped, numbers for reading, intervals in brackets.
 
@@ -71,7 +63,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def plain_table(lines: Sequence[Mapping[str, Any]]) -> str:
     """Return lines as a table for a terminal."""
-    shown = [{name: _one_line(cell(value)) for name, value in line.items()} for line in lines]
+    shown = [{name: terminal(cell(value)) for name, value in line.items()} for line in lines]
     return tabulate(shown, headers="keys", disable_numparse=True)
 
 

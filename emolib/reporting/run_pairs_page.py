@@ -10,7 +10,7 @@ from typing import Any
 
 from emolib.files import write_text
 from emolib.reporting.cells import number
-from emolib.reporting.markdown import visible
+from emolib.reporting.inert import visible
 from emolib.reporting.run_pairs import KINDS, Diff, Kind, Moved
 from emolib.reporting.run_pairs_told import called, in_words, means
 

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from emolib.files import to_json
 from emolib.reporting.cells import number
-from emolib.reporting.markdown import visible
+from emolib.reporting.inert import visible
 from emolib.reporting.run_pairs import Diff, Kind, Moved, Side
 from emolib.results.rows import group
 from emolib.stats.regression import OUTCOMES

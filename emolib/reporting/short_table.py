@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from emolib.reporting.markdown import visible
+from emolib.reporting.inert import visible
 from emolib.reporting.tables import render
 from emolib.reporting.wording import Estimate, figure
 

@@ -6,6 +6,7 @@ import csv
 import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 from tabulate import tabulate, tabulate_formats
 
 from emolib.errors import InputError
-from emolib.files import written
+from emolib.files import safe, written
 from emolib.reporting.cells import cell
 from emolib.reporting.export import CSV
+from emolib.reporting.inert import spreadsheet, terminal
+from emolib.reporting.markdown import inline
 from emolib.reporting.spool import write_table
 from emolib.results.blocks import More, by_record, flat
 from emolib.results.rows import Row, group
@@ -63,14 +66,14 @@ def write_table_of(
         whole: The same with their vectors, for what is tested; see `emolib.results.chances`.
     """
     more = _tested(whole)
-    layout = _Layout()
+    layout = _Layout(inline)
 
     def seen() -> Iterator[Row]:
         for row in rows():
             layout.see(row)
             yield row
 
-    if write_table(by_record(seen(), more), folder / f"{experiment}.csv", CSV):
+    if write_table(by_record(seen(), more), folder / f"{safe(experiment)}.csv", CSV):
         lines = ("\n".join(layout.cells(row)) for row in rows())
         headers = layout.headers()
         # A line is one text until it is written: a list of its cells takes ten times as much.
@@ -78,7 +81,7 @@ def write_table_of(
         for line in lines:
             kept.append(line)
             widths = list(map(max, widths, map(len, line.split("\n"))))
-        with written(folder / f"{experiment}.md") as file:
+        with written(folder / f"{safe(experiment)}.md") as file:
             for text in _rendered(headers, (line.split("\n") for line in kept), widths, "github"):
                 file.write(f"{text}\n".encode())
             for text in layout.below:
@@ -136,7 +139,10 @@ def to_columns(lines: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(
+        {name: spreadsheet(v) if isinstance(v, str) else v for name, v in line.items()}
+        for line in lines
+    )
     return text.getvalue()
 
 
@@ -203,7 +209,7 @@ def summary_table(
     """
     count = len(rows) if count is None else count
     chosen = _strongest(rows, shown) if count > shown else list(rows)
-    layout = _Layout(whys=False)
+    layout = _Layout(_in_terminal, whys=False)
     for row in chosen:
         layout.see(row)
     every, detailed = layout.metrics, layout.summaries[:1]
@@ -252,14 +258,16 @@ def _is_summary(row: Row, name: str) -> bool:
 class _Layout:
     """Which columns a table of rows has, and the cells of a row in it."""
 
-    def __init__(self, *, whys: bool = True) -> None:
+    def __init__(self, shown: Callable[[str], str], *, whys: bool = True) -> None:
         """Begin with no rows.
 
         Args:
+            shown: Makes of a text one that the table's medium shows and does not obey.
             whys: Whether why a number is null has a column too.
         """
         self._dims: dict[str, None] = {}
-        self._whys = whys
+        # The same few names stand in every line.
+        self._shown, self._whys = lru_cache(1024)(shown), whys
         # Metrics, and whether any row has a value per prompt of it.
         self._metrics: dict[str, bool] = {}
         self._detailed: set[str] | None = None
@@ -272,7 +280,7 @@ class _Layout:
         for name in _BELOW:
             if said := row.labels.get(name):
                 of = ", ".join(filter(None, study_of(row)))
-                self._told[_escaped(f"{of}: {said}" if of else said)] = None
+                self._told[self._shown(f"{of}: {said}" if of else said)] = None
         for name in row.values:
             self._metrics[name] = self._metrics.get(name, False) or _is_summary(row, name)
 
@@ -309,12 +317,12 @@ class _Layout:
         headers = [*(self._dims or ["item"]), *(["n"] if any(self._metrics.values()) else [])]
         for name in self._metrics:
             headers += [name, "d_z"] if self._is_wide(name) else [name]
-        return headers
+        return list(map(self._shown, headers))
 
     def cells(self, row: Row) -> list[str]:
         """Return the cells of a row."""
         named = {"item": row.item} | row.dims | row.labels
-        line = [_escaped(named.get(dim, "")) for dim in self._dims or ["item"]]
+        line = [self._shown(named.get(dim, "")) for dim in self._dims or ["item"]]
         if any(self._metrics.values()):
             sizes = {value["n"] for value in row.values.values() if isinstance(value, dict)}
             line.append("/".join(map(str, sorted(sizes))))
@@ -327,5 +335,6 @@ class _Layout:
         return line
 
 
-def _escaped(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").splitlines()).strip()
+def _in_terminal(text: str) -> str:
+    # Some formats of tabulate are read by others, who take a bar for the end of a cell.
+    return terminal(text).replace("|", "\\|")

@@ -112,7 +112,7 @@ def lines(said: Mapping[str, Any], width: int | None = None) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
-    from emolib.reporting.markdown import visible
+    from emolib.reporting.inert import visible
 
     # Names have hyphens, which are no place to break them at.
     return textwrap.wrap(

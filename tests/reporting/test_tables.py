@@ -70,7 +70,7 @@ def test_markdown_and_csv_come_per_experiment(tmp_path):
     line = (tmp_path / "x.md").read_text("utf-8").splitlines()[2]
     # What looks like a number stays as it is written; a bar or a line break ends no cell.
     cells = [cell.strip() for cell in line.replace("\\|", "¦").split("|")]
-    assert cells[1:7] == ["tiny", "003", "1e5", "a¦b c", "8", "0.300 [-0.700, 1.300]"]
+    assert cells[1:7] == ["tiny", "003", "1e5", "a¦b ↵ c", "8", "0.300 [-0.700, 1.300]"]
     assert (tmp_path / "y.csv").read_text("utf-8") == to_csv(rows[1:])
 
 
@@ -180,7 +180,7 @@ def test_the_formats_written_here_are_tabulate_s(fmt, width, data):
         return data.draw(st.lists(texts, min_size=width, max_size=width))
 
     headers = cells(st.text("abc_d", min_size=1, max_size=9))
-    lines = [cells(TEXTS.map(tables._escaped)) for _ in range(data.draw(st.integers(1, 4)))]
+    lines = [cells(TEXTS.map(tables._in_terminal)) for _ in range(data.draw(st.integers(1, 4)))]
     expected = tabulate(lines, headers, tablefmt=fmt, disable_numparse=True)
     assert tables.render(lines, headers, fmt) == expected
 
