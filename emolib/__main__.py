@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ from emolib.commands import (
     view,
 )
 from emolib.commands.shared import shared_options
+from emolib.documents import shown
 from emolib.errors import InputError
 from emolib.files import results_folder
 
@@ -39,9 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int | None = options.run(
             options, results_folder(options.results_dir, options.profile)
         )
+        sys.stdout.flush()
     except InputError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            where = f"{shown(Path(str(error.filename)))}: " if error.filename else ""
+            print(f"ERROR: {where}{error.strerror}; name another place", file=sys.stderr)
+            return 2
+        # Who reads has enough, as `head` does; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return code or 0
 
 

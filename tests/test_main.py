@@ -235,3 +235,14 @@ def test_models_verifies_one_model(capsys):
     assert told[-1].startswith("dla: adds up (")
     assert command.main(["models", "tiny-gpt2", "--write", "x.md"]) == 2
     assert capsys.readouterr().err.startswith("ERROR: --write: the page is of every architecture")
+
+
+def test_who_reads_may_have_enough(results):
+    command_line = f"{sys.executable} -m emolib columns | head -n 1"
+    done = subprocess.run(["bash", "-c", command_line], capture_output=True, text=True, check=True)
+    assert done.stderr == "" and len(done.stdout.splitlines()) == 1
+
+
+def test_a_place_of_a_name_too_long_is_one_line(results, capsys):
+    assert command.main(["report", "--results-dir", "x" * 5000]) == 2
+    assert capsys.readouterr().err.endswith("…: File name too long; name another place\n")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
-from pathlib import Path
 
 from emolib.results.blocks import flat
 from emolib.results.records import Store
@@ -35,8 +34,7 @@ def tested(store: Store, experiment: str, *, run: str | None = None) -> Tested:
         experiment: The experiment.
         run: As in `emolib.results.records.Store.rows`.
     """
-    path = store.folder / TABLES / f"{experiment}.csv"
-    found = _of_table(path, store, experiment, run)
+    found = by_the_run(store, experiment, run=run)
     if found is not None:
         return found
     # Imported here: it loads numpy, which a table that is there spares.
@@ -45,8 +43,17 @@ def tested(store: Store, experiment: str, *, run: str | None = None) -> Tested:
     return dict(columns(store.whole_rows(experiment, run=run)))
 
 
-def _of_table(path: Path, store: Store, experiment: str, run: str | None) -> Tested | None:
-    """Return what a table says, None where it is of other rows or lacks what would be computed."""
+def by_the_run(store: Store, experiment: str, *, run: str | None = None) -> Tested | None:
+    """Return what the run's own table says of an experiment's rows.
+
+    None where there is none, it is of other rows, or it lacks what `tested` would compute.
+
+    Args:
+        store: The store.
+        experiment: The experiment.
+        run: As in `emolib.results.records.Store.rows`.
+    """
+    path = store.folder / TABLES / f"{experiment}.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = csv.reader(file)

@@ -2,8 +2,7 @@
 
 - ``page_writer``: the file as a whole. ``page_parts``: rows are read once, and each is seen by
   what follows. ``page_data``: what the scripts read.
-- ``map_scores``: the scores that a map of heads can show; ``head_maps``: their values by head;
-  ``made_tables``: what a run has tested already.
+- ``map_scores``: the scores that a map of heads can show; ``head_maps``: their values by head.
 - ``study_prompts``: the prompts of a study; ``head_details``: what a head does pair by pair, the
   texts it changes, where it looks.
 - ``study_views``: circuits, paths, steering, units. ``baseline_check``: effects beside a baseline.

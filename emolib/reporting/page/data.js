@@ -56,7 +56,7 @@ function placeOf(head) {
 function valueOf(map, index) {
   if (typeof map?.mean?.[index] !== "number") return null;
   const of = (key) => map[key]?.[index] ?? null;
-  return { mean: map.mean[index], low: of("low"), high: of("high"), q: of("q") };
+  return { mean: map.mean[index], low: of("low"), high: of("high"), q: of("q"), max_t: of("max_t") };
 }
 
 /** Return the class that colours a value: c of both signs, u from a base upwards. */

@@ -57,13 +57,14 @@ function scoresOf(app, at, study, head, all = false) {
   const main = found.filter(([score]) => !seen.has(score.group) && seen.add(score.group));
   const rows = (all ? found : main).map(([score, value]) => [
     el("span", {}, term(`score:${score.id}`, named(score.title, 48)), el("span", { class: "soft" }, ` ${named(score.group, 40)}`)),
-    value.mean, { v: value.low ?? "", text: interval(value.low, value.high) }, value.q,
+    value.mean, { v: value.low ?? "", text: interval(value.low, value.high) }, value.q, value.max_t,
   ]);
   const columns = [
     { name: "score", title: "Score" },
     { name: "value", number: true },
     { name: "interval", title: "95 % CI", number: true },
     { name: "q", number: true, term: "q" },
+    { name: "max_t", title: "max-T", number: true, term: "max_t" },
   ];
   const box = el("div", {},
     el("h3", {}, "Its scores"),

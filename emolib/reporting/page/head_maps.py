@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emolib.inputs.heads import parse_head
-from emolib.reporting.page.made_tables import Known
 from emolib.reporting.page.map_scores import Score, by_pair, scores_of
 from emolib.reporting.page.page_words import is_head, rounded
 from emolib.results.abridged import abridged
 from emolib.results.chances import of_rows
 from emolib.results.rows import Row
 from emolib.results.selection import StudyKey, chosen_by_rank, study_of
+from emolib.results.tested import Tested
 
-_ENDS = ("mean", "low", "high", "q")
+_ENDS = ("mean", "low", "high", "q", "max_t")
 # Nothing here: what a map has no value of is null in the file.
 _GAP = float("nan")
 
 
 @dataclass
 class Grid:
-    """One score of a study by head: its mean, the ends of its CI, and q, NaN where none.
+    """One score of a study by head: mean, ends of its CI, q, max-T; NaN where none.
 
     Attributes:
         layers: Layers of the model.
@@ -113,24 +113,24 @@ class HeadMaps:
         found = parse_head(head)
         return found.layer < self.shapes[study][0] and found.index < self.shapes[study][1]
 
-    def test(self, known: Known | None = None) -> None:
+    def test(self, known: Tested | None = None) -> None:
         """Test what was seen since the last time, and let go of the values it takes.
 
         Called when the rows of an experiment have been seen, so that those of one experiment alone
-        are held. max-T, which takes many times as long, stands in the tables.
+        are held. max-T takes many times as long as q, and is shown where the run's table has it.
 
         Args:
-            known: What `emolib.reporting.page.made_tables.known_q` gives of that experiment.
+            known: What `emolib.results.tested.by_the_run` gives of that experiment.
         """
         for (study, score), rows in self._tested.items():
             grid = self.grids[study][score]
-            name = f"{score.metric}_q"
-            told = [(known or {}).get((row.item, row.row), {}).get(name) for row in rows]
-            if None in told:
+            told = [(known or {}).get((row.item, row.row), {}) for row in rows]
+            q = [columns.get(f"{score.metric}_q") for columns in told]
+            if None in q:
                 found = of_rows(rows, score.metric)
-                told = [found.get((row.item, row.row), (None, None))[1] for row in rows]
-            for row, q in zip(rows, told, strict=True):
-                grid.put(row.dims["heads"], q=q)
+                q = [found.get((row.item, row.row), (None, None))[1] for row in rows]
+            for row, one, columns in zip(rows, q, told, strict=True):
+                grid.put(row.dims["heads"], q=one, max_t=columns.get(f"{score.metric}_max_t"))
         self._tested.clear()
 
     @property

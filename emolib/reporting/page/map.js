@@ -204,12 +204,14 @@ function headTable(study, score, map, most) {
     { name: score.id, title: score.title, number: true, term: `score:${score.id}` },
     { name: "interval", title: "95 % CI", number: true },
     ...(map.q ? [{ name: "q", title: "q", number: true, term: "q" }] : []),
+    ...(map.max_t ? [{ name: "max_t", title: "max-T", number: true, term: "max_t" }] : []),
   ];
   const rows = heads.slice(0, most).map((each) => [
     el("a", { href: linkTo(study, each.head) }, each.head),
     each.mean,
     { v: each.low ?? "", text: interval(each.low, each.high) },
     ...(map.q ? [each.q] : []),
+    ...(map.max_t ? [each.max_t] : []),
   ]);
   const box = el("div", {}, scrolling(tableOf(`Heads by ${score.title}`, columns, rows), "Heads by the size of their score"));
   if (heads.length > most) {
@@ -219,7 +221,7 @@ function headTable(study, score, map, most) {
 }
 
 function mapRows(study, map) {
-  const keys = ["mean", "low", "high", "q"].filter((key) => map[key]);
+  const keys = ["mean", "low", "high", "q", "max_t"].filter((key) => map[key]);
   const rows = [];
   for (let index = 0; index < study.layers * study.heads; index += 1) {
     rows.push([study.model, study.emotion, Math.floor(index / study.heads), index % study.heads, ...keys.map((key) => map[key][index])]);

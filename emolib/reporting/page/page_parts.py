@@ -26,7 +26,6 @@ from emolib.reporting.page import study_views
 from emolib.reporting.page.baseline_check import BaselineCheck, Compared
 from emolib.reporting.page.head_details import Detail, HeadDetails
 from emolib.reporting.page.head_maps import HeadMaps
-from emolib.reporting.page.made_tables import known_q
 from emolib.reporting.page.page_runs import Provenance
 from emolib.reporting.page.page_words import Told, rounded, told_of
 from emolib.reporting.page.study_prompts import Prompts
@@ -35,6 +34,7 @@ from emolib.results.item_files import scores_file
 from emolib.results.records import Store
 from emolib.results.rows import Row, group
 from emolib.results.selection import StudyKey, study_of
+from emolib.results.tested import by_the_run
 
 # Whose rows the comparison of models takes.
 _COMPARED = (ABLATED, PATCHED, SCREENED)
@@ -103,9 +103,7 @@ class PageParts:
             for row in self.store.whole_rows(experiment, run=self.run):
                 if self.emotion in (None, row.dims.get("emotion")):
                     self._see(row)
-            # Tables are of the last state of all; a run's own may have other rows.
-            of_all = self.run is None
-            self.maps.test(known_q(self.store, self.results, experiment) if of_all else None)
+            self.maps.test(by_the_run(self.store, experiment, run=self.run))
 
     def _see(self, row: Row) -> None:
         self.prompts.see(row)
@@ -163,7 +161,9 @@ class PageParts:
         metrics = {score.metric: score.experiment for score in self.maps.scores}
         for experiment, rows in self._kept.items():
             metrics |= {metric: experiment for metric in rows[0].values}
-        return {metric: told_of(metric, of) for metric, of in sorted(metrics.items())}
+        told = {metric: told_of(metric, of) for metric, of in sorted(metrics.items())}
+        # What tests say of any metric, told once.
+        return {name: told_of(f"logit_diff_{name}", ABLATED) for name in ("q", "max_t")} | told
 
     def strongest(self) -> dict[StudyKey, tuple[str, Detail]]:
         """Return the first head of each study, with what it does."""

@@ -56,6 +56,28 @@ def test_q_is_over_the_heads_that_nobody_s_rank_chose():
     assert grid.of("L1H1") == pytest.approx(3.035) and grid.of("L1H1", "q") is None
 
 
+def test_what_the_run_has_tested_is_taken_from_it_whole_or_not_at_all():
+    rows = [row("L0H0", 1.0), row("L0H1", 0.0)]
+    known = {
+        (one.item, 0): {"logit_diff_q": q, "logit_diff_max_t": family}
+        for one, q, family in zip(rows, (0.25, 0.5), (0.75, 1.0), strict=True)
+    }
+    for told, q, family in (
+        (known, [0.25, 0.5], [0.75, 1.0]),
+        (dict([*known.items()][:1]), *2 * [None]),
+    ):
+        found = HeadMaps()
+        for one in rows:
+            found.see(one)
+        found.test(told)
+        grid = found.grids[STUDY][found.default()].told()
+        if q is None:
+            expected = of_rows(rows, "logit_diff")
+            q = [expected[one.item, 0][1] for one in rows]
+            family = [0.75, None]
+        assert grid["q"][:2] == pytest.approx(q, rel=1e-3) and grid["max_t"][:2] == family
+
+
 def test_a_head_that_was_named_goes_before_the_same_one_by_rank():
     for order in (1, -1):
         rows = [row("L0H0", 1.0), row("L0H0", 5.0, spec="top1")][::order]
