@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from emolib.documents import read_json
+from emolib.documents import parse_json, read_text
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
 from emolib.results.grounds import Ground, differs, ground_of, moved
@@ -173,7 +173,7 @@ def load(path: Path) -> Baseline:
             "of --effects-compare"
         )
     try:
-        content = read_json(path, f"expected a baseline; {_RESTORE}")
+        content = parse_json(read_text(path, f"expected a baseline; {_RESTORE}"))
         if content["version"] != VERSION:
             raise ValueError(f"version {content['version']}")
         effects = [

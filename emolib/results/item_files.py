@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from emolib.documents import read_json, shown
+from emolib.documents import parse_json, read_text, shown
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
 from emolib.inputs.heads import parse_head
@@ -274,7 +274,7 @@ def _row(content: Mapping[str, Any], record: Mapping[str, Any], number: int, of:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = read_json(path, "expected a results file")
+    content: dict[str, Any] = parse_json(read_text(path, "expected a results file"))
     return content
 
 

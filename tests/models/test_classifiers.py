@@ -109,7 +109,7 @@ def broken(folder, what):
     [
         ("no folder", "no such folder; expected a sequence classifier of transformers, saved"),
         ("no config", "no config.json in"),
-        ("no json", "is not JSON"),
+        ("no json", "not JSON"),
         ("no head", "its config.json names no model with a head for sequences (architectures: ['D"),
         ("no architectures", "names no model with a head for sequences (architectures: None)"),
         ("own code", "transformers has no model of the type 'mine', and code of a folder's own"),

@@ -228,7 +228,7 @@ def test_a_file_without_tokenizer_or_shape_is_refused(tmp_path):
     refuses(
         path,
         "expected numbers of layers and heads in its metadata (block_count and "
-        f"attention.head_count), got None and None; {OTHER}",
+        f"attention.head_count, up to 4096), got None and None; {OTHER}",
     )
     writer.close()
 

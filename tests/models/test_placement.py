@@ -104,7 +104,7 @@ def test_on_cuda_a_model_too_large_for_one_gpu_is_spread(seen, monkeypatch, load
 
     def from_pretrained(folder, **options):
         asked.update(options)
-        return own.hf, {"missing_keys": [], "mismatched_keys": []}
+        return own.hf, {"missing_keys": [], "mismatched_keys": [], "unexpected_keys": []}
 
     models = SimpleNamespace(
         from_pretrained=from_pretrained,

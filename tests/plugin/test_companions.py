@@ -78,12 +78,14 @@ def test_items_in_the_store_are_not_computed_again(counted):
     assert "3 recorded" in done.stdout.str() and max(sizes) == 2
 
 
+@pytest.mark.slow
 def test_a_choice_of_dist_takes_nothing_apart(counted):
     done, sizes = counted("-k", "exp_effect", "-n", "1", "--dist", "worksteal")
     assert done.ret == 0, done.stdout.str()
     assert max(sizes) == 3
 
 
+@pytest.mark.slow
 def test_units_of_two_workers_are_computed_apart_and_say_the_same(folder, counted):
     """Nothing that the one computes the other computes too."""
     every = ("-k", "exp_effect", "--head-spec", "all", "--fresh")

@@ -188,7 +188,7 @@ def test_shards_write_into_one_folder_side_by_side(light):
     assert len({row["item"] for row in light.rows()}) == 8
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
 def test_the_store_is_told_how_many_items_a_shard_is_to_have(light, workers):
     light.write("exp_effect.py", FAILING)
     started = light.process if workers else light.pytest
@@ -200,7 +200,7 @@ def test_the_store_is_told_how_many_items_a_shard_is_to_have(light, workers):
     assert [run.lacks for run in Store(light.results()).runs()] == [2, 0]
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
 def test_an_empty_shard_is_in_the_store_too(light, workers):
     light.write("exp_effect.py", LIGHT_ONE)
     light.write("data/profiles/small.toml", PROFILE)

@@ -46,6 +46,7 @@ def test_each_worker_keeps_to_its_share_of_the_cores(folder):
         assert set(row["values"].values()) == {max(1, cores // 2)}
 
 
+@pytest.mark.slow
 def test_fewer_threads_that_the_user_asked_for_stay_fewer(folder):
     folder.write("exp_effect.py", THREADS)
     folder.env |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "4096"}
@@ -65,6 +66,7 @@ def exp_waiting(model, record):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["serial", "n1"])
 def test_threads_wait_asleep_unless_the_user_says_otherwise(folder, workers):
     """OpenMP reads it when torch is loaded, which is when the item asks for its model."""

@@ -26,7 +26,9 @@ def exp_head_screening(screening, head, record):
 )
 def test_it_stands_wherever_the_scores_do(folder, verify, drawn, said):
     folder.write("exp_effect.py", SCREENING)
-    result = folder.pytest("--verify", verify, "--head-spec", "layer:2", "--head-spec", "layer:0")
+    result = folder.pytest(
+        "--tables", "all", "--verify", verify, "--head-spec", "layer:2", "--head-spec", "layer:0"
+    )
     result.stdout.fnmatch_lines([f"tiny-neo, gratitude: {said}"])
     rows = folder.rows()
     assert len(rows) == 8
