@@ -2,6 +2,9 @@
 
 Every hook is a line into `pytest_emolib.session.ExperimentSession`. Nothing of emolib, torch or
 matplotlib is imported before an experiment needs it, so `pytest --help` stays as fast as it was.
+
+An assertion here is the plugin's own and is not rewritten, however pytest came to load it:
+PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations

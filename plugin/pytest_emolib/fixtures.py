@@ -1,4 +1,8 @@
-"""The fixtures of experiments. What they need is imported inside, when an experiment runs."""
+"""The fixtures of experiments. What they need is imported inside, when an experiment runs.
+
+An assertion here is the plugin's own and is not rewritten, however pytest came to load it:
+PYTEST_DONT_REWRITE.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from emolib.errors import InputError
 from emolib.reporting.export import CSV
+from emolib.reporting.inert import spreadsheet
 from emolib.reporting.spool import write_table
 from emolib.results.blocks import Block
 
@@ -31,9 +32,13 @@ def blocks(draw):
     return Block(count, constants, texts | numbers, frozenset(numbers))
 
 
+def inert(value):
+    return spreadsheet(value) if isinstance(value, str) else value
+
+
 def by_csv(made):
     """Give what csv.DictWriter makes of all lines at once."""
-    lines = [{n: block.column(n)[i] for n in block.names} for block in made
+    lines = [{n: inert(block.column(n)[i]) for n in block.names} for block in made
              for i in range(block.length)]  # fmt: skip
     text = io.StringIO()
     writer = csv.DictWriter(text, dict.fromkeys(n for line in lines for n in line),
