@@ -38,9 +38,13 @@ _DOING = {
 }
 
 
+def _is_there(gap: Estimate) -> bool:
+    return abs(gap.mean) >= _GAP and (gap.ci is None or not gap.ci[0] <= 0 <= gap.ci[1])
+
+
 def gaps(found: Mapping[StudyKey, Estimate]) -> Iterator[Finding]:
     """Yield how far the emotion shows in the logits at all."""
-    there = {study: gap for study, gap in found.items() if abs(gap.mean) >= _GAP}
+    there = {study: gap for study, gap in found.items() if _is_there(gap)}
     if there:
         where = (
             f"in {named(next(iter(there)))}"
@@ -51,13 +55,19 @@ def gaps(found: Mapping[StudyKey, Estimate]) -> Iterator[Finding]:
             "gap",
             there,
             f"The emotion shows in the logits {where}: the clean gap between emotion and neutral "
-            f"prompts is {_spread(there)} logits.",
+            f"prompts is {_spread(there)} logits"
+            + (
+                ", recorded without an interval."
+                if all(e.ci is None for e in there.values())
+                else "."
+            ),
         )
     if missing := {study: gap for study, gap in found.items() if study not in there}:
         yield finding(
             "gap",
             missing,
-            f"No clean gap worth explaining ({_spread(missing)} logits, below {_GAP}): "
+            f"No clean gap worth explaining ({_spread(missing)} logits, below {_GAP} or not to be "
+            f"told from none): "
             f"{listed_studies(missing)}. What heads do there says little about the emotion.",
             found=False,
         )

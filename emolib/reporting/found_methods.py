@@ -93,7 +93,9 @@ def circuit(rows: Sequence[Row]) -> Iterator[Finding]:
         for row in members
         if row.labels.get("order") == "ranking"
     }
-    kept = {study: e for study, row in own.items() if (e := _with_ends(row, "held_out"))}
+    all_told = {study: e for study, row in own.items() if (e := _with_ends(row, "held_out"))}
+    # Of a gap that is hardly one F is anything, and has no interval.
+    kept = {study: e for study, e in all_told.items() if e.ci is not None}
     if kept:
         sizes = [size for study in kept if (size := own[study].mean("k")) is not None]
         total = [size for study in kept if (size := own[study].mean("n_heads")) is not None]
@@ -129,7 +131,17 @@ def circuit(rows: Sequence[Row]) -> Iterator[Finding]:
             f"still do more than {100 * _REST:.0f} %.",
             found=False,
         )
-    if none := [study for study in own if study not in kept]:
+    if unsure := {study: e for study, e in all_told.items() if e.ci is None}:
+        whys = {why for study in unsure if (why := own[study].labels.get("why_no_held_out_ci"))}
+        yield finding(
+            "circuit",
+            unsure,
+            f"Whether few heads are a circuit cannot be told in {listed_studies(list(unsure))}: F "
+            f"on held-out templates, {_spread(unsure)}, has no interval"
+            f"{': ' if whys else ''}{'; '.join(sorted(whys))}.",
+            found=False,
+        )
+    if none := [study for study in own if study not in all_told]:
         whys = {why for study in none if (why := own[study].labels.get("why_no_held_out"))}
         yield finding(
             "circuit",

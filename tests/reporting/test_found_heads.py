@@ -83,9 +83,17 @@ def test_the_clean_gap_is_told_and_where_there_is_none():
     assert told(found_heads.gaps(found)) == [
         (True, "The emotion shows in the logits in one, joy: the clean gap between emotion and "
                "neutral prompts is 10.0 [9.5, 10.5] logits."),
-        (False, "No clean gap worth explaining (0.02 [−0.01, 0.05] logits, below 0.1): one (fear). "
-                "What heads do there says little about the emotion."),
+        (False, "No clean gap worth explaining (0.02 [−0.01, 0.05] logits, below 0.1 or not to be "
+                "told from none): one (fear). What heads do there says little about the emotion."),
     ]  # fmt: skip
+
+
+def test_a_clean_gap_has_an_interval_or_says_that_it_has_none():
+    """Of a model that these prompts hardly move the mean alone would look like a finding."""
+    (unsure,) = told(found_heads.gaps({JOY: Estimate(0.4, (-0.1, 0.9))}))
+    assert not unsure[0] and "0.4 [−0.1, 0.9] logits" in unsure[1]
+    (bare,) = told(found_heads.gaps({JOY: Estimate(0.4, None)}))
+    assert bare[0] and bare[1].endswith("0.400 logits, recorded without an interval.")
 
 
 def test_texts_are_told_of_heads_that_carry():

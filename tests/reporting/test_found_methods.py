@@ -63,6 +63,18 @@ def test_circuits_that_keep_too_little_are_not_alone_or_not_there():
     assert none == (False, "No circuit in one (joy): too few.")
 
 
+def test_an_f_without_an_interval_makes_no_circuit():
+    """As of a model that the prompts hardly move: the share of a gap of next to nothing."""
+    (found,) = told(
+        found_methods.circuit(summary(held_out=2.4, rest=1.5, why_no_held_out_ci="no gap"))
+    )
+    assert found == (
+        False,
+        "Whether few heads are a circuit cannot be told in one (joy): F on held-out templates, "
+        "2.40, has no interval: no gap.",
+    )
+
+
 def path(sender, receiver, effect, share=None):
     record = {"sender": sender, "receiver": receiver, "input": "all", "share": share}
     return record | {"effect": around(effect), "total": around(10.0)}
