@@ -58,7 +58,9 @@ def effects(folder):
     return {row["item"]: row["vectors"]["logit_diff"] for row in folder.rows()}
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["serial", "n2"])
+@pytest.mark.parametrize(
+    "workers", [[], pytest.param(["-n", "2"], marks=pytest.mark.slow)], ids=["serial", "n2"]
+)
 def test_all_items_are_one_sweep_and_one_item_is_one_row(folder, counted, workers):
     done, sizes = counted(*workers)
     assert done.ret == 0, done.stdout.str()

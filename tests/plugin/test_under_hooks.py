@@ -127,6 +127,7 @@ def test_hooks_that_an_item_leaves_are_its_error_and_nobody_else_s(folder):
     check_left(folder, folder.pytest("-q"))
 
 
+@pytest.mark.slow
 def test_in_workers_it_is_the_same(folder):
     folder.write("exp_effect.py", HEAD + STEER + LEAVES + TRACED + PLAIN)
     done = folder.pytest("-q", "-n", "2")
