@@ -25,7 +25,7 @@ from emolib.commands import (
     view,
 )
 from emolib.commands.shared import shared_options
-from emolib.documents import shown
+from emolib.documents import refused
 from emolib.errors import InputError
 from emolib.files import results_folder
 
@@ -48,8 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         if error.errno != errno.EPIPE:
-            where = f"{shown(Path(str(error.filename)))}: " if error.filename else ""
-            print(f"ERROR: {where}{error.strerror}; name another place", file=sys.stderr)
+            print(f"ERROR: {refused(error)}", file=sys.stderr)
             return 2
         # Who reads has enough, as `head` does; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

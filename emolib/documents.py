@@ -81,6 +81,12 @@ def shown(path: Path) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
+def refused(error: OSError) -> str:
+    """Return in one line what the system refused: a name too long, a loop of links, a lost disk."""
+    where = f"{shown(Path(str(error.filename)))}: " if error.filename else ""
+    return f"{where}{error.strerror}; name another place"
+
+
 def read_text(path: Path, expected: str, *, most: int = MOST) -> str:
     """Return a text file in UTF-8, with or without a byte order mark.
 

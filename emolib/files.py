@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,21 @@ def data_root() -> Path:
 def results_folder(base: Path, profile: str) -> Path:
     """Return the folder of a profile's results, whether it goes by its name or its path."""
     return base / safe(profile.rpartition("/")[2].removesuffix(".toml"))
+
+
+def command(name: str, results: Path) -> str:
+    """Return the command of ``python -m emolib`` on the results of a profile, as one types it.
+
+    Args:
+        name: The command with its own options: ``view --open``.
+        results: What `results_folder` gave.
+    """
+    typed = f"python -m emolib {name}"
+    if results.name != "demo":
+        typed += f" --profile {shlex.quote(results.name)}"
+    if results.parent.resolve() != Path("results").resolve():
+        typed += f" --results-dir {shlex.quote(str(results.parent))}"
+    return typed
 
 
 def cache_folder() -> Path:

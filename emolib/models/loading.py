@@ -25,6 +25,7 @@ from emolib.models.model_files import (
     check_sizes,
     configuration,
     in_one_line,
+    without_weights,
 )
 from emolib.models.sources import Source, tokenizer_files, weight_files
 
@@ -110,9 +111,7 @@ def _spread(source: Source, config: Any, dtype: str) -> dict[str, Any]:
 
 def weight_bytes(config: Any, dtype: str) -> int:
     """Return how many bytes a model's weights take, told without any of them."""
-    models: Any = transformers.AutoModelForCausalLM
-    with torch.device("meta"):
-        hf = models.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
+    hf = without_weights(config, dtype=getattr(torch, dtype))
     return sum(weight.numel() * weight.element_size() for weight in hf.parameters())
 
 

@@ -30,9 +30,11 @@ _HOW = (
 )
 # Nor are names that transformers keeps for itself.
 _PRIVATE = "_"
-# A configuration may ask for more than its files hold: tied weights count twice, buffers too.
-_ROOM = 4
-_SMALL = 1 << 22
+# Numbers that a configuration may ask for: of a byte of the files two, of 4 bits each, and four
+# times as many, since tied weights and masks are in no file; of a small model up to this anyway.
+_NUMBERS_A_BYTE, _SMALL = 2 * 4, 1 << 22
+# The number of a layer, or of an expert, in the name of a weight.
+_NUMBER = re.compile(r"(?<![^.])\d+(?=\.)")
 
 
 @contextmanager
@@ -81,18 +83,29 @@ def _described(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def without_weights(config: Any, **options: Any) -> Any:
+    """Return the model of a config on torch's device ``meta``: its shapes alone.
+
+    Args:
+        config: Of transformers.
+        **options: As ``from_config`` takes them.
+    """
+    auto: Any = transformers.AutoModelForCausalLM
+    with torch.device("meta"):
+        return auto.from_config(config, trust_remote_code=False, **options)
+
+
 def check_sizes(source: Source, config: Any) -> None:
     """Check that a configuration asks for no more numbers than its files hold.
 
     Raises:
         InputError: When it does, or it describes no model: told before memory is taken.
     """
-    auto: Any = transformers.AutoModelForCausalLM
-    with in_one_line(source, "config.json"), torch.device("meta"):
-        hf = auto.from_config(config, trust_remote_code=False)
+    with in_one_line(source, "config.json"):
+        hf = without_weights(config)
     asked = sum(weight.numel() for weight in (*hf.parameters(), *hf.buffers()))
     held = sum(path.stat().st_size for path in weight_files(source.folder))
-    if asked > _ROOM * 8 * held + _SMALL:
+    if asked > _NUMBERS_A_BYTE * held + _SMALL:
         raise InputError(
             f"model {source.id!r}: its configuration asks for {asked:.3g} numbers, and its files "
             f"have {held:.3g} bytes; {_AGAIN}"
@@ -110,17 +123,14 @@ def check_layers(source: Source, unexpected: Iterable[str], known: Iterable[str]
     Raises:
         InputError: When one would have a place in a layer with another number.
     """
-    alike = {_WITHOUT_NUMBERS.sub("#", name) for name in known}
+    alike = {_NUMBER.sub("#", name) for name in known}
     endings = {name.partition(".")[2] for name in alike}
     for name in sorted(unexpected):
-        if _WITHOUT_NUMBERS.search(name) and _WITHOUT_NUMBERS.sub("#", name) in alike | endings:
+        if _NUMBER.search(name) and _NUMBER.sub("#", name) in alike | endings:
             raise InputError(
                 f"model {source.id!r}: its files have {name}, and its configuration no such layer; "
                 f"a model without it would be another one: {_AGAIN}"
             )
-
-
-_WITHOUT_NUMBERS = re.compile(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)")
 
 
 def check_numbers(source: Source, hf: nn.Module) -> None:

@@ -44,18 +44,6 @@ _INDEX_EXPECTED = (
     f"expected the index of weights in {_PARTS} that save_pretrained writes; download or save the "
     "model again"
 )
-# What pytest reads and imports of a folder that it takes for a place of tests.
-_OF_PYTEST = (
-    "pytest.ini",
-    ".pytest.ini",
-    "pytest.toml",
-    ".pytest.toml",
-    "pyproject.toml",
-    "tox.ini",
-    "setup.cfg",
-    "setup.py",
-    "conftest.py",
-)
 _GGUF_PACKAGES = ("gguf", "accelerate")
 _OTHER_FILE = "take the model's safetensors: name their folder or their Hub id"
 
@@ -189,38 +177,17 @@ def find(model: str) -> Source:
         InputError: When it is found nowhere, is incomplete, or has an unknown architecture.
     """
     if model.endswith(".gguf"):
-        _check_alone(model, Path(model).parent)
         return _describe_gguf(model, Path(model))
     if model in embedded_names():
         folder = data_root() / "models" / model
     elif Path(model).is_dir():
         folder = Path(model)
-        _check_alone(model, folder)
     elif model.startswith((".", "/")) or model.count("/") > 1:
         raise InputError(f"model {model!r}: no such folder; expected one with a config.json")
     else:
         folder = _from_hub(model)
     name = Path(model).resolve().name if folder == Path(model) else model.rsplit("/", 1)[-1]
     return _describe(model, name, folder)
-
-
-def _check_alone(model: str, folder: Path) -> None:
-    """Refuse a folder that pytest could take for a place of tests, whose code it would run.
-
-    Of ``--model DIR`` pytest knows no more than that DIR is there when it looks for its ini file,
-    and what such a file names it imports before any plugin is asked. The user's own folder, from
-    which pytest was started, is no model's.
-    """
-    here = Path.cwd()
-    if here.is_relative_to(folder.resolve()):
-        return
-    for name in _OF_PYTEST:
-        if (folder / name).exists():
-            raise InputError(
-                f"model {model!r}: {folder} has {name}, and pytest runs what such a file names "
-                "where it takes the folder for a place of tests (--model DIR without an =); a "
-                "model needs none: take it out, or copy the model's own files elsewhere"
-            )
 
 
 def _from_hub(model: str) -> Path:

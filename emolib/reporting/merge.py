@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from emolib.errors import InputError
+from emolib.files import command
 from emolib.reporting.experiments import SCREENED
 from emolib.reporting.tables import write_table_of
 from emolib.results.contexts import differences
@@ -112,11 +112,8 @@ def rewrite(folder: Path, store: Store) -> str | None:
             write_output(folder, store[own[path]], ())
     if not left:
         return None
-    where = shlex.join(["--profile", folder.name, "--results-dir", str(folder.parent)])
-    return (
-        f"{len(left)} items without a results file; to write them: python -m emolib export "
-        f"--format files {where}"
-    )
+    typed = command("export --format files", folder)
+    return f"{len(left)} items without a results file; to write them: {typed}"
 
 
 def ranks_that_differ(rows: Iterable[Row]) -> Iterator[str]:

@@ -10,7 +10,8 @@
 - ``provenance``: versions, commit and code that numbers come from.
 - ``selection``: rows by what they are about; the order of kinds, the strongest.
 - ``chances``: whether rows are more than chance; ``tested``: the same, from a table that has it.
-- ``item_files``: the JSON files made from rows, written and read back.
+- ``item_files``: the JSON files made from rows, written and read back. ``made``: whether files are
+  still what would be made of the rows.
 - ``importances``: scores of heads in the form of circuit benchmarks.
 - ``abridged``: rows without what their reader leaves alone, of which many fit in memory.
 - ``blocks``: rows as lines of a table; ``frames``: as pandas frames; ``emolib.load`` makes them.

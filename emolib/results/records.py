@@ -5,7 +5,6 @@ Rows are in segments, one file a run; see `emolib.results.segments` and docs/sto
 
 from __future__ import annotations
 
-import json
 import shlex
 import socket
 import sys
@@ -14,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from emolib.results.catalogue import SegmentState
 from emolib.results.events import Event, Replayed, Told, events_of
 from emolib.results.index import Index
 from emolib.results.lines import Encoder, told
-from emolib.results.provenance import package_hash
+from emolib.results.made import is_made_of, made_of
 from emolib.results.reading import Reading
 from emolib.results.rows import Row
 from emolib.results.runs import Run, chosen, run_of
@@ -193,28 +191,16 @@ class Store:
             files: Files that `note_made` was told of, all or some of them.
         """
         known = self._known()
-        told = known.index.ask.made(experiment) if known else None
-        if known is None or told is None:
+        noted = known.index.ask.made(experiment) if known else None
+        if known is None or noted is None:
             return False
-        state = json.loads(told)
-        now = {str(path): _stat(path) for path in files}
-        return bool(
-            state["of"] == self._state(known, experiment)
-            and None not in now.values()
-            and now.items() <= {name: tuple(stat) for name, stat in state["files"].items()}.items()
-        )
+        return is_made_of(noted, known.index.ask.items(experiment, None), files)
 
     def note_made(self, experiment: str, files: Iterable[Path]) -> None:
         """Take note of files that were made of what `rows` has of an experiment."""
         if known := self._known():
-            made = {str(path): _stat(path) for path in files}
-            state = {"of": self._state(known, experiment), "files": made}
-            known.index.note_made(experiment, json.dumps(state))
-
-    def _state(self, known: Reading, experiment: str) -> str:
-        # What makes files of the same rows may be other code by now.
-        items = known.index.ask.items(experiment, None)
-        return sha256(items.tobytes()).hexdigest() + package_hash()
+            items = known.index.ask.items(experiment, None)
+            known.index.note_made(experiment, made_of(items, files))
 
     def runs(self) -> list[Run]:
         """Return the runs that wrote into the store, in order of their beginning."""
@@ -393,14 +379,6 @@ class Store:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _stat(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
 
 
 def _now() -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
+from types import NoneType
 from typing import Any, TypeVar
 
 from emolib.errors import InputError
@@ -167,7 +168,7 @@ def _is_shared(value: Any) -> bool:
 def _is_value(value: Any) -> bool:
     if not isinstance(value, dict):
         # As texts, numbers are as they were written.
-        return value is None or (isinstance(value, (int, float, str)) and value is not True)
+        return isinstance(value, (int, float, str, NoneType)) and not isinstance(value, bool)
     return "mean" in value and "ci" in value and "n" in value
 
 

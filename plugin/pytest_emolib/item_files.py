@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import cached_property
 from pathlib import Path
 
 import pytest
 
 from emolib.errors import InputError
+from emolib.files import command
 from emolib.results.item_files import MOST, OWN, is_of
 from emolib.results.rows import Row
 from pytest_emolib.options import get
@@ -78,12 +78,9 @@ class ItemFiles:
         """
         if not self.left_out:
             return None
-        base, profile = str(Path(where).parent), Path(where).name
-        command = "python -m emolib export --format files"
-        command += f" --profile {shlex.quote(profile)}" if profile != "demo" else ""
-        command += f" --results-dir {shlex.quote(base)}" if base != "results" else ""
+        typed = command("export --format files", Path(where))
         return (
-            f"{self.left_out} items without a results file (--item-files); to write them: {command}"
+            f"{self.left_out} items without a results file (--item-files); to write them: {typed}"
         )
 
 

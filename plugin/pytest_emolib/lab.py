@@ -29,7 +29,7 @@ from pytest_emolib.loaded import Loaded
 from pytest_emolib.options import get
 from pytest_emolib.plan import Plan
 from pytest_emolib.rows import Rows, about_run
-from pytest_emolib.settings import check_writable, resolve
+from pytest_emolib.settings import check_folder, check_writable, resolve
 from pytest_emolib.writing import Writing
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class Lab:
         Raises:
             InputError: When one is not found, or two have one name.
         """
+        for model in self.profile.models:
+            check_folder(model)
         found = {model: find(model) for model in self.profile.models}
         names: dict[str, str] = {}
         for model, source in found.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -385,7 +384,7 @@ class ExperimentSession:
 @contextmanager
 def _usage_errors() -> Iterator[None]:
     """Turn wrong input into pytest's own usage error: one message, exit code 4."""
-    from emolib.documents import shown
+    from emolib.documents import refused
     from emolib.errors import InputError
 
     try:
@@ -393,6 +392,4 @@ def _usage_errors() -> Iterator[None]:
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
     except OSError as error:
-        # Of a path: too long for a name, a loop of links, a disk that is gone.
-        where = f"{shown(Path(str(error.filename)))}: " if error.filename else ""
-        raise pytest.UsageError(f"{where}{error.strerror}; name another place") from None
+        raise pytest.UsageError(refused(error)) from None

@@ -44,6 +44,36 @@ def check_rootdir(config: pytest.Config) -> None:
             )
 
 
+# What pytest reads and imports of a folder that it takes for a place of tests.
+_OF_PYTEST = (
+    "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini",
+    "setup.cfg", "setup.py", "conftest.py",
+)  # fmt: skip
+
+
+def check_folder(model: str) -> None:
+    """Refuse the folder of a model that pytest could take for a place of tests.
+
+    Of ``--model DIR`` pytest knows no more than that DIR is there when it looks for its ini file,
+    and what that names it imports before any plugin is asked. The user's own folder, from which
+    pytest was started, is no model's.
+
+    Raises:
+        InputError: When it has a file that pytest reads.
+    """
+    place = Path(model)
+    folder = place.parent if model.endswith(".gguf") else place
+    if not folder.is_dir() or Path.cwd().is_relative_to(folder.resolve()):
+        return
+    for name in _OF_PYTEST:
+        if (folder / name).exists():
+            raise InputError(
+                f"model {model!r}: {folder} has {name}, and pytest runs what such a file names "
+                "where it takes the folder for a place of tests (--model DIR without an =); a "
+                "model needs none: take it out, or copy the model's own files elsewhere"
+            )
+
+
 def resolve(config: pytest.Config) -> tuple[Profile, bool]:
     """Return the profile with the command line over it, and whether free lists replace pairs.
 

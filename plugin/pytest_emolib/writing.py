@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from emolib.errors import InputError
+from emolib.files import command
 from emolib.reporting.experiments import KNOWN
 from emolib.reporting.notes import clusters_of
 from emolib.reporting.tables import write_table_of
@@ -229,13 +229,3 @@ class Writing:
     def _clusters(self, row: Row) -> tuple[int, str]:
         """Return how many templates a row stands on; its outline does not say."""
         return clusters_of(self.store[row.key][row.row])
-
-
-def command(name: str, folder: Path) -> str:
-    """Return the command of ``python -m emolib`` on the results of a folder, as one types it."""
-    typed = f"python -m emolib {name}"
-    if folder.name != "demo":
-        typed += f" --profile {shlex.quote(folder.name)}"
-    if folder.parent.resolve() != Path("results").resolve():
-        typed += f" --results-dir {shlex.quote(str(folder.parent))}"
-    return typed

@@ -78,24 +78,6 @@ def test_a_folder_that_is_not_there_is_told_so(folder):
         refuses(model, f"model {model!r}: no such folder; expected one with a config.json")
 
 
-@pytest.mark.parametrize("name", ["pytest.ini", "pyproject.toml", "conftest.py", "setup.py"])
-def test_a_folder_that_pytest_would_run_code_of_is_refused(folder, name):
-    config(folder)
-    (folder / name).write_text("")
-    refuses(
-        "mine",
-        f"model 'mine': mine has {name}, and pytest runs what such a file names where it takes the "
-        "folder for a place of tests (--model DIR without an =); a model needs none: take it out, "
-        "or copy the model's own files elsewhere",
-    )
-    with pytest.raises(InputError, match=r"^model 'mine/a\.gguf': mine has "):
-        find("mine/a.gguf")
-    # A file of one's own beside what one runs says nothing of models.
-    (folder / name).rename(name)
-    with pytest.raises(InputError, match=r"^model 'a.gguf': no such file"):
-        find("a.gguf")
-
-
 def test_a_missing_or_broken_config_is_told_so(folder):
     path = folder / "config.json"
     config(folder, n_layer=0)

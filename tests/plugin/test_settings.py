@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from folders import pairs
 from pytest_emolib.options import OPTIONS
-from pytest_emolib.settings import check_rootdir, check_writable, resolve
+from pytest_emolib.settings import check_folder, check_rootdir, check_writable, resolve
 from tabulate import tabulate_formats
 
 from emolib.errors import InputError
+from emolib.files import data_root
 from emolib.inputs.profiles import load_profile
 
 
@@ -307,3 +309,32 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
         f"{folder}: cannot be written (no permission in {tmp_path}); choose another folder with "
         "--results-dir"
     )
+
+
+@pytest.mark.parametrize("name", ["pytest.ini", "pyproject.toml", "conftest.py", "setup.py"])
+@pytest.mark.parametrize("model", ["mine", "./mine", "mine/a.gguf"])
+def test_a_folder_that_pytest_would_run_code_of_is_no_model(tmp_path, monkeypatch, name, model):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    check_folder(model)
+    (tmp_path / "mine" / name).write_text("")
+    with pytest.raises(InputError) as error:
+        check_folder(model)
+    assert str(error.value) == (
+        f"model {model!r}: mine has {name}, and pytest runs what such a file names where it takes "
+        "the folder for a place of tests (--model DIR without an =); a model needs none: take it "
+        "out, or copy the model's own files elsewhere"
+    )
+    # Nor is what lies beside what one runs anybody else's.
+    monkeypatch.chdir(tmp_path / "mine")
+    check_folder("a.gguf")
+    check_folder("tiny-gpt2")
+
+
+def test_such_a_folder_ends_the_run(folder):
+    place = folder.path / "theirs"
+    shutil.copytree(data_root() / "models/tiny-neo", place)
+    (place / "conftest.py").write_text("raise SystemExit")
+    result = folder.pytest("--model=theirs")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: model 'theirs': theirs has conftest.py, *"])

@@ -179,7 +179,7 @@ def test_of_many_items_no_files_are_written_but_those_that_are_there(shards, tmp
     told = joined(into)[1]
     assert told == (
         "2 items without a results file; to write them: python -m emolib export --format files "
-        f"--profile demo --results-dir {into.parent}"
+        f"--results-dir {into.parent}"
     )
     assert [path.exists() for path in paths] == [True, False, False]
     assert paths[0].read_bytes() == whole
