@@ -11,7 +11,7 @@
 - ``circuits``: how few heads are enough, of the sets that ``head_sets`` measures, as rows of
   ``circuit_records``.
 - ``paths``: what of a head goes through which input of a later one.
-- ``repair``: direct effects beside whole ones.
+- ``repair``: direct effects beside whole ones. ``reference``: what `mean` and `resample` draw from.
 - ``unit_scores``, ``unit_screening``: the same of MLP units; ``unit_effects``: what patching them
   does exactly, which scores are compared with.
 - ``verification``: what holds of a model's structure, type by type.

@@ -22,15 +22,16 @@ from emolib.inputs.profiles import Ablation, Profile, load_profile
 from emolib.inputs.prompts import Lexicon, Position, Side, load_lexicon
 from emolib.inputs.targets import Targets, target_set
 from emolib.inputs.units import UnitSet
-from emolib.interventions import Activations, ByLayer, Intervention, mean, resample, zero
+from emolib.interventions import Activations, Intervention, mean, resample, zero
 from emolib.methods import metrics
 from emolib.methods.classified import label_metrics
 from emolib.methods.optimal_ablation import OptimalAblation
 from emolib.methods.own_metrics import names_of, of_logits, of_texts, registered
 from emolib.methods.readouts import Reading, Readout
+from emolib.methods.reference import reference
 from emolib.methods.scores import Measuring, OfLogits, Scores, score
 from emolib.models.architectures import register_all
-from emolib.models.encoding import AlignedPairs, Batch, Prompts
+from emolib.models.encoding import AlignedPairs, Prompts
 from emolib.models.language_model import LanguageModel
 from emolib.models.loading import load
 from emolib.models.prompt_check import check_prompts
@@ -338,19 +339,8 @@ class Study:
         return self._references[units]
 
     def _read_reference(self, units: UnitSet | None) -> Activations:
-        sides = [self.runner.activations(side, units) for side in get_args(Side)]
-        count = min(len(side.prompts) for side in sides)
-        joined = _joined(sides[0].prompts, sides[1].prompts, count)
-        batch = Batch(joined, range(len(joined)), self.model.pad, self.model.device)
-
-        def both(parts: Sequence[Tensor]) -> Tensor:
-            return torch.cat([_widened(part[:count], joined.width) for part in parts])
-
-        return Activations(
-            joined,
-            batch,
-            _joined_z([side.z for side in sides], both, joined.width),
-            {unit: both([side.units[unit] for side in sides]) for unit in units or ()},
+        return reference(
+            self.model, [self.runner.activations(side, units) for side in get_args(Side)]
         )
 
     @cached_property
@@ -450,38 +440,9 @@ def _check(name: str, value: object, known: Sequence[str]) -> None:
         raise InputError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
-def _joined_z(
-    sides: Sequence[ByLayer], both: Callable[[Sequence[Tensor]], Tensor], width: int
-) -> ByLayer:
-    """Return z of both sides, one after the other."""
-
-    def read(layer: int, columns: int) -> Tensor:
-        return both([side.last(layer, columns) for side in sides])[:, -columns:]
-
-    return ByLayer(len(sides[0]), width, read)
-
-
-def _widened(z: Tensor, width: int) -> Tensor:
-    """Return the last columns of z, ``[n, seq, …]``, padded on the left where it has fewer."""
-    z = z[:, -width:]
-    return torch.cat([z.new_zeros(len(z), width - z.shape[1], *z.shape[2:]), z], dim=1)
-
-
 def _units_of(targets: Targets | None) -> UnitSet | None:
     chosen = None if targets is None else target_set(targets)
     return chosen if isinstance(chosen, UnitSet) else None
-
-
-def _joined(left: Prompts, right: Prompts, count: int) -> Prompts:
-    def both(a: Sequence[object] | None, b: Sequence[object] | None) -> tuple[object, ...] | None:
-        return None if a is None or b is None else (*a[:count], *b[:count])
-
-    return Prompts(
-        (*left.texts[:count], *right.texts[:count]),
-        (*left.ids[:count], *right.ids[:count]),
-        both(left.slots, right.slots),  # type: ignore[arg-type]
-        both(left.clusters, right.clusters),  # type: ignore[arg-type]
-    )
 
 
 def costs(planned: Planned) -> Iterator[Runs]:
