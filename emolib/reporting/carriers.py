@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from emolib.reporting.wording import Estimate, estimate
 from emolib.results.rows import Row
 from emolib.results.selection import (
     DIRECTIONS,
-    KindKey,
     StudyKey,
+    is_at_home,
     is_joint,
     is_named,
     kinds,
@@ -19,6 +20,8 @@ from emolib.results.selection import (
 )
 from emolib.stats.significance import LEVEL
 
+LEAST_GAP = 0.1
+"""The clean gap, in logits, below which there is nothing to carry."""
 SHARE = 0.1
 """The share of the clean gap that the effect of a head that carries reaches."""
 TAKEN = ("logit_diff", "changed", "keyword_rate")
@@ -95,14 +98,24 @@ class Carriers:
         return any(effect.max_t is not None for effect in self.first.values())
 
     def share(self, head: str, kind: str | None = None) -> float | None:
-        """Return the share of the clean gap that a head moves, None where the gap is not known."""
+        """Return the share of the clean gap that a head moves the way that tells of the emotion.
+
+        Less than 0 of one that moves it the other way; None where there is no gap, see `is_gap`.
+        """
         effect = self.tables[kind or self.kind].get(head)
-        if effect is None or self.gap is None or not self.gap.mean:
+        if effect is None or not is_gap(self.gap):
             return None
-        return abs(effect.of.mean / self.gap.mean)
+        return _way(kind or self.kind, self.gap) * effect.of.mean / abs(self.gap.mean)
 
     def _size(self, head: str) -> float:
         return abs(self.first[head].of.mean)
+
+
+def is_gap(gap: Estimate | None) -> TypeGuard[Estimate]:
+    """Tell whether there is a clean gap that heads can have a share of."""
+    if gap is None or abs(gap.mean) < LEAST_GAP:
+        return False
+    return gap.ci is None or not gap.holds_zero
 
 
 def rule(kinds_of: Iterable[str]) -> str:
@@ -119,8 +132,8 @@ def rule(kinds_of: Iterable[str]) -> str:
     )
     return (
         f"A head is said to carry an emotion where {how} moves logit_diff the way that tells of "
-        f"the emotion, by at least {100 * SHARE:.0f} % of the clean gap, and max-T over the heads "
-        f"is below {LEVEL}."
+        f"the emotion, by at least {100 * SHARE:.0f} % of the clean gap where that is known, and "
+        f"max-T over the heads is below {LEVEL}."
     )
 
 
@@ -143,18 +156,12 @@ def carriers(
         if is_named(row)
         and not is_joint(row)
         and isinstance(row.values.get(_DECIDES), dict)
-        and _is_at_home(row)
+        and is_at_home(row)
     ]
     return [
         _of_study(study, members, gaps.get(study), max_t)
         for study, members in studies(single).items()
     ]
-
-
-def _is_at_home(row: Row) -> bool:
-    """Tell whether it edits the run's own position: patching at others is a study of places."""
-    at = row.labels.get("position", "")
-    return at in ("", row.provenance.get("position", at))
 
 
 def _of_study(
@@ -164,7 +171,6 @@ def _of_study(
     max_t: Mapping[tuple[str, int], float | None],
 ) -> Carriers:
     tables: dict[str, dict[str, Effect]] = {}
-    ways: dict[str, int] = {}
     for key, alike in kinds(rows).items():
         tables[key.name] = {
             subject(row): Effect(
@@ -175,42 +181,33 @@ def _of_study(
             )
             for row in alike
         }
-        ways[key.name] = _way(key, gap)
     first = next(iter(tables.values()))
     ranked = sorted(first, key=lambda head: -abs(first[head].of.mean))
-    least = SHARE * abs(gap.mean) if gap else 0.0
 
     def counts(head: str, kind: str) -> bool:
         effect = tables[kind].get(head)
         return (
             effect is not None
             and effect.is_found
-            and effect.of.mean * ways[kind] > 0
-            and abs(effect.of.mean) >= least
+            and effect.of.mean * _way(kind, gap) > 0
+            and (gap is None or (is_gap(gap) and abs(effect.of.mean / gap.mean) >= SHARE))
         )
 
-    others = [kind for kind in tables if kind != "zero"]
-    return Carriers(
-        study,
-        gap,
-        tables,
-        tuple(head for head in ranked if all(counts(head, kind) for kind in tables)),
-        tuple(
-            head
-            for head in ranked
-            if "zero" in tables
-            and others
-            and counts(head, "zero")
-            and all(_size(tables[kind].get(head)) < _SAME * _size(first[head]) for kind in others)
-        ),
-    )
+    others = [tables[kind] for kind in tables if kind != "zero"]
+
+    def is_constant(head: str) -> bool:
+        if not others or not all(head in table for table in others):
+            return False
+        size = abs(tables["zero"][head].of.mean)
+        return all(abs(table[head].of.mean) < _SAME * size for table in others)
+
+    carrying = [head for head in ranked if all(counts(head, kind) for kind in tables)]
+    counting = [head for head in tables.get("zero", ()) if counts(head, "zero")]
+    constants = [head for head in counting if head not in carrying and is_constant(head)]
+    return Carriers(study, gap, tables, tuple(carrying), tuple(constants))
 
 
-def _size(effect: Effect | None) -> float:
-    return abs(effect.of.mean) if effect else 0.0
-
-
-def _way(kind: KindKey, gap: Estimate | None) -> int:
+def _way(kind: str, gap: Estimate | None) -> int:
     """Return the sign of an effect that tells of the emotion: what takes it out lowers the gap."""
     way = -1 if gap is not None and gap.mean < 0 else 1
-    return way if kind.name == _DENOISE else -way
+    return way if kind == _DENOISE else -way

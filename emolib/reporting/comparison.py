@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from emolib.files import write_text
-from emolib.inputs.heads import parse_head
 from emolib.reporting.markdown import table
 from emolib.reporting.tables import to_columns
 from emolib.results.chances import share_significant
 from emolib.results.frames import Lines
 from emolib.results.rows import Row
-from emolib.results.selection import clean_gap, is_joint, kinds, strongest, studies, subject
+from emolib.results.selection import (
+    clean_gap,
+    depth_of,
+    is_joint,
+    kinds,
+    strongest,
+    studies,
+    subject,
+)
 from emolib.stats.summary import rank_correlation
 
 # Heads named after the strongest.
@@ -43,7 +50,6 @@ def compare(rows: Sequence[Row], patching: Sequence[Row] = ()) -> Lines:
         for kind, alike in kinds(members).items():
             first, *others = strongest(alike, "logit_diff")
             effect = first.values["logit_diff"]
-            layers = first.provenance.get("shape", {}).get("layers", 1)
             lines.append(
                 {
                     "model": study.model,
@@ -52,7 +58,7 @@ def compare(rows: Sequence[Row], patching: Sequence[Row] = ()) -> Lines:
                     "clean_gap": clean_gap(patched.get(study, ())),
                     "heads": len(alike),
                     "strongest": subject(first),
-                    "depth": parse_head(subject(first)).layer / max(1, layers - 1),
+                    "depth": depth_of(first),
                     "effect": effect["mean"],
                     "ci": effect["ci"],
                     "d_z": effect["d_z"],

@@ -18,6 +18,7 @@ from emolib.results.selection import (
     ABLATIONS,
     DIRECTIONS,
     StudyKey,
+    depth_of,
     kind_of,
     layer_of,
     strongest_subjects,
@@ -80,7 +81,7 @@ def patching_keyword_comparison(rows: Sequence[Row], out: Path, *, shown: int = 
     """Draw how far patching heads moves the rates of every emotion's words.
 
     A panel per emotion and model; bars are means over pairs, error bars 95 % CIs; the colour is
-    the lexicon, denoise is solid and noise hatched.
+    the lexicon, of the six that move the most; denoise is solid and noise hatched.
 
     Args:
         rows: Rows of patching; those that made text count.
@@ -90,7 +91,7 @@ def patching_keyword_comparison(rows: Sequence[Row], out: Path, *, shown: int = 
     """
     told = [row for row in rows if has_text(row)]
     names = [name for row in told for name in row.values if name.startswith(KEYWORDS)]
-    lexicons = [name.removeprefix(KEYWORDS) for name in dict.fromkeys(names)]
+    lexicons = _most_moved(told, list(dict.fromkeys(names)))
     styles = {
         f"{direction}, {plain(lexicon)} words": {"color": colour, "hatch": hatch}
         for direction, hatch in _HATCHES.items()
@@ -110,6 +111,15 @@ def patching_keyword_comparison(rows: Sequence[Row], out: Path, *, shown: int = 
     nothing: dict[StudyKey, list[str]] = {study_of(row): [] for row in told}
     groups = nothing | that_move(bars, shown)
     return grouped(bars, groups, out, styles, "Δ words per 100 words, 95 % CI")
+
+
+def _most_moved(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+    """Return the lexicons whose words move the most, as many as there are colours, in order."""
+    most = {
+        name: max((abs(row.mean(name) or 0.0) for row in rows), default=0.0) for name in metrics
+    }
+    chosen = sorted(metrics, key=lambda name: -most[name])[: len(COLOURS)]
+    return [name.removeprefix(KEYWORDS) for name in metrics if name in chosen]
 
 
 @drawing
@@ -208,7 +218,7 @@ def model_comparison(rows: Sequence[Row], out: Path, *, kind: str = COMPARED) ->
     On the left every head, its relative depth (0 the first layer, 1 the last) against its
     effect on ``logit_diff``; on the right the share of heads with q < 0.05 (sign flips over
     templates, Benjamini–Hochberg over the heads of a model and emotion). Above a share stands how
-    many they are of how many: a count of all heads there are has no interval.
+    many they are of how many that were ablated: a count, which has no interval.
 
     Args:
         rows: Rows of ablation with their values per prompt.
@@ -224,12 +234,12 @@ def model_comparison(rows: Sequence[Row], out: Path, *, kind: str = COMPARED) ->
     wide = 0.84 / max(1, len(models))
     for number, model in enumerate(models):
         colour, aside = COLOURS[number % len(COLOURS)], number - (len(models) - 1) / 2
-        last = max(layer_of(row) or 0 for row in single if study_of(row).model == model) or 1
         for place, emotion in enumerate(emotions):
             here = by_study.get(StudyKey(model, emotion), [])
+            placed = [(depth, row) for row in here if (depth := depth_of(row)) is not None]
             left.scatter(
-                [(layer_of(row) or 0) / last + 0.02 * aside for row in here],
-                [row.mean("logit_diff") for row in here],
+                [depth + 0.02 * aside for depth, _ in placed],
+                [row.mean("logit_diff") for _, row in placed],
                 color=colour, marker=_MARKERS[place % 6], s=14, alpha=0.75, lw=0,
             )  # fmt: skip
             tested = [q for _, q in of_rows(here, "logit_diff").values()]
@@ -254,7 +264,7 @@ def model_comparison(rows: Sequence[Row], out: Path, *, kind: str = COMPARED) ->
     room = figure.get_size_inches()[0] / 2 / max(1, len(emotions))
     letters = fitting(room, "xtick.labelsize")
     right.set_xticks(range(len(emotions)), [plain(emotion, letters) for emotion in emotions])
-    right.set_ylabel("share of heads with q < 0.05")
+    right.set_ylabel(f"share of heads with q < {LEVEL}")
     # Room for the counts above a bar of 1.
     right.set_ylim(0, 1.2)
     right.set_yticks([0, 0.25, 0.5, 0.75, 1])

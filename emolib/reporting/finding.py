@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from emolib.reporting.wording import listed
+from emolib.reporting.wording import Estimate, listed, spread
 from emolib.results.selection import StudyKey
 
 ORDER = (
@@ -55,6 +55,11 @@ def finding(
         found,
         tuple(dict.fromkeys(heads)),
     )
+
+
+def spread_of(found: Mapping[StudyKey, Estimate]) -> str:
+    """Return estimates of studies as `emolib.reporting.wording.spread` does."""
+    return spread({named(study): value for study, value in found.items()})
 
 
 def named(study: StudyKey) -> str:

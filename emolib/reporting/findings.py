@@ -102,10 +102,12 @@ def findings(store: Store, *, run: str | None = None, emotion: str | None = None
     told += found_checks.ranking([row for row in screened if row.mean("atp_ig") is not None])
     ranked = studies(screened)
     ablated = carriers(read.experiment(ABLATED), read.gaps, _max_t(store, ABLATED, run))
+    done = {one.study for one in ablated}
+    rows = read.experiment(PATCHED)
     # Where ablation tells who carries, patching need not.
-    tests = {} if ablated else _max_t(store, PATCHED, run)
-    patched = carriers(read.experiment(PATCHED), read.gaps, tests)
-    of_heads = ablated or patched
+    tests = _max_t(store, PATCHED, run) if {*map(study_of, rows)} - done else {}
+    patched = carriers(rows, read.gaps, tests)
+    of_heads = [*ablated, *(one for one in patched if one.study not in done)]
     told += chain(
         found_heads.heads(of_heads),
         found_heads.effects(of_heads),
@@ -145,9 +147,11 @@ def in_short(store: Store, *, run: str | None = None) -> list[dict[str, Any]]:
     ranked = studies(read.experiment(SCREENED))
     found: list[Carriers] = []
     for name in _TESTED:
-        # What was tested is told over all rows that stand in one table, of this run or before.
-        if not found and name in read.names:
-            found = carriers(read.experiment(name), read.gaps, _max_t(store, name))
+        done = {one.study for one in found}
+        rows = [row for row in read.experiment(name) if study_of(row) not in done]
+        if rows:
+            # What was tested is told over all rows that stand in one table, of this run or before.
+            found += carriers(rows, read.gaps, _max_t(store, name))
     return list(_in_short(found, ranked, read.gaps))
 
 
@@ -167,7 +171,6 @@ class _Reading:
 
     Attributes:
         names: The experiments that there are rows of.
-        seen: Those of them that were read and had some.
         gaps: The clean gaps that rows told so far.
         designs: How many tests each table has.
     """
@@ -175,7 +178,6 @@ class _Reading:
     def __init__(self, store: Store, run: str | None, emotion: str | None) -> None:
         self._store, self._run, self._emotion = store, run, emotion
         self.names = set(store.experiments(run=run))
-        self.seen: set[str] = set()
         self.gaps: dict[StudyKey, Estimate] = {}
         self.designs = Designs()
 
@@ -189,8 +191,6 @@ class _Reading:
         if name in _TESTED:
             for row in found:
                 self.designs.add(row)
-        if found:
-            self.seen.add(name)
         return found
 
     def _on(self, rows: Iterator[Row]) -> Iterator[Row]:
@@ -256,7 +256,7 @@ def _not_run(read: _Reading) -> Iterator[Finding]:
     if not read.names & KNOWN:
         return
     for name, (what, file) in _LOOKS_AT.items():
-        if name not in read.seen and name not in read.names:
+        if name not in read.names:
             command = f"pytest experiments/exp_{file}.py"
             yield Finding("", "", "not run", f"{what}: not run; {command} does.", found=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from emolib.reporting.finding import Finding, finding, listed_studies, named
+from emolib.reporting.finding import Finding, finding, listed_studies, named, spread_of
 from emolib.reporting.wording import (
     Estimate,
     counted,
@@ -12,7 +12,6 @@ from emolib.reporting.wording import (
     figure,
     percent,
     span,
-    spread,
     whole,
 )
 from emolib.results.rows import Row
@@ -64,7 +63,16 @@ def _known(rows: Iterable[Row], name: str) -> list[float]:
 def controls(rows: Sequence[Row]) -> Iterator[Finding]:
     """Yield what became of what should come to nothing, beside the effect of the head itself."""
     first = {study: strongest(members, "denoise", 1)[0] for study, members in studies(rows).items()}
-    own = {study: e for study, e in _estimates(first, "denoise").items() if e.mean}
+    every = _estimates(first, "denoise")
+    own = {study: effect for study, effect in every.items() if not effect.holds_zero}
+    if idle := [study for study in every if study not in own]:
+        yield finding(
+            "controls",
+            idle,
+            "Controls say nothing where the head itself, patched, does nothing that can be told: "
+            f"{listed_studies(idle)}.",
+            found=False,
+        )
     if not own:
         return
     first = {study: first[study] for study in own}
@@ -74,8 +82,8 @@ def controls(rows: Sequence[Row]) -> Iterator[Finding]:
         yield finding(
             "controls",
             same,
-            f"A random head of the same layer, patched alike, moves logit_diff by {_spread(same)}, "
-            f"where the head itself moves it by {_spread(own)}"
+            "A random head of the same layer, patched alike, moves logit_diff by "
+            f"{spread_of(same)}, where the head itself moves it by {spread_of(own)}"
             + ("." if small else ": other heads of the layer do much of the same."),
             found=small,
             heads=names,
@@ -99,12 +107,14 @@ def controls(rows: Sequence[Row]) -> Iterator[Finding]:
     if lexical := _estimates(first, "lexical"):
         shares = [abs(lexical[study].mean / own[study].mean) for study in lexical]
         nothing = all(share < _NOTHING for share in shares)
+        sure = any(not effect.holds_zero for effect in lexical.values())
+        verdict = ": so much of it is not about emotion" if sure else ", or nothing: it says little"
         yield finding(
             "controls",
             lexical,
-            f"A rare but unemotional word in the slot moves logit_diff by {_spread(lexical)} "
+            f"A rare but unemotional word in the slot moves logit_diff by {spread_of(lexical)} "
             f"through the same head, {percent(shares)} of its effect"
-            + ("." if nothing else ": so much of it is not about emotion."),
+            + ("." if nothing else f"{verdict}."),
             found=nothing,
             heads=names,
         )
@@ -116,10 +126,6 @@ def _bound(effect: Estimate) -> float:
 
 def _estimates(rows: Mapping[StudyKey, Row], metric: str) -> dict[StudyKey, Estimate]:
     return {study: value for study, row in rows.items() if (value := estimate(row, metric))}
-
-
-def _spread(found: Mapping[StudyKey, Estimate]) -> str:
-    return spread({named(study): value for study, value in found.items()})
 
 
 def _in_studies(found: Iterable[StudyKey]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from emolib.reporting.carriers import Carriers, Effect
+from emolib.reporting.carriers import LEAST_GAP, Carriers, Effect, is_gap
 from emolib.reporting.finding import (
     Finding,
     emotions_of,
@@ -12,6 +12,7 @@ from emolib.reporting.finding import (
     listed_studies,
     models_of,
     named,
+    spread_of,
 )
 from emolib.reporting.wording import (
     Estimate,
@@ -27,8 +28,8 @@ from emolib.results.rows import Row, group
 from emolib.results.selection import StudyKey, studies, subject
 from emolib.stats.significance import LEVEL
 
-# Heads of a model whose effects are told in figures, and the gap below which there is none.
-_TOLD, _GAP = 2, 0.1
+# Heads of a model whose effects are told in figures.
+_TOLD = 2
 _DOING = {
     "zero": "Zeroing {}",
     "mean": "Replacing {} by its mean",
@@ -38,48 +39,61 @@ _DOING = {
 }
 
 
-def _is_there(gap: Estimate) -> bool:
-    return abs(gap.mean) >= _GAP and (gap.ci is None or not gap.ci[0] <= 0 <= gap.ci[1])
-
-
 def gaps(found: Mapping[StudyKey, Estimate]) -> Iterator[Finding]:
     """Yield how far the emotion shows in the logits at all."""
-    there = {study: gap for study, gap in found.items() if _is_there(gap)}
+    there = {study: gap for study, gap in found.items() if is_gap(gap) and gap.mean > 0}
     if there:
         where = (
             f"in {named(next(iter(there)))}"
             if len(there) == 1
             else in_all(models_of(there), "model")
         )
+        bare = [study for study, gap in there.items() if gap.ci is None]
+        of_some = f" in {listed_studies(bare)}" if 0 < len(bare) < len(there) else ""
         yield finding(
             "gap",
             there,
             f"The emotion shows in the logits {where}: the clean gap between emotion and neutral "
-            f"prompts is {_spread(there)} logits"
-            + (
-                ", recorded without an interval."
-                if all(e.ci is None for e in there.values())
-                else "."
-            ),
+            f"prompts is {spread_of(there)} logits"
+            f"{f', recorded without an interval{of_some}' if bare else ''}.",
         )
-    if missing := {study: gap for study, gap in found.items() if study not in there}:
+    if against := {study: gap for study, gap in found.items() if is_gap(gap) and gap.mean < 0}:
+        yield finding(
+            "gap",
+            against,
+            f"The clean gap is the wrong way in {listed_studies(against)}: "
+            f"{spread_of(against)} logits, so that the emotion's words are likelier on neutral "
+            "prompts.",
+            found=False,
+        )
+    if missing := {study: gap for study, gap in found.items() if not is_gap(gap)}:
         yield finding(
             "gap",
             missing,
-            f"No clean gap worth explaining ({_spread(missing)} logits, below {_GAP} or not to be "
-            f"told from none): "
-            f"{listed_studies(missing)}. What heads do there says little about the emotion.",
+            f"No clean gap worth explaining ({spread_of(missing)} logits, below {LEAST_GAP} "
+            f"or not to be told from none): {listed_studies(missing)}. What heads do there says "
+            "little about the emotion.",
             found=False,
         )
 
 
 def heads(found: Sequence[Carriers]) -> Iterator[Finding]:
     """Yield of each model which heads carry which emotions, then where none does."""
-    for model, members in group(found, lambda one: one.study.model).items():
-        carrying = [one for one in members if one.heads]
-        if carrying:
-            yield _carried(model, carrying)
-    none = [one for one in found if not one.heads and one.is_tested]
+    carrying = [one for one in found if one.heads]
+    for (model, _), members in group(carrying, lambda one: (one.study.model, one.kind)).items():
+        yield _carried(model, members)
+    # Of a gap that nobody measured, free prompts have none, max-T alone decides.
+    nothing = [one.study for one in found if one.gap is not None and not is_gap(one.gap)]
+    if nothing:
+        yield finding(
+            "heads",
+            nothing,
+            "Which heads carry the emotion cannot be told where there is no clean gap to have a "
+            f"share of: {listed_studies(nothing)}.",
+            found=False,
+        )
+    others = [one for one in found if not one.heads and one.study not in nothing]
+    none = [one for one in others if one.is_tested]
     if none:
         told = {f"{one.strongest} of {named(one.study)}": _strongest(one).of for one in none}
         yield finding(
@@ -90,7 +104,7 @@ def heads(found: Sequence[Carriers]) -> Iterator[Finding]:
             f"{spread(told)}{_of_gap(none)}. Several may carry it together: see circuits.",
             found=False,
         )
-    ranked = [one for one in found if not one.is_tested]
+    ranked = [one for one in others if not one.is_tested]
     if ranked:
         yield finding(
             "heads",
@@ -100,12 +114,7 @@ def heads(found: Sequence[Carriers]) -> Iterator[Finding]:
             "them.",
             found=False,
         )
-    constant = {
-        f"{head} ({named(one.study)})": head
-        for one in found
-        for head in one.constants
-        if head not in one.heads
-    }
+    constant = {f"{head} ({named(one.study)})": head for one in found for head in one.constants}
     if constant:
         yield finding(
             "heads",
@@ -159,7 +168,7 @@ def _of_gap(members: Iterable[Carriers], head: str | None = None) -> str:
 
 def patching(patched: Sequence[Carriers], best: Mapping[StudyKey, str]) -> Iterator[Finding]:
     """Yield what patching the head of each study that carries the most moves of the gap."""
-    parts, shown = [], []
+    parts, shown, sure = [], [], False
     for kind, on in (("denoise", "put into neutral prompts"), ("noise", "taken out of its own")):
         told: dict[StudyKey, Estimate] = {}
         shares = []
@@ -170,15 +179,18 @@ def patching(patched: Sequence[Carriers], best: Mapping[StudyKey, str]) -> Itera
                 told[one.study] = one.tables[kind][head].of
                 shares.append(share)
                 shown.append((one.study, head))
+        sure = sure or any(not effect.holds_zero for effect in told.values())
         if told:
             parts.append(
-                f"{on} ({kind}) it moves {percent(shares)} of the clean gap, {_spread(told)} logits"
+                f"{on} ({kind}) it moves {percent(shares)} of the clean gap, {spread_of(told)} "
+                "logits"
             )
     if parts:
         yield finding(
             "patching",
             (study for study, _ in shown),
             f"Patching z of the strongest head alone: {'; '.join(parts)}.",
+            found=sure,
             heads=(head for _, head in shown),
         )
 
@@ -186,31 +198,36 @@ def patching(patched: Sequence[Carriers], best: Mapping[StudyKey, str]) -> Itera
 def effects(found: Sequence[Carriers]) -> Iterator[Finding]:
     """Yield how many of the other heads do more than chance, and how many cannot be told."""
     tested = [one for one in found if one.is_tested]
-    if not tested:
-        return
-    sure, unsure, sizes = [], [], []
-    for one in tested:
-        others = {head: effect for head, effect in one.first.items() if head not in one.heads}
-        moving = [head for head, effect in others.items() if effect.is_found]
+    for intervention, members in group(tested, lambda one: one.intervention).items():
+        yield from _others(intervention, members)
+
+
+def _others(intervention: str, members: Sequence[Carriers]) -> Iterator[Finding]:
+    sure, unsure, counts, sizes = [], [], [], []
+    for one in members:
+        told = {head: effect for head, effect in one.first.items() if effect.max_t is not None}
+        others = [head for head in told if head not in one.heads]
+        moving = [head for head in others if told[head].is_found]
+        counts.append(len(told))
         sure.append(len(moving))
         unsure.append(len(others) - len(moving))
-        sizes += [share for head in moving if (share := one.share(head)) is not None]
-    total = whole(len(one.first) for one in tested)
+        sizes += [abs(share) for head in moving if (share := one.share(head)) is not None]
+    which = [one.study for one in members]
+    tail = f"of {whole(counts)} heads a study have an effect under {intervention} that"
     if any(sure):
+        besides = "Besides these, " if any(one.heads for one in members) else ""
         yield finding(
             "effects",
-            (one.study for one in tested),
-            f"Besides these, {whole(sure)} of {total} heads a study have an effect under "
-            f"{tested[0].intervention} that is more than chance (max-T below {LEVEL})"
+            which,
+            f"{besides}{whole(sure)} {tail} is more than chance (max-T below {LEVEL})"
             + (f", of at most {percent([max(sizes)])} of the clean gap." if sizes else "."),
         )
     if any(unsure):
         yield finding(
             "effects",
-            (one.study for one in tested),
-            f"{whole(unsure)} of {total} heads a study have an effect under "
-            f"{tested[0].intervention} that this run cannot tell from chance; that does not show "
-            "that they do nothing.",
+            which,
+            f"{whole(unsure)} {tail} this run cannot tell from chance; that does not show that "
+            "they do nothing.",
             found=False,
         )
 
@@ -248,11 +265,6 @@ def texts(found: Sequence[Carriers]) -> Iterator[Finding]:
         "texts change"
     )
     if words:
-        text += f"; the emotion's words per 100 move by {_spread(words)}"
-    yield finding(
-        "texts", best, f"{text}.", found=any(shares), heads=(one.strongest for one in found)
-    )
-
-
-def _spread(found: Mapping[StudyKey, Estimate]) -> str:
-    return spread({named(study): value for study, value in found.items()})
+        text += f"; the emotion's words per 100 move by {spread_of(words)}"
+    which = (one.strongest for one in found if one.study in best)
+    yield finding("texts", best, f"{text}.", found=any(shares), heads=which)

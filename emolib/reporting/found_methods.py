@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 from emolib.reporting.carriers import Carriers
-from emolib.reporting.finding import Finding, finding, listed_studies, named
+from emolib.reporting.finding import Finding, finding, listed_studies, named, spread_of
 from emolib.reporting.report_paths import ALL, LOGITS
 from emolib.reporting.report_probes import q_values
 from emolib.reporting.report_specificity import ANY, AS_MUCH, OTHERS, TESTED, THIS, about
@@ -24,12 +25,12 @@ from emolib.reporting.wording import (
 )
 from emolib.results.item_files import is_path
 from emolib.results.rows import Row, group
-from emolib.results.selection import StudyKey, strongest, studies, subject
+from emolib.results.selection import StudyKey, strongest, studies, study_of, subject
 from emolib.stats.significance import LEVEL
-from emolib.stats.summary import rank_correlation
+from emolib.stats.summary import ENOUGH, rank_correlation
 
-# F that a circuit is to reach, and what the heads outside of it may still do.
-_ENOUGH, _REST = 0.8, 0.2
+# What the heads outside of a circuit may still do.
+_REST = 0.2
 _BY = dict(zip(TESTED, ("words", "prompts"), strict=True))
 _ON = {
     "words": "the other emotions' words on the same prompts",
@@ -48,14 +49,14 @@ def specificity(rows: Sequence[Row], found: Sequence[Carriers]) -> Iterator[Find
         if not known:
             continue
         own = {
-            f"{subject(row)}, {named(_study(row))}": value
+            f"{subject(row)}, {named(study_of(row))}": value
             for row in told.get(THIS, [])
             if (value := estimate(row, metric))
         }
         if own:
             yield finding(
                 "specificity",
-                map(_study, known),
+                map(study_of, known),
                 f"By {by}, {len(own)} of the {len(known)} pairs of a head and an emotion that it "
                 f"carries are specific: its effect less that on {_ON[by]} is "
                 f"{spread(own)} logits.",
@@ -69,7 +70,7 @@ def specificity(rows: Sequence[Row], found: Sequence[Carriers]) -> Iterator[Find
             if others := told.get(verdict):
                 yield finding(
                     "specificity",
-                    map(_study, others),
+                    map(study_of, others),
                     f"Not specific by {by}: {listed(map(_head, others))} "
                     f"{'does' if len(others) == 1 else 'do'} {said} {_ON[by]}.",
                     found=False,
@@ -77,12 +78,8 @@ def specificity(rows: Sequence[Row], found: Sequence[Carriers]) -> Iterator[Find
                 )
 
 
-def _study(row: Row) -> StudyKey:
-    return next(iter(studies([row])))
-
-
 def _head(row: Row) -> str:
-    return f"{subject(row)} ({named(_study(row))})"
+    return f"{subject(row)} ({named(study_of(row))})"
 
 
 def circuit(rows: Sequence[Row]) -> Iterator[Finding]:
@@ -95,7 +92,8 @@ def circuit(rows: Sequence[Row]) -> Iterator[Finding]:
     }
     all_told = {study: e for study, row in own.items() if (e := _with_ends(row, "held_out"))}
     # Of a gap that is hardly one F is anything, and has no interval.
-    kept = {study: e for study, e in all_told.items() if e.ci is not None}
+    known = {study: (e, e.ci) for study, e in all_told.items() if e.ci is not None}
+    kept = {study: e for study, (e, ci) in known.items() if ci[0] > 0 and ci[1] >= ENOUGH}
     if kept:
         sizes = [size for study in kept if (size := own[study].mean("k")) is not None]
         total = [size for study in kept if (size := own[study].mean("n_heads")) is not None]
@@ -108,21 +106,22 @@ def circuit(rows: Sequence[Row]) -> Iterator[Finding]:
             "circuit",
             kept,
             f"{whole(sizes)} of {whole(total)} heads are a circuit ({listed(where)}): on held-out "
-            f"templates they keep a share F of the emotion of {_spread(kept)}"
-            + (f", all other heads together {percent(map(abs, rest))}." if rest else "."),
+            f"templates they keep a share F of the emotion of {spread_of(kept)}"
+            + (f", all other heads together {percent(rest)}." if rest else "."),
             heads=chain(*(own[study].labels.get("circuit", "").split("+") for study in kept)),
         )
-    if short := {s: e for s, e in kept.items() if e.ci is not None and e.ci[1] < _ENOUGH}:
+    if short := {study: e for study, (e, _) in known.items() if study not in kept}:
         yield finding(
             "circuit",
             short,
-            f"On held-out templates the circuit keeps less than {_ENOUGH}: {_spread(short)}.",
+            f"On held-out templates the chosen heads keep less than F = {ENOUGH}, or none that can "
+            f"be told: {spread_of(short)}.",
             found=False,
         )
     if double := [
         study
         for study in kept
-        if (e := _with_ends(own[study], "rest")) is not None and e.mean > _REST
+        if (e := _with_ends(own[study], "rest")) is not None and abs(e.mean) > _REST
     ]:
         yield finding(
             "circuit",
@@ -137,7 +136,7 @@ def circuit(rows: Sequence[Row]) -> Iterator[Finding]:
             "circuit",
             unsure,
             f"Whether few heads are a circuit cannot be told in {listed_studies(list(unsure))}: F "
-            f"on held-out templates, {_spread(unsure)}, has no interval"
+            f"on held-out templates, {spread_of(unsure)}, has no interval"
             f"{': ' if whys else ''}{'; '.join(sorted(whys))}.",
             found=False,
         )
@@ -173,7 +172,8 @@ def paths(rows: Sequence[Row]) -> Iterator[Finding]:
         sender = senders[study] = best.labels["sender"]
         if effect := estimate(best, "effect"):
             direct[study] = effect
-        if (share := best.mean("share")) is not None:
+        sure = study in direct and not direct[study].holds_zero
+        if sure and (share := best.mean("share")) is not None:
             shares.append(share)
         between = [
             row
@@ -186,13 +186,14 @@ def paths(rows: Sequence[Row]) -> Iterator[Finding]:
                 through[name] = effect
     if not direct:
         return
-    text = f"The strongest sender moves the logits directly by {_spread(direct)}"
+    text = f"The strongest sender moves the logits directly by {spread_of(direct)}"
     if shares:
         text += f", {percent(shares)} of all that it does"
     if through:
         most = max(through, key=lambda name: abs(through[name].mean))
         text += f"; its strongest path through another head moves {through[most]} logits ({most})"
-    yield finding("paths", direct, f"{text}.", heads=senders.values())
+    moves = any(not effect.holds_zero for effect in direct.values())
+    yield finding("paths", direct, f"{text}.", found=moves, heads=senders.values())
 
 
 def probes(rows: Sequence[Row]) -> Iterator[Finding]:
@@ -209,7 +210,7 @@ def probes(rows: Sequence[Row]) -> Iterator[Finding]:
         read.append(len(told))
         tested.append(len(q))
         effects = [estimate(row, "logit_diff") for row in told]
-        idle.append(sum(effect is not None and effect.holds_zero for effect in effects))
+        idle.append(sum(e is not None and e.ci is not None and e.holds_zero for e in effects))
         rho = rank_correlation(
             [row.mean("auroc") or 0.0 for row in probed],
             [abs(row.mean("logit_diff") or 0.0) for row in probed],
@@ -233,19 +234,19 @@ def units(rows: Sequence[Row]) -> Iterator[Finding]:
     parts, sizes = [], []
     of: list[StudyKey] = []
     for kind, alike in group(rows, lambda row: row.labels.get("kind", "")).items():
-        known = {_study(row): e for row in alike if (e := estimate(row, "difference"))}
+        known = {study_of(row): e for row in alike if (e := estimate(row, "difference"))}
         sizes += [size for row in alike if (size := row.mean("n_units")) is not None]
         gone = {s: e for s, e in known.items() if e.mean < 0 and not e.holds_zero}
         how = f"under {kind} ablation" if kind else "ablated"
         if gone:
-            parts.append(f"{how} by {_spread(gone)} ({_count(gone, known)})")
+            parts.append(f"{how} by {spread_of(gone)} ({_count(gone, known)})")
             of += gone
         if others := {study: e for study, e in known.items() if study not in gone}:
             yield finding(
                 "units",
                 others,
                 f"The top MLP units do not lower logit_diff more than random ones do {how} in "
-                f"{listed_studies(others)}: the difference is {_spread(others)} logits.",
+                f"{listed_studies(others)}: the difference is {spread_of(others)} logits.",
                 found=False,
             )
     if parts:
@@ -267,43 +268,43 @@ def _count(of: Mapping[StudyKey, object], known: Mapping[StudyKey, object]) -> s
 
 def steering(rows: Sequence[Row]) -> Iterator[Finding]:
     """Yield what the largest dose does at which texts stay fluent, and where there is none."""
-    effects: dict[str, Estimate] = {}
-    words: dict[str, Estimate] = {}
-    random: list[float] = []
-    doses: list[float] = []
-    of: list[StudyKey] = []
+    told: list[_Steered] = []
     costly: list[StudyKey] = []
-    total = 0
     for study, members in studies(rows).items():
         for place, (own, control) in doses_by_place(members).items():
-            total += 1
             row = largest_dose(own)
             if row is None:
                 costly.append(study)
-                continue
-            of.append(study)
-            doses.append(dose_of(row))
-            name = f"{place}, {named(study)}"
-            if effect := estimate(row, "logit_diff"):
-                effects[name] = effect
-            if moved := estimate(row, "keyword_rate"):
-                words[name] = moved
-            other = control.get(("neutral", dose_of(row)))
-            if other is not None and (mean := other.mean("logit_diff")) is not None:
-                random.append(mean)
-    if effects:
-        at = sorted(set(doses))
+            elif (effect := estimate(row, "logit_diff")) is not None:
+                dose = dose_of(row)
+                others = [control.get(("neutral", sign * dose)) for sign in (1, -1)]
+                told.append(
+                    _Steered(
+                        study,
+                        f"{place}, {named(study)}",
+                        dose,
+                        effect,
+                        estimate(row, "keyword_rate"),
+                        [e for o in others if o and (e := estimate(o, "logit_diff"))],
+                    )
+                )
+    total = len(told) + len(costly)
+    if steered := [one for one in told if one.steers]:
         text = (
-            f"The emotion direction steers neutral prompts at {len(of)} of {total} places: the "
-            f"largest dose at which texts stay fluent (α = {listed(f'{dose:g}' for dose in at)}) "
-            f"moves logit_diff by {spread(effects)}"
+            f"The emotion direction steers neutral prompts at {len(steered)} of {total} places: "
+            f"{_at_dose(steered)}"
         )
-        if random:
-            text += f", a random direction as long by {span(random)}"
-        if words:
+        if words := {one.name: one.words for one in steered if one.words}:
             text += f"; the emotion's words per 100 by {spread(words)}"
-        moves = any(not effect.holds_zero for effect in effects.values())
-        yield finding("steering", of, f"{text}.", found=moves)
+        yield finding("steering", [one.study for one in steered], f"{text}.")
+    if idle := [one for one in told if not one.steers]:
+        yield finding(
+            "steering",
+            [one.study for one in idle],
+            f"At {len(idle)} of {total} places the emotion direction does no more than a random "
+            f"one as long: {_at_dose(idle)}.",
+            found=False,
+        )
     if costly:
         yield finding(
             "steering",
@@ -312,6 +313,34 @@ def steering(rows: Sequence[Row]) -> Iterator[Finding]:
             f"{TOLERANCE:g} nat a token of fluency: {listed_studies(costly)}.",
             found=False,
         )
+
+
+class _Steered(NamedTuple):
+    """What the largest dose does at one place that texts stay fluent at."""
+
+    study: StudyKey
+    name: str
+    dose: float
+    effect: Estimate
+    words: Estimate | None
+    random: Sequence[Estimate]
+
+    @property
+    def steers(self) -> bool:
+        """Whether it brings the emotion about, and more than any random direction moves."""
+        most = max((abs(effect.mean) for effect in self.random), default=0.0)
+        return not self.effect.holds_zero and self.effect.mean > most
+
+
+def _at_dose(places: Sequence[_Steered]) -> str:
+    at = sorted({one.dose for one in places})
+    text = (
+        f"the largest dose at which texts stay fluent (α = {listed(f'{dose:g}' for dose in at)}) "
+        f"moves logit_diff by {spread({one.name: one.effect for one in places})}"
+    )
+    if random := [effect.mean for one in places for effect in one.random]:
+        text += f", random directions as long, both ways, by {span(random)}"
+    return text
 
 
 def own(experiment: str, rows: Sequence[Row]) -> Iterator[Finding]:
@@ -330,7 +359,3 @@ def own(experiment: str, rows: Sequence[Row]) -> Iterator[Finding]:
         studies(rows),
         f"{experiment}: {several}, {metric} {value} ({where}).",
     )
-
-
-def _spread(found: Mapping[StudyKey, Estimate]) -> str:
-    return spread({named(study): value for study, value in found.items()})

@@ -44,6 +44,8 @@ _CELL, _SMALLEST, _LARGEST, _NARROWEST = 0.16, 1.5, 5.5, 1.0
 _BESIDE, _ABOVE = 0.55, 0.45
 # Heads named in a map, at most, and the share of the largest score from which they are.
 _NAMED, _NOTABLE = 4, 0.1
+# The score whose order screening tells the reliability of.
+_RANKED = "atp_ig"
 # Width and height of a name, and of a cell that has room for it, in inches.
 _NAME, _ROOMY = (0.36, 0.1), 0.33
 
@@ -133,16 +135,23 @@ def _cell(layers: int, heads: int) -> float:
     return min(max(_CELL, _SMALLEST / longer), _LARGEST / longer)
 
 
+def _doubt(model: dict[str, Any], emotion: str, score: str) -> str:
+    """Return why the order of heads by a score is none; of a score but |atp_ig| it is not known."""
+    if score != _RANKED:
+        return f"reliability is known of {_RANKED} alone"
+    return unreliable(model.get("rankings", {}).get(emotion, {}).get("reliability"))
+
+
 def _notable(model: dict[str, Any], emotion: str, score: str) -> list[dict[str, Any]]:
     """Return the entries of the heads that are named, the strongest first."""
-    if unreliable(model.get("rankings", {}).get(emotion, {}).get("reliability")):
+    if _doubt(model, emotion, score):
         return []
     ranked = sorted(_entries(model, emotion, score), key=lambda entry: -abs(entry[score]))
     most = max((abs(entry[score]) for entry in ranked), default=0.0)
     found = []
     for entry in ranked[:_NAMED]:
-        low, high = entry.get(f"{score}_ci") or (entry[score], entry[score])
-        if low * high > 0 and abs(entry[score]) >= _NOTABLE * most:
+        ends = entry.get(f"{score}_ci")
+        if ends and ends[0] * ends[1] > 0 and abs(entry[score]) >= _NOTABLE * most:
             found.append(entry)
     return found
 
@@ -231,14 +240,14 @@ def top_heads(
                    error_kw={"lw": 0.8}, height=0.7)  # fmt: skip
         panel.axvline(0, color="0.4", lw=0.6)
         panel.set_yticks(range(len(names)), names)
-        reliability = model.get("rankings", {}).get(study.emotion, {}).get("reliability")
-        doubt = unreliable(reliability)
+        doubt = _doubt(model, study.emotion, score)
         # The strongest on top; room for a line of text below the last.
         panel.set_ylim(len(names) + (0.4 if doubt else -0.4), -0.6)
         if doubt:
             panel.text(1, 0.02, f"no ranking: {doubt}", transform=panel.transAxes, ha="right",
                        va="bottom", fontsize="small", color="#B00000")  # fmt: skip
-    panels.below(f"{_labelled(score)}, 95 % CI")
+    has_ends = any(entry.get(f"{score}_ci") for model in models for entry in model["scores"])
+    panels.below(_labelled(score) + (", 95 % CI" if has_ends else ""))
     return save(panels.figure, out)
 
 

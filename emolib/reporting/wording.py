@@ -66,8 +66,14 @@ def percent(values: Iterable[float]) -> str:
     ('27–50 %', '50 %', '0.4 %')
     """
     found = [100 * value for value in values]
-    low, high = (_rounded(value) for value in (min(found), max(found)))
-    return f"{low} %" if low == high else f"{low}–{high} %"
+    return f"{_between(_rounded(min(found)), _rounded(max(found)))} %"
+
+
+def _between(low: str, high: str) -> str:
+    """Return two figures as a span; a minus between them and a dash could not be told apart."""
+    if low == high:
+        return low
+    return f"{low} to {high}" if "−" in low else f"{low}–{high}"
 
 
 def _rounded(value: float) -> str:
@@ -81,9 +87,7 @@ def span(values: Iterable[float], decimals: int = 2) -> str:
     ('0.90–0.99', '0.50', '−0.2 to 0.6')
     """
     found = list(values)
-    low, high = figure(min(found), decimals), figure(max(found), decimals)
-    between = " to " if "−" in low else "–"
-    return low if low == high else f"{low}{between}{high}"
+    return _between(figure(min(found), decimals), figure(max(found), decimals))
 
 
 def whole(values: Iterable[float]) -> str:
@@ -93,17 +97,19 @@ def whole(values: Iterable[float]) -> str:
     ('4–14', '3')
     """
     found = list(values)
-    low, high = str(int(min(found))), str(int(max(found)))
-    return low if low == high else f"{low}–{high}"
+    return _between(str(int(min(found))), str(int(max(found))))
 
 
 def spread(found: Mapping[str, Estimate]) -> str:
     """Return an estimate, or of several the least and the largest with what they are of.
 
+    Least and largest in size where all have one sign, else from the most negative on.
+
     Args:
         found: By what it is of the estimate, at least one.
     """
-    ranked = sorted(found, key=lambda name: abs(found[name].mean))
+    one_sign = len({value.mean > 0 for value in found.values()}) == 1
+    ranked = sorted(found, key=lambda n: abs(found[n].mean) if one_sign else found[n].mean)
     first, last = ranked[0], ranked[-1]
     if first == last:
         return str(found[first])

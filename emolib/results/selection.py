@@ -71,6 +71,24 @@ def layer_of(row: Row) -> int | None:
     return parse_head(heads).layer if heads.startswith("L") and "+" not in heads else None
 
 
+def depth_of(row: Row) -> float | None:
+    """Return where the layer of a row on a single head lies: 0 the first of its model, 1 the last.
+
+    None of any other row, and where the row does not say how many layers its model has.
+    """
+    layer, layers = layer_of(row), row.provenance.get("shape", {}).get("layers")
+    return None if layer is None or layers is None else layer / max(1, layers - 1)
+
+
+def is_at_home(row: Row) -> bool:
+    """Tell whether a row is of the position that its run asks for, or of none.
+
+    Patching at other positions is a study of places.
+    """
+    position = row.labels.get("position", "")
+    return position in ("", row.provenance.get("position", position))
+
+
 def chosen_by_rank(row: Row) -> bool:
     """Tell whether screening of the same prompts chose what a row is about (``top:N``)."""
     return any(row.labels.get(name, "").startswith("top") for name in ("spec", "unit_spec"))

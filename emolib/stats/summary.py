@@ -199,6 +199,10 @@ def two_halves(count: int, clusters: Sequence[str] | None = None) -> NDArray[np.
     return np.array([order[name] % 2 for name in clusters])
 
 
+ENOUGH = 0.8
+"""F from which heads are a circuit."""
+
+
 def unreliable(reliability: float | None) -> str:
     """Return why a ranking is not to be shown as one, empty when it may be."""
     if reliability is None:

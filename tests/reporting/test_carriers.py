@@ -52,6 +52,11 @@ def test_one_that_raises_it_does_not():
     assert heads(rows({"L0H0": -2, "L0H1": 4}), gaps={STUDY: Estimate(-10.0)}) == ("L0H1",)
 
 
+def test_where_there_is_no_gap_nothing_carries():
+    for gap in (Estimate(0.05), Estimate(-0.03), Estimate(2.0, (-1.0, 5.0))):
+        assert heads(rows({"L0H0": -2, "L0H1": 0.3}), gaps={STUDY: gap}) == ()
+
+
 def test_one_that_may_be_chance_does_not():
     loud = {"logit_diff": np.array([-30, 26] * (FEW // 2), float)}
     found = [*rows({"L0H0": -2}), *rows_of("x", loud, heads="L0H1", ablation="zero")]

@@ -45,10 +45,10 @@ ABLATION = (
 )
 
 
-def ablation(effects, kind="zero", model="one"):
+def ablation(effects, kind="zero", model="one", layers=4):
     """Give rows of ablation by the heads' effects, on logit_diff and a tenth of it on sentiment."""
     return [
-        row
+        replace(row, provenance={"shape": {"layers": layers, "heads": 4}})
         for heads, effect in effects.items()
         for row in rows_of(
             "head_ablation",
@@ -220,12 +220,13 @@ def test_joint_sets_belong_to_no_layer(tmp_path, figure):
 
 def test_models_are_compared_by_depth_and_by_the_share_of_their_heads(tmp_path, figure):
     rows = ablation({"L0H0": 3.0, "L3H0": -0.035}) + ablation(
-        {"L0H0": 3.0, "L1H0": 3.0}, "zero", "two"
+        {"L0H0": 3.0, "L1H0": 3.0}, "zero", "two", 12
     )
     mean = ablation({"L2H0": 70.0}, "mean")
     left, right = figure(effect_plots.model_comparison, [*rows, *mean], tmp_path / "x.png").axes
     dots = [point for found in left.collections for point in found.get_offsets()]
-    assert sorted(round(x) for x, _ in dots) == [0, 0, 1, 1]
+    # The second model has more layers than heads were ablated in.
+    assert sorted(round(x, 1) for x, _ in dots) == [0.0, 0.0, 0.1, 1.0]
     assert max(y for _, y in dots) < 4
     # The other head of the first model is as often above 0 as below it.
     assert [bar.get_height() for bar in right.patches] == [0.5, 1.0]

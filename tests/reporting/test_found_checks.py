@@ -39,6 +39,17 @@ def test_what_an_unemotional_word_does_is_not_about_emotion():
     assert not found.found and "20 % of its effect: so much of it is not about" in found.text
 
 
+def test_controls_of_a_head_that_does_nothing_are_no_controls():
+    nothing = np.array([6.0, -6.0] * (FEW // 2))
+    (found,) = controls(controlled(denoise=nothing, same_layer=around(0), lexical=around(2)))
+    assert not found.found and "Controls say nothing where the head itself" in found.text
+
+
+def test_what_may_be_nothing_is_not_said_to_be_much():
+    (found,) = controls(controlled(lexical=np.array([12.0, -8.0] * (FEW // 2))))
+    assert not found.found and found.text.endswith(", or nothing: it says little.")
+
+
 def test_controls_of_somebody_elses_making_say_nothing():
     assert list(controls(rows_of("head_controls", {"own": 1.0}))) == []
 

@@ -18,9 +18,12 @@ def effect(mean, max_t=0.01, changed=0.5, words=-2.0):
     return Effect(Estimate(mean, ci), max_t, Estimate(changed, (0.4, 0.6)), Estimate(words, CI))
 
 
-def one(study=JOY, heads=("L0H0",), constants=(), kind="zero", **effects):
+GAP = Estimate(10.0, (9.0, 11.0))
+
+
+def one(study=JOY, heads=("L0H0",), constants=(), kind="zero", gap=GAP, **effects):
     first = {"L0H0": effect(-5.0), "L0H1": effect(-0.2), "L1H0": effect(0.0, 0.9)} | effects
-    return Carriers(study, Estimate(10.0, (9.0, 11.0)), {kind: first}, heads, constants)
+    return Carriers(study, gap, {kind: first}, heads, constants)
 
 
 def told(found):
@@ -50,6 +53,16 @@ def test_where_no_head_carries_the_strongest_is_told_with_why():
     assert "−5.0 [−5.5, −4.5], 50 % of the clean gap" in found.text
 
 
+def test_a_head_that_moves_the_wrong_way_has_less_than_none_of_the_gap():
+    (found,) = found_heads.heads([one(heads=(), L0H0=effect(5.0))])
+    assert "5.0 [4.5, 5.5], −50 % of the clean gap" in found.text
+
+
+def test_without_a_gap_nothing_is_said_to_carry():
+    (found,) = found_heads.heads([one(heads=(), gap=Estimate(0.4, (-0.1, 0.9)))])
+    assert not found.found and "cannot be told where there is no clean gap" in found.text
+
+
 def test_heads_that_a_rank_chose_are_not_told_as_carrying():
     (found,) = found_heads.heads([one(heads=(), **{n: effect(-5.0, None) for n in
                                                    ("L0H0", "L0H1", "L1H0")})])  # fmt: skip
@@ -69,6 +82,19 @@ def test_other_heads_are_counted_those_that_count_and_those_that_cannot_be_told(
         (False, "1 of 3 heads a study have an effect under zero ablation that this run cannot tell "
                 "from chance; that does not show that they do nothing."),
     ]  # fmt: skip
+
+
+def test_heads_that_were_not_tested_are_not_counted():
+    some = one(L0H1=effect(-0.2, None), L1H0=effect(0.0, 0.9))
+    (unsure,) = told(found_heads.effects([some]))
+    assert not unsure[0] and unsure[1].startswith("1 of 2 heads a study")
+    (found, _) = told(found_heads.effects([one(heads=(), L0H0=effect(-0.2))]))
+    assert found[1].startswith("2 of 3 heads a study")
+
+
+def test_patching_that_may_do_nothing_is_not_found():
+    (found,) = found_heads.patching([one(kind="denoise", L0H0=effect(-0.2))], {JOY: "L0H0"})
+    assert not found.found and "−2 % of the clean gap" in found.text
 
 
 def test_patching_is_told_of_the_head_that_carries_by_ablation():
@@ -94,6 +120,10 @@ def test_a_clean_gap_has_an_interval_or_says_that_it_has_none():
     assert not unsure[0] and "0.4 [−0.1, 0.9] logits" in unsure[1]
     (bare,) = told(found_heads.gaps({JOY: Estimate(0.4, None)}))
     assert bare[0] and bare[1].endswith("0.400 logits, recorded without an interval.")
+    (both,) = told(found_heads.gaps({JOY: Estimate(0.4, None), FEAR: Estimate(3.0, (2.0, 4.0))}))
+    assert both[1].endswith("logits, recorded without an interval in one (joy).")
+    (against,) = told(found_heads.gaps({JOY: Estimate(-2.0, (-3.0, -1.0))}))
+    assert not against[0] and "the wrong way in one (joy)" in against[1]
 
 
 def test_texts_are_told_of_heads_that_carry():

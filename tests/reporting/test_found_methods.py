@@ -54,9 +54,12 @@ def test_a_circuit_is_told_with_what_it_keeps_and_what_is_left():
 
 
 def test_circuits_that_keep_too_little_are_not_alone_or_not_there():
-    _, short = told(found_methods.circuit(summary(**ends("held_out", 0.5))))
-    assert short == (False, "On held-out templates the circuit keeps less than 0.8: "
-                            "0.50 [0.45, 0.55].")  # fmt: skip
+    for kept, said in ((0.5, "0.50 [0.45, 0.55]"), (-2.4, "−2.40 [−2.45, −2.35]")):
+        (short,) = told(found_methods.circuit(summary(**ends("held_out", kept))))
+        assert short == (False, "On held-out templates the chosen heads keep less than F = 0.8, or "
+                                f"none that can be told: {said}.")  # fmt: skip
+    (wide,) = told(found_methods.circuit(summary(**ends("held_out", 0.9, reach=1.0))))
+    assert not wide[0] and "none that can be told" in wide[1]
     _, double = told(found_methods.circuit(summary(**ends("held_out", 0.9), **ends("rest", 0.6))))
     assert not double[0] and "still do more than 20 %" in double[1]
     (none,) = told(found_methods.circuit(summary(held_out=None, why_no_held_out="too few")))
@@ -124,10 +127,17 @@ def test_steering_is_told_at_the_largest_dose_that_stays_fluent():
                    dose(1, 0.0, 0.2, "random"))  # fmt: skip
     (found,) = found_methods.steering(rows)
     assert "at 1 of 1 places" in found.text and "(α = 1)" in found.text
-    assert "a random direction as long by 0.24" in found.text
+    assert "random directions as long, both ways, by 0.24" in found.text
     (none,) = told(found_methods.steering(rows_of("steering", dose(0.5, -3.0))))
     assert none == (False, "At 1 of 1 places even the smallest dose costs more than 1 nat a token "
                            "of fluency: one (joy).")  # fmt: skip
+
+
+def test_a_direction_that_does_no_more_than_a_random_one_does_not_steer():
+    for effect, random in ((0.2, -0.5), (-0.5, 0.0), (0.2, 0.5)):
+        rows = rows_of("steering", dose(1, -0.1, effect), dose(-1, -0.1, random, "random"))
+        (idle,) = told(found_methods.steering(rows))
+        assert not idle[0] and idle[1].startswith("At 1 of 1 places the emotion direction does no")
 
 
 def test_an_own_experiment_is_told_by_its_largest_row():

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from emolib.errors import InputError
 from emolib.reporting import score_plots
@@ -154,6 +155,7 @@ def test_names_of_heads_of_large_models_stand_beside_them_and_apart(tmp_path, fi
     strong = {(0, 0), (5, shape[1] - 1), (9, 6), (9, 7)}
     for entry in content["scores"]:
         entry["atp_ig"] = 5.0 if (entry["layer"], entry["head"]) in strong else 0.0
+        entry["atp_ig_ci"] = [entry["atp_ig"]] * 2
     path.write_text(json.dumps(content), encoding="utf-8")
     drawn = figure(score_plots.head_reaction_heatmap, read([path]), tmp_path / "x.png")
     joy = drawn.axes[0]
@@ -164,6 +166,25 @@ def test_names_of_heads_of_large_models_stand_beside_them_and_apart(tmp_path, fi
     frame, boxes = joy.get_window_extent(), [text.get_window_extent() for text in joy.texts]
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
     assert not any(a.overlaps(b) for a in boxes for b in boxes if a is not b)
+
+
+def test_no_head_is_named_by_a_score_without_intervals_or_by_another_s_reliability(
+    tmp_path, figure
+):
+    path = scores_file(tmp_path)
+    content = json.loads(path.read_text("utf-8"))
+    content["rankings"] = {"joy": {"reliability": 0.9}}
+    for entry in content["scores"]:
+        entry |= {"delta_out": 5.0, "delta_attn": 5.0, "delta_attn_ci": [4.0, 6.0]}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    for score in ("delta_out", "delta_attn"):
+        drawn = figure(score_plots.head_reaction_heatmap, read([path]), tmp_path / "x.png",
+                       score=score)  # fmt: skip
+        assert not named(drawn.axes[0])
+        ranked = figure(score_plots.top_heads, read([path]), tmp_path / "x.png", score=score)
+        said = [text.get_text() for text in ranked.findobj(Text)]
+        assert "no ranking: reliability is known of atp_ig alone" in said
+        assert any(text.endswith(", 95 % CI") for text in said) == (score == "delta_attn")
 
 
 def test_one_scale_for_all_models(tmp_path, figure):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from made import around, rows_of
 
-from emolib.reporting.wording import Estimate, estimate, figure, in_all, spread
+from emolib.reporting.wording import Estimate, estimate, figure, in_all, percent, spread
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,10 @@ def test_an_estimate_of_a_row_is_its_mean_and_interval():
 
 def test_several_estimates_are_told_by_the_least_and_the_largest():
     found = {"a": Estimate(-5), "b": Estimate(2), "c": Estimate(3)}
-    assert spread(found) == "2 (b) to −5 (a)"
+    # Of both signs the ends are those of the axis: 2 to −5 would leave 3 out.
+    assert spread(found) == "−5 (a) to 3 (c)"
+    assert spread({"a": Estimate(-5), "b": Estimate(-2)}) == "−2 (b) to −5 (a)"
+    assert percent([-0.3, 0.5]) == "−30 to 50 %"
     assert spread({"a": Estimate(-5)}) == "−5"
 
 
