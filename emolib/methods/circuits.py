@@ -24,10 +24,8 @@ from emolib.methods.patching import FLOOR
 from emolib.methods.scores import Table
 from emolib.methods.study import Study
 from emolib.stats.faithfulness import faithfulness
-from emolib.stats.summary import split_half, two_halves, unreliable
+from emolib.stats.summary import ENOUGH, split_half, two_halves, unreliable
 
-ENOUGH = 0.8
-"""The F from which heads are a circuit."""
 TEMPLATES = 4
 """Fewer templates have no half to choose a circuit on and another to try it on."""
 # Heads that a circuit is planned to have: how many it has, only its runs tell.

@@ -22,7 +22,8 @@
   ``spool``, as parquet by ``row_groups``, for papers by ``latex``; and a run's results files.
 - ``run_pairs``: two runs beside each other; ``run_pairs_told``: in a terminal and as JSON;
   ``run_pairs_page``: as a page, from ``templates/``.
-- ``regression_check``: a run against its baseline, and how that is told.
+- ``regression_check``: a run against its baseline, and how that is told. ``drifts``: effects that
+  have moved, in words.
 - ``glossary_page``: what columns and settings mean, for reading.
 - ``experiments``: names of the project's own experiments.
 

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from emolib.reporting.experiments import ORDERS
 from emolib.reporting.panels import Panels
 from emolib.reporting.plot_style import COLOURS, blank, drawing, legend, save
 from emolib.results.rows import Row
 from emolib.results.selection import studies
+from emolib.stats.summary import ENOUGH
 
-ORDERS = ("ranking", "random", "greedy")
-"""The curves that are drawn, in the order of the legend."""
 _COLOURS = dict(zip(ORDERS, (COLOURS[0], "0.5", COLOURS[2]), strict=True))
-_ENOUGH = 0.8
 # On the axis; names of sizes that are closer cannot be read.
 _APART = 0.4
 
@@ -45,7 +44,7 @@ def faithfulness_curves(rows: Sequence[Row], out: Path) -> Path:
             if member.labels.get("order") == "circuit" and member.mean("held_out") is not None:
                 panel.plot(_place(member), member.mean("held_out"), "o", color=COLOURS[4],
                            mfc="none", ms=7, label="circuit, held out")  # fmt: skip
-        panel.axhline(_ENOUGH, color="0.4", lw=0.6, ls="--")
+        panel.axhline(ENOUGH, color="0.4", lw=0.6, ls="--")
         panel.axhline(0, color="0.4", lw=0.6)
         _ticks(panel, members)
         handles, labels = panel.get_legend_handles_labels()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from emolib.reporting.experiments import CONTROLS
 from emolib.reporting.panels import bar_of, grouped, that_move
 from emolib.reporting.plot_style import COLOURS, drawing
 from emolib.results.rows import Row
 from emolib.results.selection import StudyKey, study_of
 
-CONTROLS = ("denoise", "same_layer", "shuffled_labels", "lexical")
-"""The effect and its controls, as rows of ``head_controls`` name them."""
 _NAMES = ("the head", "a head of its layer", "labels shuffled", "a rare word in the slot")
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from emolib.errors import InputError
 from emolib.reporting.attention_plots import Head, head_in
-from emolib.reporting.control_plots import CONTROLS as CONTROL_METRICS
 from emolib.reporting.effect_plots import is_drawn
 from emolib.reporting.experiments import CIRCUIT
+from emolib.reporting.experiments import CONTROLS as CONTROL_METRICS
 from emolib.reporting.unit_plots import is_confirmation
 from emolib.results.abridged import abridged
 from emolib.results.item_files import (

@@ -17,6 +17,10 @@ UNITS = "unit_"
 UNITS_SCREENED = "unit_screening"
 UNIT_LAYERS = "unit_layers"
 UNITS_CONFIRMED = "unit_confirmation"
+CONTROLS = ("denoise", "same_layer", "shuffled_labels", "lexical")
+"""What controls record of a head: its effect, and what should come to nothing beside it."""
+ORDERS = ("ranking", "random", "greedy")
+"""In which orders heads are added to a circuit, as its rows call them."""
 KNOWN = frozenset({
     SCREENED, ABLATED, PATCHED, ATTENTION, CONTROLLED, STEERED, CIRCUIT, CIRCUITS, IMPORTANCES,
     PATHS, SPECIFIC, PROBED, UNITS_SCREENED, UNIT_LAYERS, UNITS_CONFIRMED, "unit_ablation",

@@ -13,16 +13,14 @@ from tabulate import tabulate
 from emolib.errors import InputError
 from emolib.files import to_json, write_text
 from emolib.reporting.cells import number
-from emolib.reporting.wording import counted, percent
+from emolib.reporting.drifts import Drift
+from emolib.reporting.drifts import in_words as drifts_in_words
+from emolib.reporting.wording import counted
 from emolib.results.baselines import Baseline, DeclaredEffect
 from emolib.results.grounds import Ground, differs, replayable
-from emolib.results.rows import group
 from emolib.stats.regression import OUTCOMES, Outcome, Verdict, judge, tolerance
 
 _SHOWN = 6
-_SIZED = ("smaller", "larger")
-# Heads of which a sentence says what became of their effects.
-_SAID = 8
 # The change that a gated effect should be large enough to show, as a share of it.
 _GUARDED = 0.25
 
@@ -116,21 +114,15 @@ def in_words(checks: Sequence[Check]) -> list[str]:
     Args:
         checks: The checks, worst first.
     """
-    bad = [check for check in checks if check.outcome == "drifted" and check.verdict]
-    said = []
-    of_head = group(bad, _head)
-    for head, members in list(of_head.items())[:_SAID]:
-        ways = group(members, _way)
-        parts = [
-            f"{counted(len(of_way), 'effect')} {way}{_by(of_way) if way in _SIZED else ''}"
-            for way, of_way in ways.items()
-        ]
-        said.append(f"{head}: {', '.join(parts)}")
-    if len(of_head) > _SAID:
-        said.append(f"and of {counted(len(of_head) - _SAID, 'more head')}")
+    drifted = [
+        Drift(_head(check), verdict.baseline, verdict.now, check.effect.role == "control")
+        for check in checks
+        if check.outcome == "drifted" and (verdict := check.verdict)
+    ]
+    said = drifts_in_words(drifted)
     if unsure := sum(check.outcome == "inconclusive" for check in checks):
         said.append(f"{counted(unsure, 'effect')} of which the pairs do not tell")
-    if not bad and not unsure:
+    if not drifted and not unsure:
         every = counted(len(checks), "effect")
         said.append(f"{every} as {'it was' if len(checks) == 1 else 'they were'}")
     return said
@@ -140,25 +132,6 @@ def _head(check: Check) -> str:
     dims = check.effect.dims
     subject = dims.get("heads") or dims.get("units") or check.effect.name
     return f"{dims.get('model', '')} {subject}".strip()
-
-
-def _way(check: Check) -> str:
-    """Return which way an effect went."""
-    verdict = check.verdict
-    assert verdict is not None
-    if check.effect.role == "control":
-        return "of a control that has to have none"
-    if verdict.baseline * verdict.now < 0:
-        return "turned around"
-    return "smaller" if abs(verdict.now) < abs(verdict.baseline) else "larger"
-
-
-def _by(checks: Sequence[Check]) -> str:
-    """Return by what share of what they were effects changed."""
-    verdicts = [check.verdict for check in checks if check.verdict]
-    if not all(verdict.baseline for verdict in verdicts):
-        return ""
-    return f" by {percent(abs(one.drift / one.baseline) for one in verdicts)}"
 
 
 def check_table(checks: Sequence[Check], fmt: str = "simple") -> str:

@@ -11,6 +11,7 @@ from emolib.reporting.report_parts import heading, missing, named
 from emolib.results.frames import Lines
 from emolib.results.rows import Row
 from emolib.results.selection import studies
+from emolib.stats.summary import ENOUGH
 
 
 def circuits(rows: Sequence[Row], top_n: int) -> Iterator[str]:
@@ -22,9 +23,9 @@ def circuits(rows: Sequence[Row], top_n: int) -> Iterator[str]:
     yield (
         "F: the share of the emotion that is left where only some heads see the emotion prompt; "
         "the others have z of the neutral one (or 0, or their mean: “outside”). The circuit is "
-        "the least number of top heads whose F reaches 0.8 on half of the templates (chosen on); "
-        "held out: its F on the other half. rest: F of all heads but these, 0 where nothing else "
-        "does it. CPR, CMD: area of F and of |1 − F| over the share of heads."
+        f"the least number of top heads whose F reaches {ENOUGH} on half of the templates (chosen "
+        "on); held out: its F on the other half. rest: F of all heads but these, 0 where nothing "
+        "else does it. CPR, CMD: area of F and of |1 − F| over the share of heads."
     )
     lines: Lines = []
     reasons: dict[str, None] = {}

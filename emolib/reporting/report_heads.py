@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from emolib.reporting.cells import cell
-from emolib.reporting.experiments import ABLATED, ATTENTION, CONTROLLED, PATCHED, SCREENED
+from emolib.reporting.experiments import ABLATED, ATTENTION, CONTROLLED, CONTROLS, PATCHED, SCREENED
 from emolib.reporting.markdown import escape, table
 from emolib.reporting.report_parts import heading, missing, named, q_of, title
 from emolib.reporting.report_paths import repaired
@@ -203,12 +203,11 @@ def controls(rows: Sequence[Row], top_n: int) -> Iterator[str]:
         "come to nothing beside it: a random head of the layer, labels shuffled within pairs, a "
         "rare but unemotional word in the slot. A rank chose the heads, so there is no q."
     )
-    names = ("denoise", "same_layer", "shuffled_labels", "lexical")
     yield table(
         [
             named(study)
             | {"head": row.labels.get("head"), "other head": row.labels.get("other_head")}
-            | {name.replace("_", " "): row.values.get(name) for name in names}
+            | {name.replace("_", " "): row.values.get(name) for name in CONTROLS}
             for study, members in studies(rows).items()
             for row in strongest(members, "denoise", min(top_n, _CONTROLLED_SHOWN))
         ]

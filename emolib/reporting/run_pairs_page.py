@@ -13,6 +13,7 @@ from emolib.reporting.cells import number
 from emolib.reporting.inert import visible
 from emolib.reporting.run_pairs import KINDS, Diff, Kind, Moved
 from emolib.reporting.run_pairs_told import called, in_words, means
+from emolib.reporting.wording import counted
 
 SHOWN = 500
 """Effects of one kind that a page has."""
@@ -52,7 +53,7 @@ def page(found: Diff) -> str:
         differing=found.differing,
         words=in_words(found),
         counts=found.counts,
-        total=len(found.effects),
+        total=counted(len(found.effects), "effect"),
         groups=[_group(kind, found.effects) for kind in found.counts],
         only=[
             (letter, len(names), names[:_NAMES])

@@ -12,9 +12,11 @@ from tabulate import tabulate
 
 from emolib.files import to_json
 from emolib.reporting.cells import number
+from emolib.reporting.drifts import Drift
+from emolib.reporting.drifts import in_words as drifts_in_words
 from emolib.reporting.inert import visible
 from emolib.reporting.run_pairs import Diff, Kind, Moved, Side
-from emolib.results.rows import group
+from emolib.reporting.wording import counted
 from emolib.stats.regression import OUTCOMES
 
 SHOWN = 24
@@ -61,7 +63,7 @@ def lines(found: Diff, width: int, shown: int = SHOWN) -> Iterator[str]:
         yield clipped(f"{letter}: {called(side)}", width)
     yield ""
     told = ", ".join(f"{count} {kind}" for kind, count in found.counts.items())
-    yield from textwrap.wrap(f"{_count(found.effects)} in both: {told}", width)
+    yield from textwrap.wrap(f"{counted(len(found.effects), 'effect')} in both: {told}", width)
     yield from (clipped(line, width) for line in in_words(found))
     yield ""
     yield from _differing(found, width)
@@ -81,32 +83,18 @@ def lines(found: Diff, width: int, shown: int = SHOWN) -> Iterator[str]:
 
 
 def in_words(found: Diff) -> list[str]:
-    """Return a sentence for what drifted of each model's heads, those with most effects first.
-
-    ``tiny-gpt2 L0H2: 15 effects smaller by 29–52 %``; of effects on both sides of 0 that shares
-    would not tell, how many there are.
-    """
-    drifted = [effect for effect in found.effects if effect.kind == "drifted"]
-    members = group(drifted, lambda e: (e.before.study.model, e.before.subject, _way(e)))
-    order = sorted(members.items(), key=lambda entry: (-len(entry[1]), entry[0]))
-    said = []
-    for (model, subject, way), effects in order[:_LINES]:
-        shares = sorted(round(100 * abs(e.drift / e.before.mean)) for e in effects if way)
-        ends = "–".join(dict.fromkeys(map(str, (shares[0], shares[-1])))) if shares else ""
-        how = f"{way} by {ends} %" if way else "of another sign"
-        said.append(f"{' '.join(filter(None, (model, subject)))}: {_count(effects)} {how}")
-    return said + [f"… and {len(order) - _LINES} more"] * (len(order) > _LINES)
-
-
-def _count(effects: Sequence[Moved]) -> str:
-    return f"{len(effects)} effect{'s' * (len(effects) != 1)}"
-
-
-def _way(effect: Moved) -> str:
-    before, now = effect.before.mean, effect.after.mean
-    if before * now <= 0:
-        return ""
-    return "smaller" if abs(now) < abs(before) else "larger"
+    """Return a line for what drifted of each head; see `emolib.reporting.drifts`."""
+    return drifts_in_words(
+        [
+            Drift(
+                " ".join(filter(None, (effect.before.study.model, effect.before.subject))),
+                effect.before.mean,
+                effect.after.mean,
+            )
+            for effect in found.effects
+            if effect.kind == "drifted"
+        ]
+    )
 
 
 def called(side: Side) -> str:

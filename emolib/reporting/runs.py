@@ -29,8 +29,8 @@ def runs(results: Path) -> list[dict[str, Any]]:
     return [
         {
             "run": run.id,
-            "started": _time(run.started),
-            "ended": _time(run.ended),
+            "started": time_of(run.started),
+            "ended": time_of(run.ended),
             "command": run.command,
             "items": run.items,
             "replayed": run.replayed,
@@ -57,6 +57,6 @@ def _value(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _time(text: str) -> str:
+def time_of(text: str) -> str:
     """Return a time in UTC as people write it."""
     return text.replace("T", " ").removesuffix("+00:00")

@@ -18,7 +18,7 @@ def test_every_name_is_that_of_a_function_of_the_project():
         if isinstance(node, ast.FunctionDef)
     }
     names = {value for name, value in vars(experiments).items() if name.isupper()}
-    names -= {experiments.UNITS, experiments.KNOWN}
+    names -= {experiments.UNITS, experiments.KNOWN, experiments.CONTROLS, experiments.ORDERS}
     assert len(names) == 15 and names <= written
     # A function that is new there and not here would be told as the user's own.
     assert written == experiments.KNOWN

@@ -23,13 +23,13 @@ def test_what_drifted_is_said_in_words_before_any_table():
              moved(1.0, -1.0, "L1H2"), moved(2.0, 2.0, "L2H2")]  # fmt: skip
     words = in_words(Diff(*SIDES, found, [], []))
     assert words == [
-        "one L0H0: 2 effects smaller by 25–49 %",
-        "one L1H1: 1 effect larger by 193 %",
-        "one L1H2: 1 effect of another sign",
+        "one L0H0: two effects smaller by 25–49 %",
+        "one L1H1: one effect larger by 193 %",
+        "one L1H2: one effect turned around",
     ]
     said = told(*found)
     assert said[:3] == ["A: results/old", "B: results/new", ""]
-    assert said[3] == "5 effects in both: 4 drifted, 1 replayed"
+    assert said[3] == "five effects in both: 4 drifted, 1 replayed"
     assert said[4:7] == words
 
 

@@ -1,7 +1,5 @@
 // The map of every head: pick a model, an emotion and a score; a cell opens its head.
 
-// Heads whose q is at most this are marked.
-const SURE = 0.05;
 // Maps of more heads have no figures in their cells; tables of more rows are cut at first.
 const MOST_FIGURES = 16;
 const MOST_ROWS = 40;
@@ -109,7 +107,7 @@ function headGrid(app, study, score, map, readout) {
     const index = layer * study.heads + head;
     const value = valueOf(map, index);
     const name = `L${layer}H${head}`;
-    const sure = value && value.q !== null && value.q <= SURE;
+    const sure = value && value.q !== null && value.q < score.level;
     const cell = el("td", {
       role: "gridcell", tabindex: -1, "data-head": name, "aria-label": told(name, value),
       class: `${levelOf(value?.mean, score)}${sure && figures ? " sure" : ""}`,
@@ -184,7 +182,7 @@ function scaleOf(score, map) {
     el("ol", { "aria-hidden": "true" }, steps.map((step) => el("li", { class: step }))),
     el("span", {}, `${num(score.limit)} ${shown(score.unit ?? "")}`),
     el("span", {}, "the same for all models and emotions"),
-    map.q ? el("span", {}, `• q ≤ ${SURE}`) : null);
+    map.q ? el("span", {}, `• q < ${score.level}`) : null);
 }
 
 function ranked(study, map) {

@@ -15,7 +15,7 @@ from emolib.reporting.experiments import (
 )
 from emolib.reporting.page.page_words import Told, told_of
 from emolib.results.rows import Row
-from emolib.results.selection import kind_of
+from emolib.results.selection import is_at_home, kind_of
 
 # In the order of the list to choose from; the first metric is the one that is shown pair by pair.
 _SHOWN: Mapping[str, Sequence[str]] = {
@@ -59,11 +59,13 @@ class Score:
         experiment: The experiment.
         kind: The kind of intervention, ``zero`` or ``denoise, last``; empty where there is none.
         metric: The metric.
+        is_home: Whether it is of the position that the run asks for.
     """
 
     experiment: str
     kind: str
     metric: str
+    is_home: bool = True
 
     @property
     def id(self) -> str:
@@ -108,21 +110,16 @@ def kind_name(row: Row) -> str:
 def scores_of(row: Row) -> list[Score]:
     """Return the scores that a row on one head has a value or a gap for."""
     metrics: Sequence[str] = _SHOWN.get(row.experiment, list(row.values)[:_OTHERS])
-    if row.experiment == PATCHED and not _at_home(row):
+    if row.experiment == PATCHED and not is_at_home(row):
         metrics = _ELSEWHERE
     kind = kind_name(row)
-    return [Score(row.experiment, kind, name) for name in metrics if name in row.values]
+    home = is_at_home(row)
+    return [Score(row.experiment, kind, name, home) for name in metrics if name in row.values]
 
 
 def by_pair(row: Row) -> Score | None:
     """Return the score whose values pair by pair a reader of the head is shown, if any."""
-    if row.experiment in _NOT_BY_PAIR or (row.experiment == PATCHED and not _at_home(row)):
+    if row.experiment in _NOT_BY_PAIR or (row.experiment == PATCHED and not is_at_home(row)):
         return None
     vectors = [score for score in scores_of(row) if score.metric in row.vectors]
     return vectors[0] if vectors else None
-
-
-def _at_home(row: Row) -> bool:
-    """Tell whether a row is of the position that its profile asks for."""
-    position = row.labels.get("position", "")
-    return position in ("", row.provenance.get("position", position))

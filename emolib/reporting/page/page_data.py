@@ -7,11 +7,11 @@ from typing import Any
 from emolib.reporting.page.map_scores import Score
 from emolib.reporting.page.page_blobs import pack
 from emolib.reporting.page.page_parts import PageParts
-from emolib.reporting.page.page_words import link, rounded
+from emolib.reporting.page.page_words import rounded
 from emolib.results.selection import StudyKey
+from emolib.stats.significance import LEVEL
+from emolib.stats.summary import ENOUGH
 
-VERSION = 1
-"""Of the form of the data."""
 # Heads that a study names as its first.
 _TOP = 5
 
@@ -64,11 +64,8 @@ class PageData:
             effect["study"] = numbers.get(StudyKey(effect["model"], effect["emotion"]))
         default = parts.maps.default()
         return {
-            "version": VERSION,
-            "profile": parts.results.resolve().name,
+            "enough": ENOUGH,
             "default_score": default.id if default else None,
-            "models": self._models(),
-            "emotions": list(dict.fromkeys(study.emotion for study in self.ids)),
             "scores": [self._score(score) for score in parts.maps.scores],
             "studies": [self._study(study, blob) for study, blob in self.ids.items()],
             "circuits": listed("circuits"),
@@ -78,16 +75,7 @@ class PageData:
             "comparison": parts.views.comparison,
             "check": check,
             "glossary": parts.words,
-            "limits": [],
         }
-
-    def _models(self) -> list[dict[str, Any]]:
-        known = self._parts.provenance.models
-        return [
-            {"name": name, "type": known.get(name, {}).get("type")}
-            | dict(zip(("layers", "heads"), self._parts.maps.shapes[study], strict=True))
-            for name, study in {study.model: study for study in self.ids}.items()
-        ]
 
     def _score(self, score: Score) -> dict[str, Any]:
         maps, words = self._parts.maps, score.words
@@ -101,8 +89,8 @@ class PageData:
             "sign": words["sign"],
             "signed": maps.is_signed(score),
             "base": score.base,
+            "level": LEVEL,
             "limit": rounded(maps.limit(score)),
-            "tested": any("q" in grid.values for grid in maps.of(score)),
             "experiment": score.experiment,
             "metric": score.metric,
             "kind": score.kind,
@@ -118,10 +106,7 @@ class PageData:
             "heads": heads,
             "blob": blob,
             "gap": rounded(prompts.gap),
-            "position": prompts.position,
             "n": len(prompts.ids),
             "templates": len(set(prompts.templates)),
-            "href": link(*study),
-            "detail": [],
             "top": self._parts.maps.ranked(study)[:_TOP],
         }

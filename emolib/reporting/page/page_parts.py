@@ -13,12 +13,10 @@ from emolib.reporting.experiments import (
     CIRCUIT,
     CIRCUITS,
     CONTROLLED,
-    IMPORTANCES,
+    KNOWN,
     PATCHED,
     PATHS,
-    PROBED,
     SCREENED,
-    SPECIFIC,
     STEERED,
     UNITS,
 )
@@ -38,7 +36,6 @@ from emolib.results.tested import by_the_run
 
 # Whose rows the comparison of models takes.
 _COMPARED = (ABLATED, PATCHED, SCREENED)
-_OWN = (*_COMPARED, ATTENTION, IMPORTANCES, SPECIFIC, PROBED, *study_views.KEPT)
 
 
 class Views(NamedTuple):
@@ -120,7 +117,7 @@ class PageParts:
             self._side_by_side[name] += abridged([row], of, ("logit_diff",))
         elif study_views.is_kept(name):
             self._kept.setdefault(name, []).append(study_views.kept(row))
-        elif name not in _OWN:
+        elif name not in KNOWN:
             self._kept.setdefault(name, []).extend(abridged([row]))
 
     @cached_property
@@ -136,7 +133,9 @@ class PageParts:
             study_views.circuits(kept.get(CIRCUITS, ()), kept.get(CIRCUIT, ())),
             study_views.paths(kept.get(PATHS, ())),
             study_views.steering(kept.get(STEERED, ())),
-            study_views.units({n: rows for n, rows in kept.items() if n.startswith(UNITS)}),
+            study_views.units(
+                {n: rows for n, rows in kept.items() if n in KNOWN and n.startswith(UNITS)}
+            ),
             study_views.controls(kept.get(CONTROLLED, ())),
             self._comparison(),
             {n: rows for n, rows in kept.items() if not study_views.is_kept(n)},

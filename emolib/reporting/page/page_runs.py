@@ -9,7 +9,7 @@ from typing import Any
 from emolib.reporting.notes import notes
 from emolib.reporting.page.page_tables import Section, table_of
 from emolib.reporting.page.page_words import name, shown
-from emolib.reporting.runs import runs
+from emolib.reporting.runs import runs, time_of
 from emolib.results.glossary import setting as entry
 from emolib.results.rows import Row
 from emolib.results.runs import Run
@@ -95,6 +95,6 @@ def _value(value: Any) -> str:
 
 
 def made(found: list[Run]) -> str:
-    """Return when the last run ended, or began where it did not end."""
+    """Return when a run ended, or began where it did not end; the last of several."""
     last = max((run.ended or run.started for run in found), default="")
-    return last.replace("T", " ").removesuffix("+00:00")
+    return f"{time_of(last)} UTC" if last else ""

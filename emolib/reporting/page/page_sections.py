@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emolib.reporting.experiments import ABLATED, PATCHED, PROBED, SCREENED, SPECIFIC
+from emolib.reporting.experiments import ABLATED, CONTROLS, PATCHED, PROBED, SCREENED, SPECIFIC
 from emolib.reporting.page.baseline_check import Compared
 from emolib.reporting.page.head_details import Detail
 from emolib.reporting.page.head_maps import Grid, HeadMaps
@@ -22,10 +22,12 @@ from emolib.reporting.page.page_tables import (
     tip_of,
 )
 from emolib.reporting.page.page_words import Told, estimate, name, shown
-from emolib.reporting.page.study_prompts import Prompts, StudyPrompts
+from emolib.reporting.page.study_prompts import Prompts
+from emolib.reporting.report_steering import TOLERANCE
 from emolib.results.rows import Row
 from emolib.results.selection import StudyKey, kinds, strongest, studies, subject
 from emolib.stats.significance import LEVEL
+from emolib.stats.summary import ENOUGH
 
 # Rows that a table has, over all studies.
 _ROWS = 30
@@ -47,7 +49,7 @@ _TONES: Mapping[str, Tone] = {
 _Views = Mapping[StudyKey, Mapping[str, Any]]
 
 
-def heads(maps: HeadMaps, prompts: Prompts) -> Section:
+def heads(maps: HeadMaps) -> Section:
     """Return the strongest heads of each study with what the experiments say of them."""
     shown_scores = [score for score in maps.scores if (score.experiment, score.metric) in _TOP]
     each = max(1, _ROWS // max(1, len(maps.studies)))
@@ -57,7 +59,7 @@ def heads(maps: HeadMaps, prompts: Prompts) -> Section:
         for head in maps.ranked(study)[: min(each, 5)]:
             line = study_cells(study) | {"head": head_cell(study, head)}
             for score in shown_scores:
-                if score not in grids or not _is_home(score, prompts[study]):
+                if score not in grids or not score.is_home:
                     continue
                 title = _column(score)
                 tips[title] = tip_of(score.metric, score.experiment)
@@ -78,12 +80,6 @@ def _column(score: Score) -> str:
         if kind
         else names.get(score.metric, score.metric)
     )
-
-
-def _is_home(score: Score, prompts: StudyPrompts) -> bool:
-    """Tell whether a score of patching is of the position that the profile asks for."""
-    _, _, position = score.kind.partition(", ")
-    return score.experiment != PATCHED or position in ("", prompts.position)
 
 
 def _with_stars(grid: Grid, head: str) -> Cell:
@@ -126,14 +122,13 @@ def circuits(views: _Views) -> Section:
         for study, view in views.items()
     ]
     lead = (
-        "The least number of top heads that keep 80 % of the emotion on one half of the templates; "
+        f"The least number of top heads whose F reaches {ENOUGH} on one half of the templates; "
         "F, the share that they keep, is told on the other half."
     )
-    notes = [f"{', '.join(study)}: {note}" for study, v in views.items() for note in v["notes"]]
     tips = {"F, held out": tip_of("held_out"), "F of the rest": tip_of("rest")}
     tips |= {"CPR": tip_of("cpr"), "CMD": tip_of("cmd")}
     tables = [table_of("Circuits", lines, tips=tips)]
-    return Section("circuits", "Circuits", [lead], tables, list(map(shown, notes)))
+    return Section("circuits", "Circuits", [lead], tables, _notes(views))
 
 
 def paths(views: _Views) -> Section:
@@ -146,7 +141,13 @@ def paths(views: _Views) -> Section:
             effects = {"Δ logit_diff": path["effect"], "sender's total": path["total"]}
             lines.append(study_cells(study) | ends | effects | {"share": path["share"]})
     lead = "What goes from one head to another, or straight to the logits, by all inputs together."
-    return Section("paths", "Paths between heads", [lead], [table_of("Strongest paths", lines)])
+    tables = [table_of("Strongest paths", lines)]
+    return Section("paths", "Paths between heads", [lead], tables, _notes(views))
+
+
+def _notes(views: _Views) -> list[str]:
+    """Return what rows say of why something is missing, study by study."""
+    return [shown(f"{', '.join(study)}: {n}") for study, v in views.items() for n in v["notes"]]
 
 
 def _end(study: StudyKey, named: str) -> Cell:
@@ -164,8 +165,7 @@ def controls(views: Mapping[StudyKey, Sequence[Mapping[str, Any]]]) -> Section:
         "Patching a head on neutral prompts beside what should do nothing: another head of its "
         "layer, labels shuffled, prompts with the words alone. A wide interval excludes little."
     )
-    names = ("denoise", "same_layer", "shuffled_labels", "lexical")
-    tips = {metric.replace("_", " "): tip_of(metric) for metric in names}
+    tips = {metric.replace("_", " "): tip_of(metric) for metric in CONTROLS}
     return Section("controls", "Controls", [lead], [table_of("Controls", lines, tips=tips)])
 
 
@@ -192,14 +192,15 @@ def steering(views: _Views) -> Section:
             lines.append(line)
     lead = (
         "α times the direction from neutral to emotion, added on neutral prompts of templates that "
-        "did not make it. Largest: up to which fluency falls by no more than 1 nat a token."
+        "did not make it. Largest: up to which fluency falls by no more than "
+        f"{TOLERANCE:g} nat a token."
     )
     return Section("steering", "Steering", [lead], [table_of("Largest doses", lines)])
 
 
 def units(views: _Views) -> Section:
     """Return the strongest units of each study, and what confirms them."""
-    lines, confirmed = [], []
+    lines, confirmed, edits = [], [], []
     for study, view in views.items():
         for unit in view["units"][: max(1, min(_UNITS, _ROWS // len(views)))]:
             values = {metric: unit["values"].get(metric) for metric in
@@ -208,21 +209,28 @@ def units(views: _Views) -> Section:
         for found in view["confirmed"]:
             parts = {part: found[part] for part in ("top", "random", "difference", "p")}
             confirmed.append(study_cells(study) | {"ablation": found["kind"]} | parts)
+        for edit in view["edits"]:
+            named = {name: edit[name] for name in ("units", "spec", "kind")}
+            told = {"Δ logit_diff": edit["effect"], "random units": edit["random"]}
+            edits.append(study_cells(study) | named | told | {"R": edit["recovery"]})
     tips = {m: tip_of(m, "unit_screening") for m in ("atp", "patch_effect", "zero_effect")}
     tables = [
         table_of("The strongest units", lines, tips=tips),
         table_of("The top units together, on held-out templates (Δ logit_diff)", confirmed),
+        table_of("Units ablated and patched by name or rank, beside random ones", edits),
     ]
-    return Section("units", "MLP units", tables=[table for table in tables if table.rows])
+    shown_tables = [table for table in tables if table.rows]
+    return Section("units", "MLP units", tables=shown_tables, notes=_notes(views))
 
 
 def models(comparison: Mapping[str, Any] | None) -> Section:
     """Return the models side by side."""
     tables = []
     if comparison is not None:
-        by_kind = [line for line in comparison["lines"] if line["ablation"] in ("zero", "")]
+        zeroed = [line for line in comparison["lines"] if line["ablation"] == "zero"]
+        caption = f"Models side by side{', zero ablation' if zeroed else ''}"
         tables = [
-            table_of("Models side by side, zero ablation", by_kind or comparison["lines"]),
+            table_of(caption, zeroed or comparison["lines"]),
             table_of("How far rankings agree", comparison["ranks"]),
         ]
     return Section("models", "Models side by side", tables=[t for t in tables if t.rows])

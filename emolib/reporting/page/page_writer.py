@@ -22,13 +22,14 @@ from emolib.reporting.page.page_parts import PageParts
 from emolib.reporting.page.page_runs import made, settings
 from emolib.reporting.page.page_tables import static_map
 from emolib.reporting.page.page_words import name
+from emolib.results.provenance import versions
 from emolib.results.records import Store
 
 DEFAULT_MB = 10.0
 """How large the page may become."""
 FILE = "index.html"
 _MB = 1e6
-# What the lists of heads that have details add, once they are known.
+# What the sentences on what was left out add, once they are known.
 _ROOM = 0.99
 
 
@@ -76,10 +77,7 @@ def _pieces(parts: PageParts, budget: float) -> Iterator[str]:
     details = parts.by_size()
     named = [(f"{data.ids[study]}-{head}", detail) for study, head, detail in details]
     fitted = fit(named, budget * _ROOM - bare)
-    for study, line in zip(data.ids, told["studies"], strict=True):
-        own = (head for of, head, _ in details if of == study)
-        line["detail"] = [h for h in own if f"{data.ids[study]}-{h}" in fitted.blobs]
-    context["limits"] = told["limits"] = fitted.left_out
+    context["limits"] = fitted.left_out
     return render(context, told, data.blobs | fitted.blobs)
 
 
@@ -96,7 +94,7 @@ def _context(parts: PageParts) -> dict[str, Any]:
     profile = name(parts.results.resolve().name)
     told = found_in(parts.store, parts.run, parts.emotion)
     sections = [
-        page_sections.heads(maps, parts.prompts),
+        page_sections.heads(maps),
         page_sections.texts(parts.strongest(), parts.prompts),
         page_sections.circuits(views.circuits),
         page_sections.paths(views.paths),
@@ -113,7 +111,8 @@ def _context(parts: PageParts) -> dict[str, Any]:
     return {
         "title": f"Heads: {profile}",
         "profile": profile,
-        "made": made(runs),
+        "made": made([last] if last else []),
+        "made_by": versions()["emolib"],
         "version": parts.provenance.version_of("emolib"),
         **told._asdict(),
         "maps": [

@@ -19,7 +19,7 @@ function circuitParts(app) {
         name: `circuit_${at.model}_${at.emotion}_${circuit.outside}`,
         caption: `${named(at.model, 40)}, ${named(at.emotion, 40)}: faithfulness F of the top k heads (all others: ${outside}). Bands are 95 % intervals, those of random heads the range of their draws.`,
         draw: (width) => curves(width, {
-          series, x: "heads kept, k", y: "F", steps: true, lines: [{ y: 0.8, name: "0.8" }],
+          series, x: "heads kept, k", y: "F", steps: true, lines: [{ y: app.data.enough, name: num(app.data.enough) }],
           text: `Faithfulness by number of heads, ${at.model}, ${at.emotion}`,
         }),
         data: () => [["curve", "k", "faithfulness", "low", "high", "head"],
@@ -34,7 +34,7 @@ function circuitParts(app) {
 function circuitSentence(at, circuit) {
   const links = circuit.circuit.map((head, index) => [index ? ", " : "", el("a", { href: linkTo(at, head) }, head)]);
   const heldOut = circuit.held_out ? `; on the templates that did not choose it F is ${estimate(...circuit.held_out)}` : "";
-  if (!links.length) return el("p", {}, "No set of heads reaches F ≥ 0.8.");
+  if (!links.length) return el("p", {}, `No circuit: ${shown(circuit.notes.join("; ") || "no reason is stored")}.`);
   return el("p", {}, "Circuit: ", links.flat(), `, ${circuit.k} of ${circuit.n_heads} heads${heldOut}.`);
 }
 
@@ -62,7 +62,7 @@ function pathParts(app) {
     el("div", { class: "columns" },
       figure({
         name, data,
-        caption: `${named(at.model, 40)}, ${named(at.emotion, 40)}: the effect that goes from a sender (row) into a receiver (column), all its inputs.`,
+        caption: `${named(at.model, 40)}, ${named(at.emotion, 40)}: the effect that goes from a sender (row) into a receiver (column), ${input === "all" ? "all its inputs" : `its ${input}`}.`,
         draw: (width) => matrix(width, {
           title: "effect of a path", rows: senders, columns: receivers, score: { signed: true, limit, unit: "logits" },
           value: (row, column) => of(row, column)?.effect[0],
@@ -93,7 +93,7 @@ function unitParts(app) {
     return el("div", { class: "columns" },
       switched("Metric", metrics, (metric) => figure({
         name: `${name}_${metric}`, most: 700,
-        caption: `${named(at.model, 40)}, ${named(at.emotion, 40)}: the top units, by ${metric}, with 95 % CI where there is one.`,
+        caption: `${named(at.model, 40)}, ${named(at.emotion, 40)}: the ${Math.min(20, of.units.length)} units with the largest |atp|: ${metric}, with 95 % CI where there is one.`,
         draw: (width) => estimates(width, {
           axis: metric, text: `Top units by ${metric}`,
           rows: of.units.slice(0, 20).map((unit) => {

@@ -9,6 +9,9 @@ from emolib.reporting.experiments import (
     CIRCUIT,
     CIRCUITS,
     CONTROLLED,
+    CONTROLS,
+    KNOWN,
+    ORDERS,
     PATHS,
     SPECIFIC,
     STEERED,
@@ -39,8 +42,6 @@ KEPT = (CIRCUIT, CIRCUITS, PATHS, STEERED, CONTROLLED)
 """Experiments whose rows are kept, abridged; those on units too (`is_kept`)."""
 # The values per prompt that tests here take.
 _TESTED = ("logit_diff", "difference", "effect")
-_CONTROLS = ("denoise", "same_layer", "shuffled_labels", "lexical")
-_ORDERS = ("ranking", "random", "greedy")
 # Paths and units of a study that the page has.
 _MOST = 200
 _STEERED = ("logit_diff", "fluency", "sentiment", "keyword_rate", "distinct_2", "kl", "changed")
@@ -52,7 +53,7 @@ _UNITS = (
 
 def is_kept(experiment: str) -> bool:
     """Tell whether the rows of an experiment are what `views` takes."""
-    return experiment in KEPT or experiment.startswith(UNITS)
+    return experiment in KEPT or (experiment in KNOWN and experiment.startswith(UNITS))
 
 
 def kept(row: Row) -> Row:
@@ -90,11 +91,9 @@ def circuits(summary: Sequence[Row], sets: Sequence[Row]) -> dict[StudyKey, dict
             "circuit": heads,
             "k": own.mean("k"),
             "n_heads": own.mean("n_heads"),
-            "chosen": rounded(own.mean("chosen")),
             **{name: with_ends(own, name) for name in ("held_out", "rest", "cpr", "cmd")},
-            **{f"{n}_random": rounded(random.mean(n)) if random else None for n in ("cpr", "cmd")},
+            "cpr_random": rounded(random.mean("cpr")) if random else None,
             "curves": _curves(points.get(study, ())),
-            "without": _without(points.get(study, ())),
             "notes": _why(own, "ranking", "why_no_"),
         }
     return found
@@ -104,25 +103,15 @@ def _curves(rows: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
     curves: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         order, k = row.labels.get("order", ""), row.mean("k")
-        if order not in _ORDERS or k is None or row.mean("faithfulness") is None:
+        if order not in ORDERS or k is None or row.mean("faithfulness") is None:
             continue
         ends = ("faithfulness_ci_low", "faithfulness_ci_high")
         if order == "random" and row.mean("draws_low") is not None:
             ends = ("draws_low", "draws_high")
-        named = ("faithfulness", *ends, "band_low", "band_high")
-        values = [rounded(row.mean(name)) for name in named]
-        point = dict(zip(("f", "low", "high", "band_low", "band_high"), values, strict=True))
+        values = [rounded(row.mean(name)) for name in ("faithfulness", *ends)]
+        point = dict(zip(("f", "low", "high"), values, strict=True))
         curves.setdefault(order, []).append({"k": k, "head": row.labels.get("head")} | point)
     return {order: sorted(points, key=lambda p: float(p["k"])) for order, points in curves.items()}
-
-
-def _without(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    lost = [row for row in rows if row.labels.get("order") == "without"]
-    return [
-        {"head": row.labels.get("head", ""), "loss": with_ends(row, "loss")}
-        | {"held_out": rounded(row.mean("held_out"))}
-        for row in sorted(lost, key=lambda row: -(row.mean("loss") or 0.0))
-    ]
 
 
 def _why(row: Row, *names: str) -> list[str]:
@@ -151,23 +140,17 @@ def steering(rows: Sequence[Row]) -> dict[StudyKey, dict[str, Any]]:
     found: dict[StudyKey, dict[str, Any]] = {}
     for study, members in studies(row for row in rows if "alpha" in row.labels).items():
         metrics = [name for name in _STEERED if any(name in row.values for row in members)]
-        own = [row for row in members if row.labels.get("direction") == "emotion"]
-        chances = of_rows(own, "logit_diff")
         places = []
         for place, doses in group(members, lambda row: row.labels.get("place", "")).items():
             steered = [row for row in doses if row.labels.get("direction") == "emotion"]
             best = largest_dose({(r.labels.get("on", ""), dose_of(r)): r for r in steered})
-            heads = place.split("+")
             places.append(
                 {
                     "place": place,
-                    "heads": heads if all(map(is_head, heads)) else [],
-                    "cosine": rounded(doses[0].mean("cosine")),
                     "largest": None if best is None else dose_of(best),
                     "doses": [
                         {"on": row.labels.get("on", ""), "alpha": dose_of(row)}
                         | {"direction": row.labels.get("direction", "")}
-                        | {"q": rounded(chances.get((row.item, row.row), (None, None))[1])}
                         | {"values": {name: triple(row, name) for name in metrics}}
                         for row in sorted(doses, key=dose_of)
                     ],
@@ -183,26 +166,24 @@ def units(experiments: Mapping[str, Sequence[Row]]) -> dict[StudyKey, dict[str, 
 
     def of(study: StudyKey) -> dict[str, Any]:
         empty: dict[str, list[Any]] = {"units": [], "layers": [], "confirmed": [], "edits": []}
-        return found.setdefault(study, {"reliability": None, "notes": [], **empty})
+        return found.setdefault(study, {"notes": [], **empty})
 
     for name, rows in experiments.items():
         for study, members in studies(rows).items():
-            match name:
-                case _ if name == UNITS_SCREENED:
-                    told = of(study)
-                    told["reliability"] = rounded(members[0].mean("reliability"))
-                    told["notes"] = _why(members[0], "ranking", "why_no_")
-                    told["units"] = [_unit(r) for r in strongest(members, "atp", _MOST)]
-                case _ if name == UNIT_LAYERS:
-                    of(study)["layers"] = [
-                        {"layer": row.labels.get("layer", "")}
-                        | {"values": {k: rounded(row.mean(k)) for k in row.values}}
-                        for row in members
-                    ]
-                case _ if name == UNITS_CONFIRMED:
-                    of(study)["confirmed"] = [_confirmed(row) for row in members]
-                case _:
-                    of(study)["edits"] += [_edit(row) for row in members]
+            told = of(study)
+            if name == UNITS_SCREENED:
+                told["notes"] = _why(members[0], "ranking", "why_no_")
+                told["units"] = [_unit(row) for row in strongest(members, "atp", _MOST)]
+            elif name == UNIT_LAYERS:
+                told["layers"] = [
+                    {"layer": row.labels.get("layer", "")}
+                    | {"values": {k: rounded(row.mean(k)) for k in row.values}}
+                    for row in members
+                ]
+            elif name == UNITS_CONFIRMED:
+                told["confirmed"] = [_confirmed(row) for row in members]
+            else:
+                told["edits"] += [_edit(row) for row in members]
     return found
 
 
@@ -237,7 +218,7 @@ def controls(rows: Iterable[Row]) -> dict[StudyKey, list[dict[str, Any]]]:
     return {
         study: [
             {"head": row.labels.get("head", ""), "other_head": row.labels.get("other_head")}
-            | {"values": {name: triple(row, name) for name in _CONTROLS if name in row.values}}
+            | {"values": {name: triple(row, name) for name in CONTROLS if name in row.values}}
             for row in members
         ]
         for study, members in studies(rows).items()

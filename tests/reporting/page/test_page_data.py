@@ -28,7 +28,8 @@ def test_all_that_the_data_refers_to_is_there(parts):
 def test_scores_say_how_they_are_to_be_drawn(parts):
     scores = {score["id"]: score for score in PageData(parts).told()["scores"]}
     effect = scores["head_ablation/zero/logit_diff"]
-    assert effect["signed"] and effect["tested"] and effect["limit"] > 1.5 and effect["base"] == 0
+    assert effect["signed"] and effect["limit"] > 1.5
+    assert (effect["base"], effect["level"]) == (0, 0.05)
     probe = scores["head_probe/accuracy"]
     assert not probe["signed"] and (probe["base"], probe["limit"]) == (0.5, 0.75)
     assert probe["group"] == "Probes" and effect["what"] and effect["unit"] == "logits"

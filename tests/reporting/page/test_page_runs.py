@@ -40,5 +40,5 @@ def test_settings_are_those_of_the_run_with_what_they_mean():
 
 def test_the_time_of_a_page_is_that_of_its_records():
     ended = run(started="2026-01-01T00:00:00+00:00", ended="2026-01-02T03:04:05+00:00")
-    assert made([ended, run(started="2026-01-01T00:00:00+00:00")]) == "2026-01-02 03:04:05"
+    assert made([ended, run(started="2026-01-01T00:00:00+00:00")]) == "2026-01-02 03:04:05 UTC"
     assert made([]) == ""

@@ -15,7 +15,7 @@ def cells(table):
 
 
 def test_the_strongest_heads_of_each_study_with_what_is_no_chance(parts):
-    section = page_sections.heads(parts.maps, parts.prompts)
+    section = page_sections.heads(parts.maps)
     lines = cells(section.tables[0])
     first = next(line for line in lines if line["model"].text == "one")
     assert first["head"].text == "L1H0" and first["head"].href == "#one/fear/L1H0"

@@ -75,13 +75,14 @@ def attacked(hostile, tmp_path_factory):
 
 def test_the_page_has_a_part_for_everything(page):
     data = page.data
-    assert [study["href"] for study in data["studies"]] == [
-        "#one/fear", "#one/joy", "#two/fear", "#two/joy",
+    assert [(study["model"], study["emotion"]) for study in data["studies"]] == [
+        ("one", "fear"), ("one", "joy"), ("two", "fear"), ("two", "joy"),
     ]  # fmt: skip
     assert all(len(data[view]) == 4 for view in ("circuits", "paths", "steering", "units"))
     assert data["comparison"]["lines"] and data["default_score"] == "head_ablation/zero/logit_diff"
     for study in data["studies"]:
-        assert study["top"][0] == "L1H0" and set(study["detail"]) == set(study["top"])
+        assert study["top"][0] == "L1H0"
+        assert {f"{study['blob']}-{head}" for head in study["top"]} <= page.blobs.keys()
         assert page.blobs[study["blob"]]["maps"][data["default_score"]]["mean"][2] < -1.5
         detail = page.blobs[f"{study['blob']}-L1H0"]
         assert detail["texts"] and detail["attention"] and len(detail["effects"][0]["values"]) == 24
@@ -135,9 +136,9 @@ def test_hostile_text_comes_through_to_the_scripts_whole(attacked):
     data = attacked.data
     (told,) = data["studies"]
     assert (told["model"], told["emotion"]) == (f"m{SHORT}</script>", f"e{SHORT}")
-    assert told["href"] == "#m%3Cb%20onclick%3Dx%3E%22%E2%80%AE%3C%2Fscript%3E/" + (
+    assert "#m%3Cb%20onclick%3Dx%3E%22%E2%80%AE%3C%2Fscript%3E/" + (
         "e%3Cb%20onclick%3Dx%3E%22%E2%80%AE"
-    )
+    ) in {attrs.get("href") for _, attrs in attacked.elements}
     raw = attacked.of("data")
     assert not re.search("[<>&\u2028\u2029]", raw)
     study = attacked.blobs["b-0"]
@@ -154,19 +155,19 @@ def test_a_budget_leaves_out_what_changed_least_and_says_so(full, page, tmp_path
     path = write_page(full, tmp_path, max_mb=budget / 1e6)
     small = Page(path)
     assert bare < path.stat().st_size <= budget
-    limits, detail = small.data["limits"], [s["detail"] for s in small.data["studies"]]
     shown = sum(len(t["rows"]) for b in small.blobs.values() for t in b.get("texts", ())
                 if isinstance(t, dict) and "side" in t)  # fmt: skip
-    assert limits[-1].startswith(f"Of 1,152 changed texts {shown:,} are here") and shown
-    assert all(heads[0] == "L1H0" for heads in detail if heads) and any(detail)
-    assert all(limit in small.text for limit in limits)
+    assert shown and f"Of 1,152 changed texts {shown:,} are here" in small.text
+    assert any(f"{study['blob']}-L1H0" in small.blobs for study in small.data["studies"])
+    for study in small.data["studies"]:
+        kept = [head for head in study["top"] if f"{study['blob']}-{head}" in small.blobs]
+        assert kept == study["top"][: len(kept)]
 
 
 def test_an_emotion_alone(full, tmp_path):
     page = Page(write_page(full, tmp_path, emotion="joy"))
-    assert page.data["emotions"] == ["joy"] and "fear" not in {
-        circuit["emotion"] for circuit in page.data["circuits"]
-    }
+    for view in ("studies", "circuits"):
+        assert {one["emotion"] for one in page.data[view]} == {"joy"}
     with pytest.raises(InputError, match="no rows on 'awe'; run `pytest experiments` first"):
         write_page(full, tmp_path, emotion="awe")
 
