@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = Path(__file__).parents[1] / "data"
 INI = """
 [pytest]
 python_files = exp_*.py
