@@ -27,8 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Hang the session object on pytest's config; know the installed experiments."""
+    """Hang the session object on pytest's config; know the installed experiments.
+
+    First, so that what it undoes is undone last: Ctrl-C is awaited to the end.
+    """
     expect_them(config)
     ExperimentSession.attach(config)
 
@@ -120,6 +124,12 @@ def pytest_report_teststatus(
 ) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
     """Call an item that recorded recorded, and one that raised an error."""
     return session_of(config).status(report)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """End in a line, and at once where it comes twice."""
+    ExperimentSession.current().interrupted(excinfo)
 
 
 @pytest.hookimpl(trylast=True)

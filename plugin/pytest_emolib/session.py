@@ -11,6 +11,7 @@ import pytest
 
 from pytest_emolib import options, reports
 from pytest_emolib.arguments import expects_experiments
+from pytest_emolib.interrupts import Interrupts
 from pytest_emolib.marks import MARKERS
 from pytest_emolib.progress import Progress
 from pytest_emolib.properties import Properties
@@ -39,11 +40,13 @@ class ExperimentSession:
         self.is_worker = hasattr(config, "workerinput")
         self.progress = Progress(config)
         self.workers = Workers(config)
+        self.interrupts = Interrupts(config, self.workers.tidy)
         self.unselected = Unselected(config)
         self.properties = Properties(config)
         self.item: pytest.Item | None = None
         self._refused = ""
         self._failed = ""
+        self._is_cut_off = False
         # Items that ended, and how many there were to run.
         self._ended: set[str] = set()
         self._to_run = 0
@@ -55,6 +58,7 @@ class ExperimentSession:
         for marker in MARKERS:
             config.addinivalue_line("markers", marker)
         made = config.stash[_KEY] = cls._current = cls(config)
+        config.add_cleanup(made.interrupts.restore)
         config.add_cleanup(made._detach)
         if made.workers.there_are and expects_experiments(config):
             made.workers.limit_restarts()
@@ -331,6 +335,11 @@ class ExperimentSession:
         """Return ``recorded`` or ``error`` for experiments, None to leave it to pytest."""
         return reports.status(report, in_a_line=self.progress.shown)
 
+    def interrupted(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """End in a line where Ctrl-C has come, and at once where it comes again."""
+        if self.has_lab and not self.is_worker:
+            self.interrupts.take(excinfo)
+
     def finish(self, session: pytest.Session) -> None:
         """Write the tables from the store and close it."""
         self.progress.close()
@@ -350,9 +359,30 @@ class ExperimentSession:
         except InputError as error:
             self._failed = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        except KeyboardInterrupt:
+            # pytest expects none from here on, and would end in a traceback.
+            self._is_cut_off = True
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables of this run and where everything was written."""
+        try:
+            if not self._is_cut_off:
+                self._summarize(reporter)
+        except KeyboardInterrupt:
+            self._is_cut_off = True
+            if self.progress.session is not None:
+                self.progress.session.exitstatus = pytest.ExitCode.INTERRUPTED
+        if self._is_cut_off:
+            reporter.write_line(
+                "interrupted while tables were written; what is recorded stays, and the same "
+                "command writes them",
+                yellow=True,
+            )
+        if self._failed:
+            reporter.write_line(f"ERROR: {self._failed}", red=True)
+
+    def _summarize(self, reporter: pytest.TerminalReporter) -> None:
         self.unselected.summarize(reporter)
         if self.has_lab and not self.is_worker:
             lab = self.lab
@@ -369,8 +399,6 @@ class ExperimentSession:
                     "goes on with them",
                     yellow=True,
                 )
-        if self._failed:
-            reporter.write_line(f"ERROR: {self._failed}", red=True)
 
     def scheduler(self, log: Any) -> Any:
         """Return xdist's scheduler for experiments, None to leave it to xdist."""

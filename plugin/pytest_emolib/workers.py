@@ -35,6 +35,7 @@ class Workers:
         """Hold the config; that of a run without workers says so."""
         self._config = config
         self._last: dict[Any, str] = {}
+        self._folder: TemporaryDirectory[str] | None = None
         self.survived: list[str] = []
 
     @property
@@ -100,9 +101,14 @@ class Workers:
     @cached_property
     def folder(self) -> Path:
         """Where workers write the units of the items that they have collected."""
-        made = TemporaryDirectory(prefix="emolib-")
-        self._config.add_cleanup(made.cleanup)
-        return Path(made.name)
+        self._folder = TemporaryDirectory(prefix="emolib-")
+        self._config.add_cleanup(self.tidy)
+        return Path(self._folder.name)
+
+    def tidy(self) -> None:
+        """Take that folder away."""
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def brief(self, node: Any) -> None:
         """Say to a worker where to tell its units."""
