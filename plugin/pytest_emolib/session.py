@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -199,7 +199,7 @@ class ExperimentSession:
         try:
             checks = self.lab.effects.finish()
         except InputError as error:
-            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+            self._end(str(error))
         strict = bool(options.get(self.config, "--effects-strict"))
         for report in verdicts(checks, strict=strict):
             self.config.hook.pytest_runtest_logreport(report=report)
@@ -319,9 +319,14 @@ class ExperimentSession:
             elif "stored" in extra:
                 self.properties.note(report, self.lab.writing.replay(extra["stored"]))
         except InputError as error:
-            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+            self._end(str(error))
         if "verdict" not in extra:
             self._advance(report)
+
+    def _end(self, why: str) -> NoReturn:
+        """End the run at once; why is said below its tables."""
+        self._failed = self._failed or why
+        pytest.exit("the run cannot go on", returncode=pytest.ExitCode.USAGE_ERROR)
 
     def _advance(self, report: pytest.TestReport) -> None:
         # Of an item whose worker died there is one report, of no phase.
@@ -357,7 +362,7 @@ class ExperimentSession:
                 self.lab.effects.path if self.lab.effects.compares else None
             )
         except InputError as error:
-            self._failed = str(error)
+            self._failed = self._failed or str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         except KeyboardInterrupt:
             # pytest expects none from here on, and would end in a traceback.
