@@ -73,11 +73,11 @@ class Index:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def segment(self, name: str) -> Segment:
         """Return a segment that is in the index, where another process has put it there too."""
@@ -205,7 +205,8 @@ class Index:
 
     def note_made(self, experiment: str, state: str) -> None:
         """Take note of what files were made of an experiment's rows."""
-        with self._changing():
+        # Where it cannot be kept, the files are made anew the next time.
+        with suppress(sqlite3.OperationalError), self._changing():
             self._db.execute("INSERT OR REPLACE INTO made VALUES(?, ?)", (experiment, state))
 
     def packed(self, before: Segment, after: Segment, starts: dict[int, int]) -> None:

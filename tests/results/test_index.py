@@ -246,3 +246,16 @@ def test_tables_are_what_the_schema_says(folder, file):
     index = Index(folder)
     assert list(index.segments) == [state.name for state in index.ask.states()]
     index.close()
+
+
+def test_where_there_is_no_room_to_note_what_was_made_nothing_else_is_lost(folder):
+    index = Index(folder)
+    index._db.execute(
+        f"PRAGMA max_page_count = {index._db.execute('PRAGMA page_count').fetchone()[0]}"
+    )
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        index._db.execute("INSERT INTO made VALUES ('y', ?)", ("s" * 100_000,))
+    index.note_made("x", "s" * 100_000)
+    assert index.ask.made("x") is None and not index._db.in_transaction
+    index.close()
+    assert shown(folder) == EXPECTED
