@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ MOST = 500
 """Items that get files of their own where nothing is asked for."""
 # How far into an item's file its key is looked for, in bytes.
 _HEAD = 200
+# Nothing inside a file of `to_json` begins a line without a space.
+_END = b"\n}\n"
 _NO_DIMS = ("key", "experiment", "item", "labels", "summary", "prompts", "records", "provenance")
 
 
@@ -77,11 +80,14 @@ def writers(rows: Iterable[Row]) -> dict[str, str]:
 
 
 def is_of(path: Path, key: str) -> bool:
-    """Tell whether an item's file is there and was made from the rows of that key."""
+    """Tell whether an item's file is there, made from the rows of that key, and not cut off."""
     try:
         with path.open("rb") as file:
-            return f'"key": "{key}"'.encode() in file.read(_HEAD)
-    except FileNotFoundError:
+            has_head = f'"key": "{key}"'.encode() in file.read(_HEAD)
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - len(_END)))
+            return has_head and file.read() == _END
+    except OSError:
         return False
 
 

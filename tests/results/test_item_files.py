@@ -155,3 +155,27 @@ def test_a_file_without_what_an_effect_needs_is_named(results, tmp_path, missing
     path.write_text(json.dumps(content), "utf-8")
     with pytest.raises(InputError, match=r"x\.json: not a results file of an item \(KeyError"):
         read_effects([path])
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/a").symlink_to(tmp_path, target_is_directory=True)
+    made = row(output={"path": "a/b.json", "shape": "item"})
+    with pytest.raises(InputError, match="a link leads out of the results folder"):
+        write_output(tmp_path / "results", [made], ())
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_a_file_that_is_cut_off_anywhere_is_not_taken_for_an_item_s(tmp_path):
+    output = {"shape": "item", "path": "own/a.json"}
+    prompts = {"prompt": ["a}", "b\n}"], "other": ["", "é"]}
+    one = row(texts=prompts, values={"ld": mean(1.5)}, output=output)
+    path = write_output(tmp_path, [one], [])
+    content = path.read_bytes()
+    assert is_of(path, one.key) and not is_of(path, "another")
+    for end in range(len(content)):
+        path.write_bytes(content[:end])
+        assert not is_of(path, one.key)
+    path.unlink()
+    path.mkdir()
+    assert not is_of(path, one.key)
