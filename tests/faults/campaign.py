@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FIGURES = Path(os.environ.get("EMOLIB_FAULTS", Path(__file__).parents[2] / "build/faults"))
+ROOT = Path(__file__).parents[2]
+FIGURES = Path(os.environ.get("EMOLIB_FAULTS", ROOT / "build/faults"))
 """Where the figures of whole campaigns go."""
 
 
