@@ -11,8 +11,10 @@ from itertools import pairwise
 from emolib.errors import InputError
 
 FORMS = "3:5 | 0:0,0:1,3:5 | all | layer:3 | top:10 | random:10"
-_HEAD = re.compile(r"\s*(?:(\d+):(\d+)|L(\d+)H(\d+))\s*")
-_MANY = re.compile(r"\s*(layer|top|random):(\d+)\s*")
+# No model has more layers or heads than nine digits count, and Python makes no number of thousands.
+_N = r"(\d{1,9})"
+_HEAD = re.compile(rf"\s*(?:{_N}:{_N}|L{_N}H{_N})\s*", re.ASCII)
+_MANY = re.compile(rf"\s*(layer|top|random):{_N}\s*", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from emolib.errors import InputError
 
-_FORM = re.compile(r"all|[0-9]+|([0-9]+(?:\.[0-9]+)?)\s*%")
+_FORM = re.compile(r"all|[0-9]{1,9}|([0-9]{1,9}(?:\.[0-9]+)?)\s*%")
 
 
 def check_layer_spec(spec: str) -> None:

@@ -12,6 +12,8 @@ from emolib.errors import InputError
 
 # A field in a docstring's list, and what is said of it, which may go on in lines set further in.
 _LISTED = re.compile(r"^(\w+): (.*(?:\n .*)*)", re.MULTILINE)
+MOST_COUNTED = 1_000_000
+"""Draws, tokens, heads beyond which a number is a mistake, where its field says no more."""
 NUMBER_OR_ALL = int | Literal["all"]
 Follows = Literal["value", "content", "item", "nothing"]
 """How a row follows from a field of its profile, so that it stands while that is unchanged.
@@ -23,7 +25,11 @@ whose hash is. ``item``: by which items there are, each of which is in the key o
 
 
 def said(
-    follows: Follows, *, compared: int | None = None, least: int | None = None
+    follows: Follows,
+    *,
+    compared: int | None = None,
+    least: int | None = None,
+    most: int = MOST_COUNTED,
 ) -> dict[str, Any]:
     """Return what is to be known of a field beside its type and its default.
 
@@ -32,8 +38,9 @@ def said(
         compared: Its place among the settings without which two runs are not comparable; None of
             one that is not among them.
         least: The least that a whole number may be.
+        most: The most that it may be.
     """
-    return {"follows": follows, "compared": compared, "least": least}
+    return {"follows": follows, "compared": compared, "least": least, "most": most}
 
 
 def following(kind: type, how: Follows) -> tuple[str, ...]:
@@ -59,7 +66,9 @@ def described(kind: type) -> dict[str, str]:
     return found
 
 
-def check_value(label: str, value: Any, hint: Any, least: int | None) -> None:
+def check_value(
+    label: str, value: Any, hint: Any, least: int | None, most: int = MOST_COUNTED
+) -> None:
     """Check that a value is of a field's type.
 
     Args:
@@ -67,6 +76,7 @@ def check_value(label: str, value: Any, hint: Any, least: int | None) -> None:
         value: The value, a list as a tuple.
         hint: The type.
         least: The least that a whole number may be.
+        most: The most that it may be.
 
     Raises:
         InputError: When it is not.
@@ -80,7 +90,7 @@ def check_value(label: str, value: Any, hint: Any, least: int | None) -> None:
         check_names(label, value)
         if get_origin(members[0]) is Literal:
             for member in value:
-                check_value(label, member, members[0], least)
+                check_value(label, member, members[0], least, most)
         return
     if origin is Literal:
         fits, expected = value in members, f"one of {', '.join(members)}"
@@ -92,9 +102,10 @@ def check_value(label: str, value: Any, hint: Any, least: int | None) -> None:
     elif hint is str:
         fits, expected = isinstance(value, str), "a name"
     elif hint in (int, int | None, NUMBER_OR_ALL) and least is not None:
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        fits = whole or (value is None and hint == int | None)
-        expected = f"a whole number from {least}"
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        fits = (is_whole and least <= value <= most) or (value is None and hint == int | None)
+        up_to = f" to {most}" if is_whole and value > most else ""
+        expected = f"a whole number from {least}{up_to}"
         if hint == NUMBER_OR_ALL:
             fits, expected = fits or value == "all", f"{expected}, or all"
     else:

@@ -90,7 +90,7 @@ class Profile:
     ablations: tuple[Ablation, ...] = field(default=("zero",), metadata=said("item"))
     position: Position = field(default="last", metadata=said("value", compared=2))
     max_new_tokens: int = field(default=16, metadata=said("value", compared=5, least=1))
-    seed: int = field(default=0, metadata=said("value", compared=3, least=0))
+    seed: int = field(default=0, metadata=said("value", compared=3, least=0, most=2**63 - 1))
     draws: int = field(default=MIN_DRAWS, metadata=said("value", compared=4, least=MIN_DRAWS))
     verify: int | Literal["all"] = field(default=STRONGEST, metadata=said("value", least=0))
     circuit_ablation: Outside = field(default="patch", metadata=said("value"))
@@ -313,7 +313,8 @@ def _check_fields(profile: Profile, label: Callable[[str], str]) -> None:
             value = getattr(profile, found.name)
             if found.name == "classifiers" and value == ():
                 continue
-            check_value(label(found.name), value, _HINTS[found.name], found.metadata["least"])
+            least, most = found.metadata["least"], found.metadata["most"]
+            check_value(label(found.name), value, _HINTS[found.name], least, most)
     if profile.system is not None and not profile.chat:
         chat = label("chat").split()[-1]
         raise InputError(

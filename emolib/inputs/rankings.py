@@ -22,7 +22,7 @@ EXPECTED = (
     "expected a list of heads, strongest first, or importance scores, an object with the keys cfg, "
     "nodes, edges"
 )
-_NODE = re.compile(r"a(\d+)\.h(\d+)")
+_NODE = re.compile(r"a(\d{1,400})\.h(\d{1,400})", re.ASCII)
 
 
 @dataclass(frozen=True)

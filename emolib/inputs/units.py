@@ -16,8 +16,9 @@ from emolib.errors import InputError
 from emolib.inputs.heads import Top
 
 UNIT_FORMS = "3:1021 | 3:1021,3:77 | top:10 | random:10"
-_UNIT = re.compile(r"\s*(?:(\d+):(\d+)|L(\d+)U(\d+))\s*")
-_MANY = re.compile(r"\s*(top|random):(\d+)\s*")
+_N = r"(\d{1,9})"
+_UNIT = re.compile(rf"\s*(?:{_N}:{_N}|L{_N}U{_N})\s*", re.ASCII)
+_MANY = re.compile(rf"\s*(top|random):{_N}\s*", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)

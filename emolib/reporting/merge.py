@@ -79,7 +79,7 @@ def _check(stores: dict[str, Store], *, mixed: bool) -> None:
         raise InputError(
             "these results do not stand on the same, so that tables would mix what cannot be "
             "compared; run the shards anew where they should not differ, or keep them all with "
-            "--mixed, where tables show what was recorded last:\n" + "\n".join(lines)
+            "--mixed, where tables show what was recorded last: " + "; ".join(lines)
         )
 
 

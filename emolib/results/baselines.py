@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from emolib.documents import parse_json, read_text
 from emolib.errors import InputError
@@ -21,6 +22,7 @@ from emolib.stats.regression import Role, tolerance
 VERSION = 1
 _LABELS = ("direction", "position")
 _DIGITS = 9
+_MOST = 1e300
 _RESTORE = "restore it, or make it anew with --effects-save"
 
 
@@ -174,15 +176,16 @@ def load(path: Path) -> Baseline:
         )
     try:
         content = parse_json(read_text(path, f"expected a baseline; {_RESTORE}"))
-        if content["version"] != VERSION:
-            raise ValueError(f"version {content['version']}")
+        version = content["version"]
+        if type(version) is not int or version != VERSION:
+            raise ValueError(f"version {version!r}")
         effects = [
             DeclaredEffect(**_members(entry, DeclaredEffect)) for entry in content["effects"]
         ]
         grounds = [Ground(**_members(entry, Ground)) for entry in content["studies"]]
         made = Baseline({e.name: e for e in effects}, {g.study: g for g in grounds})
         for effect in effects:
-            if len(effect.values) != len(made.grounds[effect.study].ids):
+            if not effect.values or len(effect.values) != len(made.grounds[effect.study].ids):
                 raise ValueError(f"{effect.name} has another number of values than pairs")
     except InputError:
         raise
@@ -197,7 +200,32 @@ def _members(entry: Mapping[str, Any], kind: type) -> dict[str, Any]:
     names = {f.name for f in fields(kind)}
     if entry.keys() != names:
         raise ValueError(f"expected the keys {sorted(names)}, got {sorted(entry)}")
+    hints = get_type_hints(kind)
+    for name, value in entry.items():
+        if not _fits(value, hints[name]):
+            raise ValueError(f"{name}: {value!r:.60}")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Tell whether a value from JSON is of the type of its field."""
+    origin, members = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin is tuple:
+        return isinstance(value, list) and all(_fits(member, members[0]) for member in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(m, members[1]) for m in value.values())
+    if origin is Literal:
+        return value in members
+    if origin is UnionType:
+        return any(_fits(value, member) for member in members)
+    if hint is float:
+        # More than a float holds may stand in a file as a whole number.
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
+        )
+    return isinstance(value, hint)
 
 
 def check_grounds(

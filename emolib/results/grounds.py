@@ -104,4 +104,4 @@ def moved(old: Ground, new: Ground) -> bool:
 
 def replayable(old: Ground, new: Ground) -> bool:
     """Tell whether two runs must give equal numbers: weights and device too are the same."""
-    return not moved(old, new) and old.settings["dtype"] in ("float32", "float64")
+    return not moved(old, new) and compared_in(old.settings)["dtype"] in ("float32", "float64")

@@ -141,3 +141,10 @@ def test_layers_without_heads_are_left_out_of_all_and_refused_by_name():
         )
     with pytest.raises(InputError, match=r"random:5.*4 in all"):
         expand("random:5", 3, 2, having=(0, 2))
+
+
+@pytest.mark.parametrize("digits", ["9" * 10, "9" * 5000, "\u0661", "\u00b2"])
+@pytest.mark.parametrize("form", ["{}:0", "0:{}", "L0H{}", "layer:{}", "top:{}", "random:{}"])
+def test_a_number_that_counts_no_heads_is_refused(form, digits):
+    with pytest.raises(InputError, match="expected a head such as 3:5"):
+        check_spec(form.format(digits))

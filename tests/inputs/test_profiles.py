@@ -95,6 +95,9 @@ def test_an_emotion_without_a_file_is_told_where_it_was_looked_for(folder):
         ("dtype = 32", "dtype: expected one of float32, float64, bfloat16, float16, got 32"),
         ("device = 0", "device: expected a name, got 0"),
         ("seed = -1", "seed: expected a whole number from 0, got -1"),
+        ("seed = 9223372036854775808", "seed: expected a whole number from 0 to "
+         "9223372036854775807, got 9223372036854775808"),
+        ("draws = 1000001", "draws: expected a whole number from 10 to 1000000, got 1000001"),
         ("draws = 9", "draws: expected a whole number from 10, got 9"),
         ("steering_doses = [1, nan]", "steering_doses: expected a list of numbers, got (1, nan)"),
         ("steering_doses = [1, 1.0]", "steering_doses: 1 is named twice; name it once"),

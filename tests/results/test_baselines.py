@@ -17,7 +17,7 @@ from emolib.results.baselines import (
     load,
     save,
 )
-from emolib.results.grounds import Ground
+from emolib.results.grounds import Ground, replayable
 from emolib.results.rows import Row
 
 GROUND = Ground(
@@ -158,3 +158,53 @@ def test_a_file_that_lacks_something_is_refused(tmp_path, part):
     (tmp_path / "b.json").write_text(json.dumps(content), "utf-8")
     with pytest.raises(InputError, match="another number of values than pairs"):
         load(tmp_path / "b.json")
+
+
+WRONG = {
+    "effects": [
+        ("values", ["a", "b"]), ("values", [True, 1.0]), ("values", [None, 1.0]), ("values", "ab"),
+        ("values", [10**308 * 10, 1.0]), ("role", "gate"), ("metric", 1), ("experiment", None),
+        ("dims", {"model": "m", "emotion": "joy", "heads": 1}), ("dims", []),
+    ],
+    "studies": [
+        ("gap", "10"), ("gap", True), ("ids", "ab"), ("ids", [1, 2]), ("settings", None),
+        ("settings", []), ("versions", {"torch": 2}), ("device", []), ("commit", 1), ("time", None),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [(part, name, value) for part, fields in WRONG.items() for name, value in fields],
+)
+def test_a_field_of_another_type_is_refused(tmp_path, part, name, value):
+    save(baseline(effect()), tmp_path / "b.json")
+    content = json.loads((tmp_path / "b.json").read_text("utf-8"))
+    content[part][0][name] = value
+    (tmp_path / "b.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(InputError, match=f"not a baseline of version 1 .*{name}"):
+        load(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1", None])
+def test_a_version_is_a_number(tmp_path, version):
+    save(baseline(effect()), tmp_path / "b.json")
+    content = json.loads((tmp_path / "b.json").read_text("utf-8"))
+    (tmp_path / "b.json").write_text(json.dumps(content | {"version": version}), "utf-8")
+    with pytest.raises(InputError, match="not a baseline of version 1"):
+        load(tmp_path / "b.json")
+
+
+def test_effects_without_values_are_none(tmp_path):
+    save(baseline(effect()), tmp_path / "b.json")
+    content = json.loads((tmp_path / "b.json").read_text("utf-8"))
+    content["studies"][0]["ids"] = content["effects"][0]["values"] = []
+    (tmp_path / "b.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(InputError, match="not a baseline of version 1"):
+        load(tmp_path / "b.json")
+
+
+def test_settings_that_a_baseline_lacks_are_the_defaults():
+    old = replace(GROUND, settings={})
+    assert replayable(old, replace(GROUND, settings={"dtype": "float32"}))
+    assert not replayable(replace(old, settings={"dtype": "bfloat16"}), GROUND)
