@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CONFIGS, edited
+from tiny import CONFIGS, crossed, edited
 from transformers import masking_utils
 from worlds import KINDS, Exact, pick, read, some, worlds
 
@@ -176,8 +176,7 @@ def test_zeroing_a_set_is_zeroing_its_rows_of_the_weight(model_type, data):
     assert made.margins == pytest.approx(ours.margins, abs=1e-8)
 
 
-@every_row
-@pytest.mark.parametrize("kind", ["zero", "mean", "resample", "patch"])
+@crossed(model_type=sorted(CONFIGS), kind=["zero", "mean", "resample", "patch"])
 @examples(2)
 @given(data=st.data())
 def test_neither_a_second_time_nor_an_order_changes_a_bit(model_type, kind, data):

@@ -6,11 +6,14 @@ own, grouped-query attention and d_head != d_model / n_heads wherever the family
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import contextmanager
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer
@@ -157,6 +160,20 @@ def study_of(model_type: str, **fields: Any) -> Study:
 def clean_runs(model, prompts, size=None, more=0):
     """Give the clean runs of prompts that sweeps and decodes resume from."""
     return CleanRuns(LayerwiseModel(model), prompts, size, more)
+
+
+def crossed(**axes: Iterable[Any]) -> pytest.MarkDecorator:
+    """Parametrize by every combination; those that bring no value of an axis anew are slow.
+
+    The longest axis is gone through once and the others beside it, over and over.
+    """
+    values = [list(axis) for axis in axes.values()]
+    quick = {tuple(i % len(axis) for axis in values) for i in range(max(map(len, values)))}
+    cases = []
+    for places in product(*(range(len(axis)) for axis in values)):
+        case = [axis[i] for axis, i in zip(values, places, strict=True)]
+        cases.append(pytest.param(*case, marks=() if places in quick else pytest.mark.slow))
+    return pytest.mark.parametrize(tuple(axes), cases)
 
 
 @contextmanager

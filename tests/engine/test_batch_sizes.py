@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import every_kind, study_in, whole
-from tiny import HEADS, clean_runs, study_of, tiny_model
+from tiny import HEADS, clean_runs, crossed, study_of, tiny_model
 
 from emolib.engine import batch_sizes, decoding, hooked, sweeps
 from emolib.engine.batch_sizes import (
@@ -36,8 +36,7 @@ def branched(*runs):
 WHOLE = edit(HEADS[0], lambda z: z)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, None])
-@pytest.mark.parametrize("room", [1, 2**29])
+@crossed(batch_size=[1, 4, None], room=[1, 2**29])
 def test_batches_of_any_size_say_the_same(monkeypatch, batch_size, room):
     monkeypatch.setattr(batch_sizes, "ROOM", room)
     study = study_in(torch.float64, "llama")

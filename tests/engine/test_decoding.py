@@ -7,15 +7,14 @@ import dataclasses
 import pytest
 import torch
 from runs import NEAR, POSITIONS, every_kind, study_in
-from tiny import CONFIGS, HEADS, clean_runs, study_of, text, tiny_model
+from tiny import CONFIGS, HEADS, clean_runs, crossed, study_of, text, tiny_model
 
 from emolib.engine import batch_sizes, decoding, hooked
 from emolib.engine.decoding import Greedy, continuations, mean_log_probs
 from emolib.interventions import zero
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
-@pytest.mark.parametrize("position", POSITIONS)
+@crossed(kind=CONFIGS, position=POSITIONS)
 def test_one_decode_of_all_gives_the_texts_of_each(kind, position):
     study = study_in(torch.float32, kind)
     runs, model, prompts = every_kind(study, position), study.model, study.prompts()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CONFIGS, HEADS, N_HEADS, TEXTS, study_of, tiny_model
+from tiny import CONFIGS, HEADS, N_HEADS, TEXTS, crossed, study_of, tiny_model
 from transformers import masking_utils
 
 from emolib.engine import hooked
@@ -40,8 +40,7 @@ def grown(prompts, ids):
     return Prompts(prompts.texts, rows)
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
-@pytest.mark.parametrize("kind", ["clean", "zero", "mean", "resample", "patch", "joint"])
+@crossed(model_type=CONFIGS, kind=["clean", "zero", "mean", "resample", "patch", "joint"])
 def test_logits_texts_and_log_probs_are_those_from_the_start(model_type, kind):
     study = study_of(model_type)
     model, prompts = study.model, study.prompts()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import CONFIGS, study_of
+from tiny import CONFIGS, crossed, study_of
 
 from emolib.engine import batch_sizes
 from emolib.engine.gradients import Objective
@@ -24,8 +24,7 @@ def whole(kind, **fields):
     return study
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
-@pytest.mark.parametrize("position", ["last", "slot", "after_slot", "all"])
+@crossed(kind=CONFIGS, position=["last", "slot", "after_slot", "all"])
 def test_layers_give_the_gradients_of_the_whole_model(kind, position):
     study, other = study_of(kind, position=position), whole(kind, position=position)
     for side in ("emotion", "neutral"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CONFIGS, N_HEADS, N_LAYERS, TEXTS, build, text, tiny_model, tokenizer
+from tiny import CONFIGS, N_HEADS, N_LAYERS, TEXTS, build, crossed, text, tiny_model, tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from emolib.engine import hooked
@@ -48,8 +48,7 @@ def test_neutral_edits_change_no_bit(model_type, position):
         assert torch.equal(logits, clean), neutral
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
-@pytest.mark.parametrize("size", [None, 2])
+@crossed(model_type=CONFIGS, size=[None, 2])
 def test_draws_on_shared_prefixes_are_the_draws_one_by_one(model_type, size):
     model = tiny_model(model_type)
     prompts = prompts_of(model, slots=True)
@@ -332,8 +331,7 @@ def patterns(model, prompts):
     return [traced[path].output[1] for path in paths]
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
-@pytest.mark.parametrize("around", AROUND)
+@crossed(model_type=CONFIGS, around=AROUND)
 def test_a_padded_batch_gives_what_each_prompt_gives_alone(model_type, around):
     """Logits, z, attention, generated tokens and their log-probabilities, to 1e-4."""
     model = model_around(model_type, around)

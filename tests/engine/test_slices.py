@@ -42,7 +42,7 @@ def test_without_a_measure_the_logits_are_kept():
     assert torch.equal(reduced(resid, [0, 1], lambda logits, rows: logits), resid)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "gemma2"])
+@pytest.mark.parametrize("kind", ["gpt2", pytest.param("gemma2", marks=pytest.mark.slow)])
 def test_scores_of_slices_are_those_of_all_logits(kind, monkeypatch):
     """One row at a time, clean logits never kept, no clean run either, whatever the position."""
     whole = study_of(kind)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from tiny import CONFIGS, N_LAYERS, TEXTS, profile, study_of, tiny_emotion, tiny_model
+from tiny import CONFIGS, N_LAYERS, TEXTS, crossed, profile, study_of, tiny_emotion, tiny_model
 
 from emolib.engine import hooked
 from emolib.errors import InputError
@@ -112,8 +112,7 @@ def test_z_of_heads_moves_alike_by_every_way(model_type):
     assert (run.logits - study.run().logits).abs().max() > 0.05
 
 
-@every_row
-@pytest.mark.parametrize("position", ["last", "slot", "all"])
+@crossed(model_type=sorted(CONFIGS), position=["last", "slot", "all"])
 def test_a_dose_of_0_changes_no_bit(model_type, position):
     model = tiny_model(model_type)
     free = model.encode(TEXTS)

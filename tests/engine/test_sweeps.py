@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from runs import NEAR, POSITIONS, UNITS, every_kind, study_in, whole
-from tiny import CONFIGS, HEADS, clean_runs
+from tiny import CONFIGS, HEADS, clean_runs, crossed
 
 from emolib.engine import hooked, sweeps
 from emolib.engine.layers import Layer
@@ -17,8 +17,7 @@ from emolib.inputs.heads import HeadSet
 from emolib.interventions import ByLayer, alone, edit, zero
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
-@pytest.mark.parametrize("position", POSITIONS)
+@crossed(kind=CONFIGS, position=POSITIONS)
 def test_rows_say_what_the_whole_model_says(kind, position):
     study = study_in(torch.float32, kind)
     runs = every_kind(study, position)

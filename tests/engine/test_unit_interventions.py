@@ -8,7 +8,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CONFIGS, N_LAYERS, TEXTS, edited, profile, study_of, text, tiny_emotion, tiny_model
+from tiny import (
+    CONFIGS,
+    N_LAYERS,
+    TEXTS,
+    crossed,
+    edited,
+    profile,
+    study_of,
+    text,
+    tiny_emotion,
+    tiny_model,
+)
 
 from emolib.engine import hooked
 from emolib.errors import InputError
@@ -57,8 +68,7 @@ def outputs_of(model, interventions, position="all"):
     return batch, found
 
 
-@every_row
-@pytest.mark.parametrize("position", POSITIONS)
+@crossed(model_type=sorted(CONFIGS), position=POSITIONS)
 def test_neutral_edits_change_no_bit(model_type, position):
     model = tiny_model(model_type)
     prompts, units = prompts_of(model), all_units(model)
@@ -187,8 +197,7 @@ def test_heads_and_units_are_edited_side_by_side(model_type):
     torch.testing.assert_close(both, expected, **CLOSE)
 
 
-@every_row
-@pytest.mark.parametrize("size", [None, 2])
+@crossed(model_type=sorted(CONFIGS), size=[None, 2])
 def test_draws_on_shared_prefixes_are_the_draws_one_by_one(model_type, size):
     model, units = tiny_model(model_type), UnitSet((Unit(0, 1), Unit(1, 4)))
     # Up to ties in the draw, three prompts have two donors each.

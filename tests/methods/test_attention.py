@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CONFIGS, HEADS, profile, study_of, tiny_emotion, tiny_model
+from tiny import CONFIGS, HEADS, crossed, profile, study_of, tiny_emotion, tiny_model
 
 from emolib.engine import batch_sizes, hooked
 from emolib.errors import InputError
@@ -97,8 +97,7 @@ def test_patterns_leave_no_hook_and_are_causal():
     assert hook_count(study.model.hf) == 0
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
-@pytest.mark.parametrize("position", ["last", "all"])
+@crossed(kind=CONFIGS, position=["last", "all"])
 def test_every_path_shows_the_same_patterns(kind, position, monkeypatch):
     study = study_of(kind)
     prompts = study.prompts("emotion")

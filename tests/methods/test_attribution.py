@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny import FAMILIES, HEADS, profile, study_of
+from tiny import FAMILIES, HEADS, crossed, profile, study_of
 
 from emolib.engine import hooked
 from emolib.inputs.heads import all_heads, head_set
@@ -15,8 +15,7 @@ from emolib.stats.missed import drawn_for
 families = pytest.mark.parametrize("model_type", FAMILIES)
 
 
-@families
-@pytest.mark.parametrize("position", ["last", "after_slot", "all"])
+@crossed(model_type=FAMILIES, position=["last", "after_slot", "all"])
 def test_atp_is_the_slope_of_the_patch(model_type, position):
     """Finite differences: a small step of one head's z towards the other side."""
     study = study_of(model_type, position=position)

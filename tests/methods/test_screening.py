@@ -11,6 +11,7 @@ from tiny import (
     HEADS,
     N_HEADS,
     N_LAYERS,
+    crossed,
     profile,
     study_of,
     text,
@@ -233,8 +234,7 @@ def test_a_notebook_shows_the_strongest_heads_and_the_map_of_any_score():
         scores.head_map("delta_proj")
 
 
-@families
-@pytest.mark.parametrize("size", [1, 4])
+@crossed(model_type=FAMILIES, size=[1, 4])
 def test_the_batch_size_changes_no_score(model_type, size):
     whole = screening.screen(Study(tiny_model(model_type), tiny_emotion(), profile()))
     parts = screening.screen(

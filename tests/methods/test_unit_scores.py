@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny import FAMILIES, N_LAYERS, profile, study_of, tiny_emotion, tiny_model
+from tiny import FAMILIES, N_LAYERS, crossed, profile, study_of, tiny_emotion, tiny_model
 
 from emolib.engine import hooked
 from emolib.engine.layerwise import Layerwise
@@ -30,8 +30,7 @@ def part(unit):
     return LayerUnits(unit.layer, (unit.index,))
 
 
-@families
-@pytest.mark.parametrize("position", ["last", "after_slot", "all"])
+@crossed(model_type=[*FAMILIES, "opt"], position=["last", "after_slot", "all"])
 def test_atp_is_the_slope_of_the_patch(model_type, position):
     """Finite differences: a small step of one unit's activation towards the other side."""
     study = study_of(model_type, position=position)
