@@ -1,6 +1,7 @@
 """What was recorded and where it came from. Loads no torch.
 
-- ``rows``: a `Row`, one record of one item, and how what is recorded is sorted into it.
+- ``rows``: a `Row`, one record of one item, and how what is recorded is sorted into it; of what
+  kinds its members are: ``members``.
 - ``records``: the `Store` of every row ever recorded. Its files, append-only, one a run:
   ``segments``; what stands in them: ``lines``, ``events``. What of them is kept in SQLite:
   ``index``; how it gets there: ``intake``; what it is asked: ``catalogue``; from there to rows:

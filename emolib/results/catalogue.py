@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from array import array
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import update_wrapper
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from zlib import crc32
+
+from emolib.errors import InputError
 
 
 class Place(NamedTuple):
@@ -45,13 +49,68 @@ _Family = tuple[str, str, str, str, str]
 _Event = tuple[str, int, int]
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+Broken = Callable[[Exception], InputError]
+"""From what went wrong with an index to what is said of it."""
+# What an index leads to that holds what nobody has put there.
+_DAMAGE = (sqlite3.Error, ValueError, TypeError, LookupError, AttributeError, OverflowError)
+
+
+def outline_sum(item: Sequence[Any], outline: bytes) -> int:
+    """Return the checksum of a line of ``items`` less its id, and of the outlines of its rows."""
+    return crc32(outline, crc32(repr(tuple(item)).encode("utf-8", "replace")))
+
+
+def _asked(
+    ask: Callable[Concatenate[Catalogue, _P], _T],
+) -> Callable[Concatenate[Catalogue, _P], _T]:
+    """Say what is wrong with the index where that is what a question ends with."""
+
+    def asked(self: Catalogue, /, *args: _P.args, **named: _P.kwargs) -> _T:
+        try:
+            return ask(self, *args, **named)
+        except InputError:
+            raise
+        except _DAMAGE as error:
+            raise self.broken(error) from None
+
+    update_wrapper(asked, ask)
+    return asked
+
+
+def _each(
+    ask: Callable[Concatenate[Catalogue, _P], Iterator[_T]],
+) -> Callable[Concatenate[Catalogue, _P], Iterator[_T]]:
+    """Do what `_asked` does of a question with many answers."""
+
+    def asked(self: Catalogue, /, *args: _P.args, **named: _P.kwargs) -> Iterator[_T]:
+        answers = ask(self, *args, **named)
+        while True:
+            try:
+                answer = next(answers)
+            except StopIteration:
+                return
+            except _DAMAGE as error:
+                raise self.broken(error) from None
+            yield answer
+
+    update_wrapper(asked, ask)
+    return asked
+
+
 class Catalogue:
-    """Questions to an index."""
+    """Questions to an index.
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    Attributes:
+        broken: Gives what is said where the index is damaged.
+    """
+
+    def __init__(self, db: sqlite3.Connection, broken: Broken) -> None:
         """Hold its connection."""
-        self._db = db
+        self._db, self.broken = db, broken
 
+    @_asked
     def states(self) -> list[SegmentState]:
         """Return what is known of every segment, in order."""
         found = self._db.execute(
@@ -62,6 +121,7 @@ class Catalogue:
             SegmentState(*state[:7], *map(json.loads, state[7:])) for state in map(tuple, found)
         ]
 
+    @_asked
     def keys(self) -> dict[str, list[str]]:
         """Return the keys of all items, and of each what its rows say the model carried."""
         found: dict[str, list[str]] = {}
@@ -71,12 +131,14 @@ class Catalogue:
                 found[key] = json.loads(under) if under else _NOTHING
         return found
 
+    @_asked
     def latest(self, key: str) -> int | None:
         """Return the item that was recorded last under a key."""
         query = f"SELECT i.id, {_PLACE} WHERE i.key = ? ORDER BY s.name DESC, i.offset DESC LIMIT 1"
         found = self._db.execute(query, (key,)).fetchone()
         return int(found[0]) if found else None
 
+    @_each
     def again(self) -> Iterator[list[int]]:
         """Yield the items that were recorded under each key that has more than one, in order."""
         query = "SELECT key FROM items GROUP BY key HAVING COUNT(*) > 1 ORDER BY MIN(id)"
@@ -84,25 +146,31 @@ class Catalogue:
             found = f"SELECT i.id, {_PLACE} WHERE i.key = ? ORDER BY s.name, i.offset"
             yield [row[0] for row in self._db.execute(found, (key,))]
 
+    @_asked
     def place(self, item: int) -> Place:
         """Return where the rows of an item stand."""
         found = self._db.execute(f"SELECT {_PLACE} WHERE i.id = ?", (item,)).fetchone()
         return Place(*found)
 
+    @_each
     def outlines(self, items: Sequence[int]) -> Iterator[tuple[str, list[bytes]]]:
         """Yield the segment and the outlines of each item's rows, in the order of the items."""
         for start in range(0, len(items), _AT_ONCE):
             part = list(items[start : start + _AT_ONCE])
             found = self._db.execute(
-                "SELECT o.item, s.name, o.outline FROM outlines o JOIN items i ON i.id = o.item "
+                "SELECT o.item, s.name, o.outline, o.crc, i.segment, i.offset, i.length, i.line, "
+                "i.key, i.item, i.family, i.under FROM outlines o JOIN items i ON i.id = o.item "
                 f"JOIN segments s ON s.id = i.segment WHERE o.item IN ({_marks(part)})",
                 part,
             )
-            known = {item: (segment, outlines) for item, segment, outlines in found}
+            known = {row[0]: row[1:] for row in found}
             for item in part:
-                segment, outlines = known[item]
+                segment, outlines, checksum, *told = known[item]
+                if outline_sum(told, outlines) != checksum:
+                    raise ValueError("wrong checksum")
                 yield segment, outlines.split(b"\n")
 
+    @_asked
     def shared(self, segment: str, name: str) -> tuple[Place, str | None] | None:
         """Return where stands what rows of a segment refer to, or its JSON where it has no line."""
         query = (
@@ -112,6 +180,7 @@ class Catalogue:
         found = self._db.execute(query, (segment, name)).fetchone()
         return (Place(*found[:4]), found[4]) if found else None
 
+    @_asked
     def member(self, place: Place) -> tuple[int, int]:
         """Return where the member begins that has a place: in the segment and in its file."""
         query = (
@@ -121,6 +190,7 @@ class Catalogue:
         start, offset = self._db.execute(query, (place.segment, place.offset)).fetchone()
         return start, offset
 
+    @_asked
     def items(self, experiment: str | None, run: str | None) -> array[int]:
         """Return the items whose rows can stand in one table, in order of their names.
 
@@ -131,12 +201,14 @@ class Catalogue:
         found = self._of_run(run) if run is not None else self._of_all(experiment)
         return array("q", [i for i, name in found if experiment in (None, name)])
 
+    @_asked
     def made(self, experiment: str) -> str | None:
         """Return what `Index.note_made` was told last."""
         query = "SELECT state FROM made WHERE experiment = ?"
         found = self._db.execute(query, (experiment,)).fetchone()
         return str(found[0]) if found else None
 
+    @_asked
     def experiments(self, run: str | None) -> list[str]:
         """Return the experiments of `items`, in order of their items."""
         found = self._of_run(run) if run is not None else self._of_all(None)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from emolib.errors import InputError
 from emolib.results.lines import (
     LEFT_OUT,
+    SHARED,
     VERSION,
     Encoder,
+    checked_value,
     object_of,
     old_row,
     shared_line,
     slim,
     unseal,
 )
+from emolib.results.members import are_texts, wrong_in_run
 from emolib.results.rows import RESTORE, Row, checked
+
+# Of the name that stands behind the version of a line.
+_NAME = re.compile(rb'\{"v": \d+, "(\w+)"')
+# Of how many bytes an outline has.
+_DIGITS = 12
 
 
 class Recorded(NamedTuple):
@@ -111,9 +119,13 @@ class Walk:
             yield self._other(body, where)
         else:
             length = body[body.rindex(b" ") + 1 :]
-            outline = body[: int(length)] + b"}" if length.isdigit() else b""
+            is_told = length.isdigit() and len(length) <= _DIGITS
+            outline = body[: int(length)] + b"}" if is_told else b""
             data = object_of(outline, where)
-            yield from self._row(checked(data | LEFT_OUT, where), outline, where)
+            row = checked(data | LEFT_OUT, where)
+            if not isinstance(row.provenance.get(SHARED, ""), str):
+                raise InputError(f"{where}: its provenance refers to what is none; {RESTORE}")
+            yield from self._row(row, outline, where)
 
     def _old_row(self, line: bytes, where: str) -> Iterator[Event]:
         row = slim(old_row(line, where))
@@ -124,7 +136,7 @@ class Walk:
 
     def _row(self, row: Row, outline: bytes, where: str) -> Iterator[Recorded]:
         pending = self._pending
-        if row.row != len(pending) or (pending and pending[0].key != row.key):
+        if row.row != len(pending) or (pending and _of(pending[0]) != _of(row)):
             raise self._missing(where, f"row {row.row} of {row.item}")
         pending.append(row)
         self._outlines.append(outline)
@@ -139,11 +151,16 @@ class Walk:
         place = self.read, self.left, self.line + 1
         self._advance(1)
         match data:
-            case {"run": {"id": str()}} | {"ended": str()}:
+            case {"run": {"id": str()}} if len(data) == 1:
+                if wrong := list(wrong_in_run(data["run"])):
+                    raise InputError(f"{where}: not told of a run ({wrong[0]}); {RESTORE}")
                 return Told(*place, data)
-            case {"replayed": [*keys]} if all(isinstance(key, str) for key in keys):
+            case {"ended": str()} if len(data) == 1:
+                return Told(*place, data)
+            case {"replayed": [*keys]} if are_texts(keys):
                 return Replayed(*place, keys)
-            case {"shared": str(name), "value": _}:
+            case {"shared": str(name), "value": value}:
+                checked_value(value, where)
                 return Shared(*place, name)
         raise InputError(f"{where}: neither a row nor told of a run; {RESTORE}")
 
@@ -160,8 +177,13 @@ class Walk:
         )
 
 
+def _of(row: Row) -> tuple[str, str, int]:
+    return row.key, row.item, row.of
+
+
 def _kind(body: bytes) -> str:
-    return f"of {next(name for name in json.loads(body + b'}') if name != 'v')!r}"
+    found = _NAME.match(body)
+    return f"of {found[1].decode()!r}" if found else "of no kind"
 
 
 def events_of(

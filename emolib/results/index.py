@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from emolib.results.segments import RECORDS, Segment, member_lines, segments
 
 _NAME = "index.sqlite"
 _WAIT = 60.0
+_TABLES = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
 # Events taken in at once: what a process that dies loses, and how long others wait.
 _BATCH = 500
 
@@ -65,7 +67,7 @@ class Index:
                     raise
                 del self._places[0]
             else:
-                self.ask = Catalogue(self._db)
+                self.ask = Catalogue(self._db, self.broken)
                 return
 
     @contextmanager
@@ -78,6 +80,32 @@ class Index:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+    def broken(self, error: Exception | str) -> InputError:
+        """Take a damaged index away, and return what to say: the next start makes it again."""
+        place = self._places[0] or Path(_NAME)
+        if isinstance(error, sqlite3.OperationalError):
+            return InputError(f"{place}: cannot be read ({error}); delete it, it is made again")
+        self._db.close()
+        _remove(self._places[0])
+        return InputError(
+            f"{place}: the index is damaged ({error!s:.80}); it was taken away, and whatever is "
+            "done next makes it again"
+        )
+
+    def check(self, name: str) -> None:
+        """Check that an index is at fault where a line is not what it says, and take it away.
+
+        Raises:
+            InputError: Always: what is wrong with the segment, or that the index is damaged.
+        """
+        segment = self.segment(name)
+        walk = Walk(str(segment.path), old=segment.is_old)
+        is_packed = segment.is_packed
+        lines = member_lines(segment.members()) if is_packed else segment.lines()
+        for _ in walk.through(lines):
+            pass
+        raise self.broken(f"it is not what {segment.path.name} says")
 
     def segment(self, name: str) -> Segment:
         """Return a segment that is in the index, where another process has put it there too."""
@@ -264,6 +292,9 @@ def _connected(place: Path | None) -> sqlite3.Connection:
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(2):
+        if place is not None and place.is_symlink():
+            # Of somebody's whose store this was: it leads to another file.
+            place.unlink()
         db = sqlite3.connect(place or "", timeout=_WAIT, isolation_level=None)
         try:
             # A store may be somebody else's, its index with it.
@@ -278,6 +309,16 @@ def _connected(place: Path | None) -> sqlite3.Connection:
         db.close()
         _remove(place)
     raise sqlite3.OperationalError("changed by somebody else meanwhile")
+
+
+@cache
+def _tables() -> list[tuple[str, str]]:
+    """Return the tables of this version as SQLite has them."""
+    db = sqlite3.connect(":memory:")
+    db.executescript(SCHEMA)
+    found = db.execute(_TABLES).fetchall()
+    db.close()
+    return found
 
 
 def _remove(place: Path | None) -> None:
@@ -299,6 +340,9 @@ def _is_current(db: sqlite3.Connection) -> bool:
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
     if db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+        return False
+    # Views and triggers of somebody else's would have it say anything.
+    if db.execute(_TABLES).fetchall() != _tables():
         return False
     # Read by some while one writes; where somebody is just opening it, it is set the next time.
     with suppress(sqlite3.OperationalError):

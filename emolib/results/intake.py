@@ -7,11 +7,12 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
+from emolib.results.catalogue import outline_sum
 from emolib.results.events import Event, Recorded, Replayed, Shared, Told
 from emolib.results.rows import Row
 from emolib.results.segments import Segment
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE segments(
   id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, packed INTEGER NOT NULL, size INTEGER,
@@ -30,7 +31,8 @@ CREATE TABLE items(
 CREATE INDEX items_of_key ON items(key);
 CREATE INDEX items_of_family ON items(family);
 CREATE INDEX items_of_segment ON items(segment);
-CREATE TABLE outlines(item INTEGER PRIMARY KEY, outline BLOB NOT NULL);
+CREATE TABLE outlines(
+  item INTEGER PRIMARY KEY, outline BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE metrics(
   item INTEGER, row INTEGER, name TEXT, mean REAL, low REAL, high REAL, n INTEGER, d_z REAL,
   PRIMARY KEY(item, row, name)) WITHOUT ROWID;
@@ -122,7 +124,7 @@ class _Added:
         self._families: dict[_Family, int] = {}
         self._last: dict[int, int] = {}
         self._items: list[tuple[Any, ...]] = []
-        self._outlines: list[tuple[int, bytes]] = []
+        self._outlines: list[tuple[int, bytes, int]] = []
         self._metrics: list[tuple[Any, ...]] = []
         self._replays: list[Replayed] = []
         self._shared: list[tuple[Any, ...]] = []
@@ -150,11 +152,13 @@ class _Added:
         family = self._family(first)
         self._last[family] = event.offset
         under = first.provenance.get("under")
-        self._items.append(
-            (number, self._segment, event.offset, event.length, event.line, first.key, first.item,
-             family, json.dumps(under) if under else None)
+        item = (
+            self._segment, event.offset, event.length, event.line, first.key, first.item, family,
+            json.dumps(under) if under else None,
         )  # fmt: skip
-        self._outlines.append((number, b"\n".join(event.outlines)))
+        outlines = b"\n".join(event.outlines)
+        self._items.append((number, *item))
+        self._outlines.append((number, outlines, outline_sum(item, outlines)))
         self._metrics += [
             (number, row.row, name, *_numbers(value))
             for row in event.rows
@@ -178,7 +182,7 @@ class _Added:
     def write(self) -> None:
         many = self._db.executemany
         many("INSERT INTO items VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", self._items)
-        many("INSERT INTO outlines VALUES(?, ?)", self._outlines)
+        many("INSERT INTO outlines VALUES(?, ?, ?)", self._outlines)
         many("INSERT OR REPLACE INTO metrics VALUES(?, ?, ?, ?, ?, ?, ?, ?)", self._metrics)
         many("INSERT OR IGNORE INTO shared VALUES(?, ?, ?, ?, ?, ?)", self._shared)
         replays = [(self._segment, e.offset, json.dumps(e.keys)) for e in self._replays]

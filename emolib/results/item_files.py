@@ -13,7 +13,8 @@ from emolib.errors import InputError
 from emolib.files import to_json, write_text
 from emolib.inputs.heads import parse_head
 from emolib.results.importances import importances_file
-from emolib.results.rows import RESTORE, Row, lies_inside, mean_of
+from emolib.results.members import lies_inside, wrong_in_attention, wrong_in_scores
+from emolib.results.rows import RESTORE, Row, checked, mean_of
 from emolib.results.selection import kind_of
 
 OWN = ("item", "importances")
@@ -49,6 +50,8 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
     if not lies_inside(output["path"]):
         raise InputError(f"{output['path'][:80]!r} leads out of the results folder; {RESTORE}")
     path = results / output["path"]
+    if not path.parent.resolve().is_relative_to(results.resolve()):
+        raise InputError(f"{shown(path)}: a link leads out of the results folder; remove it")
     match output["shape"]:
         case "scores":
             content = scores_file([row for row in stored if row.output == output])
@@ -57,7 +60,9 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
         case "importances":
             content = importances_file(rows)
         case shape:
-            raise ValueError(f"results file: expected one of {', '.join(SHAPES)}, got {shape!r}")
+            raise InputError(
+                f"results file: expected one of {', '.join(SHAPES)}, got {shape[:80]!r}"
+            )
     write_text(path, to_json(content) + "\n")
     return path
 
@@ -173,9 +178,11 @@ def read_scores(path: Path) -> dict[str, Any]:
         "run screening again with --fresh",
     ):  # fmt: skip
         content = _content(path)
-        shape = content["layers"], content["heads_per_layer"]
-        if not all(isinstance(size, int) for size in shape) or not content["scores"]:
-            raise KeyError("layers")
+        content["layers"], content["heads_per_layer"]
+        if not content["scores"]:
+            raise KeyError("scores")
+        if wrong := next(wrong_in_scores(content), ""):
+            raise ValueError(wrong)
         return content
 
 
@@ -187,8 +194,8 @@ def read_attention(path: Path) -> dict[str, Any]:
     """
     with _reading(path, "a file of exp_attention_patterns", "run it first", "run it with --fresh"):
         content = _content(path)
-        if content["summary"]["delta_slot"]["mean"] is None or not content["prompts"]:
-            raise KeyError("delta_slot")
+        if wrong := next(wrong_in_attention(content), ""):
+            raise ValueError(wrong)
         return content
 
 
@@ -213,7 +220,9 @@ def _read_effects(path: Path) -> list[Row]:
         records = content.get("records", [content])
         # Older files have no item; its name is what tells rows apart.
         content = {"item": path.name} | content
-        rows = [_row(content, record, i, len(records)) for i, record in enumerate(records)]
+        rows = [
+            _row(content, record, i, len(records), str(path)) for i, record in enumerate(records)
+        ]
         for row in rows:
             for name in ("model", "emotion", "heads"):
                 row.dims[name]
@@ -240,13 +249,17 @@ def _read_paths(path: Path) -> list[Row]:
     with _reading(path, "a file of exp_head_paths", "run it first", "run it with --fresh"):
         content = _content(path)
         records = content.get("records", [content])
-        rows = [_row(content, record, i, len(records)) for i, record in enumerate(records)]
+        rows = [
+            _row(content, record, i, len(records), str(path)) for i, record in enumerate(records)
+        ]
         if lacking := [row for row in rows if not is_path(row)]:
             raise KeyError(f"sender of record {lacking[0].row}")
         return rows
 
 
-def _row(content: Mapping[str, Any], record: Mapping[str, Any], number: int, of: int) -> Row:
+def _row(
+    content: Mapping[str, Any], record: Mapping[str, Any], number: int, of: int, where: str
+) -> Row:
     """Return a record in a file of an item as the row it was made from."""
     provenance = dict(content["provenance"])
     time = provenance.pop("time", "")
@@ -257,26 +270,29 @@ def _row(content: Mapping[str, Any], record: Mapping[str, Any], number: int, of:
     def of_kind(*kinds: type) -> dict[str, list[Any]]:
         return {name: column for name, column in columns.items() if isinstance(column[0], kinds)}
 
-    return Row(
-        item=content["item"],
-        experiment=content["experiment"],
-        key=content.get("key", ""),
-        row=number,
-        of=of,
-        dims={
+    fields = {
+        "item": content["item"],
+        "experiment": content["experiment"],
+        "key": content.get("key", ""),
+        "row": number,
+        "of": of,
+        "dims": {
             name: text
             for name, text in content.items()
             if name not in _NO_DIMS and isinstance(text, str)
         },
-        labels=record.get("labels", {}),
-        values=record["summary"],
-        vectors=of_kind(int, float),
-        texts=of_kind(str),
-        lists=of_kind(list),
-        pairs=pairs,
-        provenance=provenance,
-        time=time,
-    )
+        "context": "",
+        "labels": record.get("labels", {}),
+        "values": record["summary"],
+        "vectors": of_kind(int, float),
+        "texts": of_kind(str),
+        "lists": of_kind(list),
+        "pairs": pairs,
+        "output": {},
+        "provenance": provenance,
+        "time": time,
+    }
+    return checked(fields, where)
 
 
 def _content(path: Path) -> dict[str, Any]:

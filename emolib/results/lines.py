@@ -16,6 +16,7 @@ from typing import Any
 from zlib import crc32
 
 from emolib.errors import InputError
+from emolib.results.members import Written, wrong_in_provenance
 from emolib.results.rows import RESTORE, Row, checked
 
 VERSION = 3
@@ -38,7 +39,14 @@ LEFT_OUT: dict[str, Any] = {name: _NOTHING for name in DETAIL}
 _DECODE = json.JSONDecoder().decode
 _NO_DETAIL = b'"vectors": {}, "texts": {}, "lists": {}, "pairs": {}'
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-_AS_WRITTEN = json.JSONDecoder(parse_float=str)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse)
+_AS_WRITTEN = json.JSONDecoder(parse_float=Written, parse_constant=_refuse)
 _NO_LISTS = b'"lists": {}'
 _CRC = b', "crc": "%08x"}\n'
 _CRC_LENGTH = len(_CRC % 0)
@@ -168,7 +176,22 @@ def shared_value(line: bytes, where: str) -> Any:
     Raises:
         InputError: When the line is damaged.
     """
-    return json.loads(unseal(line, where) + b"}")["value"]
+    data = object_of(unseal(line, where) + b"}", where)
+    return checked_value(data.get("value"), where)
+
+
+def checked_value(value: Any, where: str) -> Any:
+    """Return what rows refer to, a column or what may be their provenance.
+
+    Raises:
+        InputError: When it can be neither.
+    """
+    if isinstance(value, list):
+        return value
+    wrong = next(wrong_in_provenance(value), "") if isinstance(value, dict) else "neither"
+    if wrong:
+        raise InputError(f"{where}: not what rows refer to ({wrong}); {RESTORE}")
+    return value
 
 
 def slim(row: Row) -> Row:
@@ -180,16 +203,20 @@ def _has_detail(row: Row) -> bool:
     return bool(row.vectors or row.texts or row.lists or row.pairs)
 
 
-def outlined(outline: bytes, look: Look) -> Row:
+def outlined(outline: bytes, where: str, look: Look) -> Row:
     """Return an outline as a row.
 
     Args:
         outline: What `Encoder.outline` gives.
+        where: What it stands in, for messages.
         look: Finds what it refers to.
+
+    Raises:
+        InputError: When it refers to what is not there.
     """
     data = _DECODE(outline.decode())
     del data["v"]
-    data["provenance"] = _whole(data["provenance"], look)
+    data["provenance"] = _whole(data["provenance"], look, where)
     return Row(**data, **LEFT_OUT)
 
 
@@ -207,29 +234,30 @@ def whole(line: bytes, where: str, look: Look, *, as_written: bool = False) -> R
     """
     data = object_of(unseal(line, where) + b"}", where, as_written=as_written)
     data.pop("outline", None)
-    row = checked(data, where)
-    return replace(
-        row,
-        texts=_found(row.texts, look),
-        lists=_found(row.lists, look),
-        pairs=look(str(row.pairs[SHARED])) if SHARED in row.pairs else row.pairs,
-        provenance=_whole(row.provenance, look),
-    )
+    for part in ("texts", "lists"):
+        if isinstance(columns := data.get(part), dict):
+            data[part] = {name: _found(column, look) for name, column in columns.items()}
+    data["pairs"] = _found(data.get("pairs"), look)
+    if isinstance(told := data.get("provenance"), dict):
+        data["provenance"] = _whole(told, look, where)
+    return checked(data, where)
 
 
-def _whole(provenance: dict[str, Any], look: Look) -> dict[str, Any]:
+def _whole(provenance: dict[str, Any], look: Look, where: str) -> dict[str, Any]:
     if SHARED not in provenance:
         return provenance
     own = {name: part for name, part in provenance.items() if name != SHARED}
-    common: dict[str, Any] = look(provenance[SHARED])
+    common = look(provenance[SHARED]) if isinstance(provenance[SHARED], str) else None
+    if not isinstance(common, dict):
+        raise InputError(f"{where}: its provenance refers to what is none; {RESTORE}")
     return common | own
 
 
-def _found(columns: dict[str, Any], look: Look) -> dict[str, Any]:
-    return {
-        name: look(column[SHARED]) if isinstance(column, dict) else column
-        for name, column in columns.items()
-    }
+def _found(value: Any, look: Look) -> Any:
+    """Return what a value refers to, itself where it is no reference."""
+    if isinstance(value, dict) and value.keys() == {SHARED} and isinstance(value[SHARED], str):
+        return look(value[SHARED])
+    return value
 
 
 def old_row(line: bytes, where: str, *, as_written: bool = False) -> Row:
@@ -256,8 +284,11 @@ def object_of(
     """
     try:
         # In lists, a text could not be told from a number that stays one.
-        as_written = as_written and _NO_LISTS in text
-        data = _AS_WRITTEN.decode(text.decode()) if as_written else json.loads(text)
+        decoder = _AS_WRITTEN if as_written and _NO_LISTS in text else _STRICT
+        data = decoder.decode(text.decode())
+        if b"\\u" in text:
+            # An escape can be half of a character, which nothing can be written with.
+            _JSON.encode(data).encode()
     except (ValueError, RecursionError):
         raise InputError(f"{where}: not JSON; {RESTORE}") from None
     if not isinstance(data, dict) or data.pop("v", None) != version:

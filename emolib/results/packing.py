@@ -87,6 +87,8 @@ def _pack(index: Index, segment: Segment) -> int:
     target = segment.path.with_name(segment.path.name.removesuffix(PLAIN) + PACKED)
     temporary = target.with_name(f".{target.name}")
     try:
+        if temporary.is_symlink():
+            temporary.unlink()
         with temporary.open("ab") as file:
             if lock(file, exclusive=True) is False:
                 raise InputError(f"{target}: another process is packing it; wait for it")

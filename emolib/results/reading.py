@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 from emolib.errors import InputError
 from emolib.results.catalogue import Place
 from emolib.results.index import Index
-from emolib.results.lines import Look, old_row, outlined, shared_value, whole
+from emolib.results.lines import (
+    Look,
+    checked_value,
+    old_row,
+    outlined,
+    shared_value,
+    unseal,
+    whole,
+)
 from emolib.results.rows import RESTORE, Row
 
 # Items come in order of their names, which is nearly that of the file: a few members will do.
@@ -32,14 +40,14 @@ class Reading:
         """Hold the index; read nothing yet."""
         self.index = index
         self._members: dict[tuple[Path, int], bytes] = {}
-        self._values: dict[str, Any] = {}
+        self._values: dict[tuple[str, str], Any] = {}
 
     def outlines(self, items: Sequence[int]) -> Iterator[Row]:
         """Yield the rows of items without their vectors, texts, lists and pairs."""
         for segment, outlines in self.index.ask.outlines(items):
-            look = self._look(segment)
+            look, where = self._look(segment), str(self.index.segment(segment).path)
             for outline in outlines:
-                yield outlined(outline, look)
+                yield outlined(outline, where, look)
 
     def rows(self, item: int, *, as_written: bool = False) -> list[Row]:
         """Return the rows of an item.
@@ -52,6 +60,26 @@ class Reading:
             InputError: When a line is not what was written.
         """
         place = self.index.ask.place(item)
+        try:
+            return self._rows(place, as_written)
+        except InputError:
+            if not self._is_sealed(place):
+                self.index.check(place.segment)
+            raise
+
+    def _is_sealed(self, place: Place) -> bool:
+        """Tell whether lines stand where the index says, whatever they hold."""
+        if self.index.segment(place.segment).is_old:
+            return False
+        path, data = self._bytes(place)
+        try:
+            for line in io.BytesIO(data):
+                unseal(line, str(path))
+        except InputError:
+            return False
+        return True
+
+    def _rows(self, place: Place, as_written: bool) -> list[Row]:
         path, data = self._bytes(place)
         look = self._look(place.segment)
         rows = []
@@ -65,9 +93,11 @@ class Reading:
 
     def _look(self, segment: str) -> Look:
         def look(name: str) -> Any:
-            if name not in self._values:
-                _keep(self._values, name, self._value(segment, name), _VALUES)
-            return self._values[name]
+            # Hashes are those of their segment: nothing of one can go into the rows of another.
+            key = segment, name
+            if key not in self._values:
+                _keep(self._values, key, self._value(segment, name), _VALUES)
+            return self._values[key]
 
         return look
 
@@ -78,7 +108,7 @@ class Reading:
             raise InputError(f"{path}: a row refers to {name}, which is not there; {RESTORE}")
         place, value = found
         if value is not None:
-            return json.loads(value)
+            return checked_value(json.loads(value), str(self.index.segment(segment).path))
         path, line = self._bytes(place)
         return shared_value(line, f"{path}: line {place.line}")
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import PurePosixPath
-from types import NoneType
+from itertools import islice
 from typing import Any, TypeVar
 
 from emolib.errors import InputError
 from emolib.notebook import facts, stacked, table
+from emolib.results.members import wrong_in_row
 
 RESTORE = "restore the file from a copy or move it away to start afresh"
 """What to do with a damaged store."""
@@ -90,8 +89,8 @@ def _told(metric: str, value: Any) -> dict[str, object]:
     return {**told, "n": value["n"], "d_z": value["d_z"]}
 
 
-# Names of experiments are names of functions, and become names of files.
-_NAME = re.compile(r"\w+")
+# How much of what is wrong with a row is told.
+_TOLD = 3
 _TYPES = {f.name: {"str": str, "int": int}.get(str(f.type), dict) for f in fields(Row)}
 
 
@@ -125,62 +124,16 @@ def checked(data: dict[str, Any], where: str) -> Row:
     """
     missing, unknown = sorted(_TYPES.keys() - data.keys()), sorted(data.keys() - _TYPES.keys())
     wrong = [f"no {', '.join(missing)}"] * bool(missing)
-    wrong += [f"unknown {', '.join(unknown)}"] * bool(unknown)
+    wrong += [f"unknown {', '.join(unknown)[:80]}"] * bool(unknown)
     wrong += [
         f"{name} is {type(data[name]).__name__}, not {kind.__name__}"
         for name, kind in _TYPES.items()
         if name in data and not isinstance(data[name], kind)
     ]
-    wrong = wrong or list(_wrong_members(data))
+    wrong = wrong or list(islice(wrong_in_row(data), _TOLD))
     if wrong:
         raise InputError(f"{where}: not a row ({'; '.join(wrong)}); {RESTORE}")
     return Row(**data)
-
-
-def _wrong_members(data: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong inside the fields of a row."""
-    if not _NAME.fullmatch(data["experiment"]):
-        yield f"experiment {data['experiment'][:80]!r} is no name of a function"
-    if data["row"] < 0 or data["of"] < 1:
-        yield f"row {data['row']} of {data['of']}"
-    for name in ("dims", "labels", "output"):
-        if not all(isinstance(text, str) for text in data[name].values()):
-            yield f"{name} has what is no text"
-    if output := data["output"]:
-        if not {"path", "shape"} <= output.keys():
-            yield "output has no path or no shape"
-        elif not lies_inside(str(output["path"])):
-            yield f"output.path {str(output['path'])[:80]!r} leads out of the results folder"
-    for name, value in data["values"].items():
-        if not _is_value(value):
-            yield f"values.{name[:80]} is no number and no summary of some"
-    for name in ("vectors", "texts", "lists", "pairs"):
-        for member in data[name].values():
-            # What rows have alike stands elsewhere, under this hash.
-            if not isinstance(member, list) and not _is_shared(member):
-                yield f"{name} has what is no list"
-
-
-def _is_shared(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, dict) and value.keys() == {"shared"})
-
-
-def _is_value(value: Any) -> bool:
-    if not isinstance(value, dict):
-        # As texts, numbers are as they were written.
-        return isinstance(value, (int, float, str, NoneType)) and not isinstance(value, bool)
-    return "mean" in value and "ci" in value and "n" in value
-
-
-def lies_inside(path: str) -> bool:
-    """Tell whether a path is one of a file below the folder that it is relative to.
-
-    >>> lies_inside("tables/a.csv"), lies_inside("../a.csv"), lies_inside("/a.csv")
-    (True, False, False)
-    """
-    parts = PurePosixPath(path).parts
-    is_plain = not path.startswith("/") and "\\" not in path and "\0" not in path
-    return bool(parts) and is_plain and ".." not in parts
 
 
 def sort_values(recorded: Mapping[str, Any], summarize: Summarize) -> dict[str, Any]:

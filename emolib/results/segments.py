@@ -33,6 +33,8 @@ _LOCK = "lock"
 _STAMP = "%Y%m%dT%H%M%S%f"
 _CHUNK = 1 << 20
 _GZIP = 31
+# Bytes that a line or a member may have, which is read whole.
+_LONGEST = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ class Segment:
         """Yield the lines of a plain segment from a place on, in bytes."""
         with self.path.open("rb") as file:
             file.seek(start)
-            yield from file
+            while line := file.readline(_LONGEST + 1):
+                if len(line) > _LONGEST:
+                    raise InputError(f"{self.path}: a line of more than {_LONGEST >> 20} MiB")
+                yield line
 
     def members(self) -> Iterator[tuple[int, bytes]]:
         """Yield where each member of a packed segment begins in the file, and what it holds.
@@ -92,10 +97,15 @@ class Segment:
     def _member(self, file: IO[bytes], chunk: bytes, number: int) -> tuple[bytes, bytes]:
         """Return a member and what of the file was read beyond it."""
         unpacking, parts = zlib.decompressobj(_GZIP), []
-        which = f"member {number}" if number else "a member"
+        which, length = f"member {number}" if number else "a member", 0
         try:
             while True:
-                parts.append(unpacking.decompress(chunk))
+                parts.append(unpacking.decompress(chunk, _LONGEST + 1 - length))
+                length += len(parts[-1])
+                if length > _LONGEST:
+                    raise InputError(
+                        f"{self.path}: {which} is of more than {_LONGEST >> 20} MiB; {RESTORE}"
+                    )
                 if unpacking.eof:
                     return b"".join(parts), unpacking.unused_data
                 if not (chunk := file.read(_CHUNK)):
@@ -126,7 +136,8 @@ def segments(folder: Path) -> dict[str, Segment]:
         if old.is_file():
             found[OLD_NAME] = Segment(OLD_NAME, old)
         for path in (folder / RECORDS).glob(f"*{ending}"):
-            if not path.name.startswith("."):
+            # What is no file, as a pipe, would have who reads it wait.
+            if not path.name.startswith(".") and path.is_file():
                 name = path.name.removesuffix(ending)
                 found[name] = Segment(name, path)
     return dict(sorted(found.items()))

@@ -13,9 +13,9 @@ from emolib.results.rows import Row
 names = st.text('a"\n\r\u2028é\\{,: vshared', max_size=7)
 columns = st.dictionaries(names, st.lists(st.text('ab"\n é', max_size=60), max_size=6), max_size=3)
 provenance = st.dictionaries(
-    st.sampled_from(["shared", "heads", "under", "model", "settings", "seed"]),
-    st.one_of(names, st.integers(), st.dictionaries(names, names, max_size=3)),
-)
+    st.sampled_from(["shared", "ablation", "of", "settings", "notes"]),
+    st.one_of(names, st.integers(-9, 2**62), st.dictionaries(names, names, max_size=3)),
+).map(lambda told: told | {"ablation": str(told["ablation"])} if "ablation" in told else told)
 
 
 def row(name="a", number=0, of=1, **fields):

@@ -72,4 +72,4 @@ def test_rows_of_the_old_form_are_read():
     walk = Walk("file", old=True)
     (event,) = walk.through([line])
     assert event.rows == [row()] and walk.read == len(line)
-    assert outlined(event.outlines[0], dict) == replace(row())
+    assert outlined(event.outlines[0], "file", dict) == replace(row())

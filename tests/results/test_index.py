@@ -259,3 +259,32 @@ def test_where_there_is_no_room_to_note_what_was_made_nothing_else_is_lost(folde
     assert index.ask.made("x") is None and not index._db.in_transaction
     index.close()
     assert shown(folder) == EXPECTED
+
+
+@pytest.mark.parametrize("what", ["outline", "place", "trigger", "view"])
+def test_an_index_that_says_other_things_is_never_believed(tmp_path, what):
+    """A flipped digit, a place that is not there, tables of somebody else's."""
+    store = Store(tmp_path)
+    for name in "ab":
+        store.append([replace(row, values={"n": 1.5}) for row in rows(name)])
+    store.close()
+    before = list(Store(tmp_path).rows())
+    db = sqlite3.connect(tmp_path / "records/index.sqlite")
+    with db:
+        if what == "outline":
+            (blob,) = db.execute("SELECT outline FROM outlines WHERE item = 1").fetchone()
+            changed = blob.replace(b'"n": 1.5', b'"n": 9.5')
+            db.execute("UPDATE outlines SET outline = ? WHERE item = 1", (changed,))
+        elif what == "place":
+            db.execute("UPDATE items SET offset = offset + 1 WHERE id = 1")
+        elif what == "trigger":
+            db.execute("CREATE TRIGGER t AFTER INSERT ON items BEGIN DELETE FROM items; END")
+        else:
+            db.execute("ALTER TABLE outlines RENAME TO other")
+            db.execute("CREATE VIEW outlines AS SELECT item, outline, crc FROM other")
+    db.close()
+    if what in ("outline", "place"):
+        broken = Store(tmp_path)
+        with pytest.raises(InputError, match=r"index\.sqlite: the index is damaged .*taken away"):
+            list(broken.whole_rows("x") if what == "place" else broken.rows())
+    assert list(Store(tmp_path).rows()) == before

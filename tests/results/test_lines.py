@@ -22,7 +22,9 @@ def test_rows_come_back_equal_whole_and_in_outline(items):
     for item, event in zip(items, recorded, strict=True):
         part = data[event.offset : event.offset + event.length].splitlines(keepends=True)
         assert [whole(line, "there", look) for line in part] == item
-        assert [outlined(outline, look) for outline in event.outlines] == [slim(r) for r in item]
+        assert [outlined(outline, "file", look) for outline in event.outlines] == [
+            slim(r) for r in item
+        ]
         assert data.splitlines(keepends=True)[event.line - 1] == part[0]
 
 
@@ -41,7 +43,8 @@ def test_any_other_byte_is_seen(item, data):
 def test_what_rows_have_alike_is_written_once():
     text = {"prompt": ["x" * 99] * 9, "own": ["y" * 200]}
     made = [row(str(i), texts=text | {"own": [f"{i}" * 200]}, pairs={"ids": ["p" * 200]},
-                provenance={"model": "m" * 200, "heads": [str(i)]}) for i in range(5)]  # fmt: skip
+                provenance={"model": {"id": "m" * 200}, "heads": [str(i)]})
+            for i in range(5)]  # fmt: skip
     data = written([[one] for one in made]).decode()
     # Which texts will come again is known when they do.
     assert data.count("x" * 99) == 9 * 2
@@ -50,10 +53,16 @@ def test_what_rows_have_alike_is_written_once():
 
 
 def test_provenance_keeps_its_order():
-    found = {"model": "m" * 200, "heads": ["L0H0"], "position": "last", "under": ["x"], "seed": 0}
+    found = {
+        "model": {"id": "m" * 200},
+        "heads": ["L0H0"],
+        "position": "last",
+        "under": ["x"],
+        "seed": 0,
+    }
     data = written([[row(provenance=found)]])
     events, _ = walked(data)
-    back = outlined(events[-1].outlines[0], looking(events, data))
+    back = outlined(events[-1].outlines[0], "file", looking(events, data))
     assert list(back.provenance.items()) == list(found.items())
 
 

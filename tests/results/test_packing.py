@@ -18,7 +18,7 @@ from emolib.results.segments import RECORDS
 
 def rows(name, of=1, size=900):
     row = Row(f"exp_x.py::exp_x[{name}]", "x", f"key-{name}", 0, of, {"h": name})
-    told = {"model": "m" * 200, "heads": [name]}
+    told = {"model": {"id": "m" * 200}, "heads": [name]}
     return [
         replace(
             row, row=i, vectors={"v": [0.5 + i] * size}, provenance=told,
@@ -209,3 +209,12 @@ def test_damage_to_a_packed_segment_is_named(folder, change):
 def test_nothing_to_pack_is_one_line(tmp_path):
     with pytest.raises(InputError, match="no records to pack; run `pytest experiments` first"):
         list(pack(tmp_path / "none"))
+
+
+def test_a_link_in_the_way_is_not_followed(folder, tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (plain, *_) = sorted((folder / RECORDS).glob("*.jsonl"))
+    plain.with_name(f".{plain.name}.gz").symlink_to(mine)
+    assert not [one.why_not for one in pack(folder) if one.why_not]
+    assert mine.read_text() == "mine"

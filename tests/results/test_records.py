@@ -400,7 +400,9 @@ def old(folder, *items):
 
 
 def test_a_store_of_the_old_form_is_read_and_taken_over(folder):
-    whole = rows("a", 2, vectors={"v": [1.0]}, provenance={"model": "m" * 200, "heads": ["h"]})
+    whole = rows(
+        "a", 2, vectors={"v": [1.0]}, provenance={"model": {"id": "m" * 200}, "heads": ["h"]}
+    )
     path = old(folder, whole, rows("b"))
     data = path.read_bytes()
     store = Store(folder)

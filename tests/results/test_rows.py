@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emolib.errors import InputError
-from emolib.results.rows import Row, checked, group, lies_inside, sort_values
+from emolib.results.members import lies_inside
+from emolib.results.rows import Row, checked, group, sort_values
 
 texts = st.text('a"\n\r\u2028é\\{', max_size=5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import resource
 from contextlib import contextmanager
@@ -150,3 +151,24 @@ def test_what_there_is_no_room_for_is_not_half_there(tmp_path_factory, lines, ro
         writer.close()
     assert list(writer.segment.lines()) == kept
     assert len(b"".join(kept)) <= room or len(kept) == len(lines)
+
+
+def test_what_is_no_file_is_no_segment(tmp_path):
+    (tmp_path / "records/b.jsonl").mkdir(parents=True)
+    os.mkfifo(tmp_path / "records/a.jsonl")
+    assert segments(tmp_path) == {}
+
+
+def test_lines_and_members_have_bounds(tmp_path, monkeypatch):
+    monkeypatch.setattr("emolib.results.segments._LONGEST", 1000)
+    plain, packed = tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"
+    plain.write_bytes(b"a" * 999 + b"\n" + b"b" * 1000 + b"\n")
+    found = Segment("a", plain).lines()
+    assert len(next(found)) == 1000
+    with pytest.raises(InputError, match=r"a\.jsonl: a line of more than"):
+        next(found)
+    packed.write_bytes(gzip.compress(b"c" * 1000) + gzip.compress(b"c" * 10**6))
+    found = Segment("a", packed).members()
+    assert len(next(found)[1]) == 1000
+    with pytest.raises(InputError, match=r"a\.jsonl\.gz: member 2 is of more than"):
+        next(found)
