@@ -28,6 +28,7 @@ def test_texts_break_neither_markdown_nor_html(results):
         assert line == "" or line.startswith(("### ", "- ", "  - "))
 
 
+@pytest.mark.usefixtures("sketched")
 def test_figures_are_linked_from_where_the_report_is(results, tmp_path):
     assert "python -m emolib plots" in told(write_report(results))["Figures"]
     made = make_results(tmp_path / "a folder", shape=(2, 1))
