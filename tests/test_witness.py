@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tiny import profile, tiny_emotion, tokenizer
+from tiny import crossed, profile, tiny_emotion, tokenizer
 
 from emolib.inputs.emotions import load_emotion
 from emolib.inputs.heads import HeadSet, all_heads
@@ -45,7 +45,6 @@ SIDES = {"denoise": ("neutral", "emotion"), "noise": ("emotion", "neutral")}
 SITES = {"heads": "attn.hook_z", "units": "mlp.hook_post", "streams": "hook_resid_post"}
 
 everywhere = pytest.mark.parametrize("position", WHERE)
-both_kinds = pytest.mark.parametrize("kind", ["heads", "units"])
 
 
 class Witness:
@@ -155,7 +154,14 @@ class Witness:
         return [found[layer] for layer in sorted(found)]
 
 
-@pytest.fixture(scope="module", params=[*sources.embedded_names(), RANDOM])
+# The one drawn at random is a GPT-2 too.
+GPT2 = pytest.param("tiny-gpt2", marks=pytest.mark.slow)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*(GPT2 if name == "tiny-gpt2" else name for name in sources.embedded_names()), RANDOM],
+)
 def folder(request, tmp_path_factory):
     """Give where a model is: each embedded one, and a GPT-2 drawn at random."""
     if request.param != RANDOM:
@@ -240,8 +246,7 @@ def test_both_read_the_same_tokens_and_logits(witness, study_at):
     assert ids == [chosen.tolist() for chosen in study.targets]
 
 
-@both_kinds
-@everywhere
+@crossed(kind=["heads", "units"], position=WHERE)
 def test_zeroed(witness, study_at, kind, position):
     study = study_at(position)
     prompts, sets = texts(study, "emotion"), sets_of(kind, study)
@@ -251,9 +256,7 @@ def test_zeroed(witness, study_at, kind, position):
     check(found, expected, clean)
 
 
-@both_kinds
-@everywhere
-@pytest.mark.parametrize("direction", SIDES)
+@crossed(kind=["heads", "units"], position=WHERE, direction=SIDES)
 def test_patched(witness, study_at, kind, position, direction):
     study, (side, other) = study_at(position), SIDES[direction]
     prompts, sets = texts(study, side), sets_of(kind, study)
@@ -300,9 +303,7 @@ def test_steered(witness, study_at, position):
         check(run.logits[0], torch.stack(expected), clean, moved=0.01)
 
 
-@both_kinds
-@everywhere
-@pytest.mark.parametrize("direction", SIDES)
+@crossed(kind=["heads", "units"], position=WHERE, direction=SIDES)
 def test_attribution_patching(witness, study_at, kind, position, direction):
     study, (side, other) = study_at(position), SIDES[direction]
     lexicons = (study.emotion.lexicon, study.emotion.neutral)

@@ -17,6 +17,7 @@ from emolib.training.embedded import DESIGNS, TrainingRecipe
 from emolib.training.model_cards import Figures
 
 MODELS = Path(__file__).parents[2] / "data/models"
+FIRST, *OTHERS = DESIGNS
 SHORT = TrainingRecipe(steps=6, batch=4, warmup=2)
 
 
@@ -41,7 +42,9 @@ def test_the_tokenizer_is_trained_again_the_same(tokenizer):
     assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
 
 
-@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize(
+    "name", [FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
 def test_a_few_steps_reduce_the_loss(name, tokenizer):
     recipe = TrainingRecipe(steps=40, batch=6, warmup=2)
     losses: list[float] = []
