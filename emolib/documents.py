@@ -13,9 +13,10 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from emolib.errors import InputError
 
@@ -35,37 +36,20 @@ class _RefusedError(ValueError):
     """What a file holds that no file of the project's may."""
 
 
-def read_bytes(path: Path, expected: str, *, most: int = MOST) -> bytes:
-    """Return the content of a regular file.
+@contextmanager
+def opened(path: Path, expected: str) -> Iterator[tuple[IO[bytes], int]]:
+    """Give a regular file to read, and its size in bytes.
 
     Args:
         path: The file.
         expected: What is expected in it, and what to do where it is not, for messages.
-        most: Bytes that it may have.
 
     Raises:
-        InputError: When it is not there, no regular file, too large or cannot be read.
+        InputError: When it is not there, no regular file or cannot be read.
     """
     try:
         # A FIFO would wait for its writer for ever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        try:
-            found = os.fstat(descriptor)
-            if stat.S_ISDIR(found.st_mode):
-                raise InputError(f"{path}: is a folder; {expected}")
-            if not stat.S_ISREG(found.st_mode):
-                raise InputError(f"{path}: is no regular file; {expected}")
-            if found.st_size > most:
-                raise InputError(
-                    f"{path}: {found.st_size / 1e6:.0f} MB, more than the {most / 1e6:.0f} MB that "
-                    f"are read; {expected}"
-                )
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                return file.read(most)
-        finally:
-            os.close(descriptor)
-    except InputError:
-        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {expected}") from None
     except OSError as error:
@@ -73,6 +57,38 @@ def read_bytes(path: Path, expected: str, *, most: int = MOST) -> bytes:
         raise InputError(f"{shown(path)}: cannot be read ({why}); {expected}") from None
     except ValueError:
         raise InputError(f"{shown(path)}: no name that a file can have; {expected}") from None
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise InputError(f"{path}: is a folder; {expected}")
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{path}: is no regular file; {expected}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file, found.st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {expected}") from None
+    finally:
+        os.close(descriptor)
+
+
+def read_bytes(path: Path, expected: str, *, most: int = MOST) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: The file.
+        expected: As in `opened`.
+        most: Bytes that it may have.
+
+    Raises:
+        InputError: When it is not there, no regular file, too large or cannot be read.
+    """
+    with opened(path, expected) as (file, size):
+        if size > most:
+            raise InputError(
+                f"{path}: {size / 1e6:.0f} MB, more than the {most / 1e6:.0f} MB that are read; "
+                f"{expected}"
+            )
+        return file.read(most)
 
 
 def shown(path: Path) -> str:

@@ -26,6 +26,8 @@ _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
     "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs",
 }  # fmt: skip
+# Controls, ends of lines, marks of direction, bytes of no encoding.
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # Lists whose members are written on a line each.
 _ENTRIES = ("prompts", "scores", "studies", "effects")
 
@@ -155,6 +157,19 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def check_place(path: Path) -> None:
+    """Check that the name of a place to write to can stand in a line: in messages, in the store.
+
+    Raises:
+        InputError: When it has bytes that are no text, or what a terminal obeys.
+    """
+    if found := _OBEYED.search(str(path)):
+        raise InputError(
+            f"{path}: has {found[0]!a} in it; name a place without controls, and with no "
+            "bytes but UTF-8"
+        )
+
+
 @contextmanager
 def written(path: Path) -> Iterator[IO[bytes]]:
     """Give a file to write, which takes the place of the one at a path when the block ends.
@@ -162,6 +177,13 @@ def written(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         InputError: When it cannot be written.
     """
+    check_place(path)
+    # A file takes the place of a file: not of a device, a FIFO or a link that leads to none.
+    if not path.name or (os.path.lexists(path) and not path.is_file()):
+        what = "a folder" if path.is_dir() else "no regular file"
+        raise InputError(
+            f"{path}: cannot be written (there is {what}); move it away, or name another place"
+        )
     temporary = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -149,3 +149,36 @@ def test_a_name_as_long_as_a_file_s_may_be_is_written(tmp_path):
     assert path.read_text() == "x" and len(list(tmp_path.iterdir())) == 1
     with pytest.raises(InputError, match="File name too long"):
         write_text(tmp_path / ("x" * 300), "x")
+
+
+@pytest.mark.parametrize("what", ["a folder", "a FIFO", "a loop", "a dangling link", "a device"])
+def test_a_file_takes_the_place_of_files_alone(tmp_path, what):
+    """Whoever may do anything would have replaced /dev/null itself."""
+    path = tmp_path / "x"
+    match what:
+        case "a folder":
+            path.mkdir()
+        case "a FIFO":
+            os.mkfifo(path)
+        case "a loop":
+            path.symlink_to("x")
+        case "a dangling link":
+            path.symlink_to("nowhere")
+        case "a device":
+            path.symlink_to("/dev/null")
+    before = path.lstat()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_text(path, "text")
+    assert path.lstat() == before and list(tmp_path.iterdir()) == [path]
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to("target")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["", ".", "a\x1b[31m", "a\nb", "\udcff", "a\u202eb"])
+def test_a_place_that_no_line_can_name_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError):
+        write_text(Path(name), "text")
+    assert list(tmp_path.iterdir()) == []

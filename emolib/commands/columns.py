@@ -6,7 +6,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from emolib.commands.shared import Commands, Shared
+from emolib.commands.shared import Commands, Shared, name, place
 from emolib.errors import InputError
 
 
@@ -17,8 +17,10 @@ def add(commands: Commands, shared: Shared) -> None:
         "name", nargs="*", help="a column or a setting, or a pattern of some ('keyword*'); "
         "default: list them all",
     )  # fmt: skip
-    parser.add_argument("--experiment", help="what they mean in this one, as in head_circuit")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page, Markdown")
+    parser.add_argument(
+        "--experiment", type=name, help="what they mean in this one, as in head_circuit"
+    )
+    parser.add_argument("--write", type=place, metavar="FILE", help="write the page, Markdown")
     parser.set_defaults(run=run, profile="demo", results_dir=Path("results"))
 
 
@@ -26,7 +28,8 @@ def run(options: argparse.Namespace, _: Path) -> None:
     """Print what they mean, or write the page.
 
     Raises:
-        InputError: When a name is none of them, or a page is asked for of some.
+        InputError: When a name is none of them, a page is asked for of some, or an experiment is
+            named and none of its columns.
     """
     from emolib.reporting.glossary_page import find, listed, told, write_page
 
@@ -36,6 +39,11 @@ def run(options: argparse.Namespace, _: Path) -> None:
         print(write_page(options.write))
         return
     width = shutil.get_terminal_size().columns
+    if options.experiment and not options.name:
+        raise InputError(
+            f"--experiment {options.experiment}: expected a column of it, as in `columns top1 "
+            f"--experiment {options.experiment}`; name one, or a pattern: '*'"
+        )
     if not options.name:
         print(listed(width))
         return

@@ -12,7 +12,9 @@ from emolib.errors import InputError
 def add(commands: Commands, shared: Shared) -> None:
     """Add the command."""
     parser = commands.add_parser(
-        "compare", parents=[shared.every, shared.scores], help="put models side by side in a table"
+        "compare",
+        parents=[shared.every, shared.out, shared.scores],
+        help="put models side by side in a table",
     )
     parser.set_defaults(run=run)
 

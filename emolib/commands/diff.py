@@ -6,7 +6,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from emolib.commands.shared import Commands, Shared, positive
+from emolib.commands.shared import Commands, Shared, name, place, positive
 
 
 def add(commands: Commands, shared: Shared) -> None:
@@ -19,15 +19,17 @@ def add(commands: Commands, shared: Shared) -> None:
     )
     parser.add_argument("a", metavar="A", help="a results folder, or a run of --results-dir by id")
     parser.add_argument("b", metavar="B", help="the other; effects are judged by those of A")
-    parser.add_argument("--profile", default="demo", help="whose results (default: demo)")
-    parser.add_argument("--results-dir", type=Path, default=Path("results"))
     parser.add_argument(
-        "--metric", action="append", default=[], metavar="NAME",
+        "--profile", type=name, default="demo", help="whose results (default: demo)"
+    )
+    parser.add_argument("--results-dir", type=place, default=Path("results"))
+    parser.add_argument(
+        "--metric", type=name, action="append", default=[], metavar="NAME",
         help="compare this one wherever it has a value per prompt; repeatable; default: "
         "logit_diff, or what an experiment records in its place",
     )  # fmt: skip
     parser.add_argument("--format", choices=("table", "json"), default="table")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page, too")
+    parser.add_argument("--html", type=place, metavar="FILE", help="write a page, too")
     parser.add_argument(
         "--top-n", type=positive, default=24, help="effects of a kind shown (default: 24)"
     )

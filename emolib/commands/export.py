@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from emolib.commands.shared import Commands, Shared
+from emolib.commands.shared import Commands, Shared, name
 from emolib.errors import InputError
 from emolib.reporting.export import FORMATS
 
@@ -14,15 +14,15 @@ def add(commands: Commands, shared: Shared) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "export",
-        parents=[shared.every, shared.history],
+        parents=[shared.every, shared.out, shared.history],
         help="write frames for other tools, or a run's results files",
     )
     parser.add_argument("--format", choices=FORMATS, default="csv", help="default: csv")
-    parser.add_argument("--experiment", help="this one alone, as in head_ablation")
+    parser.add_argument("--experiment", type=name, help="this one alone, as in head_ablation")
     parser.add_argument(
-        "--columns", action="append", metavar="NAMES", help="these alone, in this order: names or "
-        "patterns with commas between them, as in 'heads,logit_diff*'; repeatable. default: all; "
-        "in latex what a paper prints",
+        "--columns", type=name, action="append", metavar="NAMES",
+        help="these alone, in this order: names or patterns with commas between them, as in "
+        "'heads,logit_diff*'; repeatable. default: all; in latex what a paper prints",
     )  # fmt: skip
     parser.set_defaults(run=run)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from emolib.commands.shared import Commands, Shared
+from emolib.commands.shared import Commands, Shared, place
 from emolib.errors import InputError
 from emolib.files import data_root, write_text
 
@@ -19,7 +19,7 @@ def add(commands: Commands, _: Shared) -> None:
     parser = commands.add_parser(
         "init", help="begin a folder of your own: one experiment, a profile, pytest's settings"
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="made where it is not there")
+    parser.add_argument("folder", type=place, metavar="DIR", help="made where it is not there")
     parser.set_defaults(run=run, results_dir=Path("results"), profile=_PROFILE)
 
 

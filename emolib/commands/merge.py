@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from emolib.commands.shared import Commands, Shared
+from emolib.commands.shared import Commands, Shared, name, place
 
 
 def add(commands: Commands, shared: Shared) -> None:
@@ -15,9 +15,11 @@ def add(commands: Commands, shared: Shared) -> None:
         "places", type=Path, nargs="*", metavar="DIR",
         help="a results folder to bring over; none where all shards wrote into one",
     )  # fmt: skip
-    parser.add_argument("--profile", default="demo", help="whose results (default: demo)")
     parser.add_argument(
-        "--into", type=Path, dest="results_dir", default=Path("results"), metavar="DIR",
+        "--profile", type=name, default="demo", help="whose results (default: demo)"
+    )
+    parser.add_argument(
+        "--into", type=place, dest="results_dir", default=Path("results"), metavar="DIR",
         help="the results folder where all is to be (default: results)",
     )  # fmt: skip
     parser.add_argument(

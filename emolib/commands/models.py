@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from emolib.commands.shared import Commands, Shared
+from emolib.commands.shared import Commands, Shared, name, place
 from emolib.errors import InputError
 
 
 def add(commands: Commands, shared: Shared) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "models", parents=[shared.every], help="verify every architecture, or one model"
+    parser = commands.add_parser("models", help="verify every architecture, or one model")
+    parser.add_argument(
+        "--profile", type=name, default="demo", help="whose rows by hand (default: demo)"
     )
     parser.add_argument("model", nargs="?", help="verify this model; default: every architecture")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page, Markdown")
-    parser.set_defaults(run=run)
+    parser.add_argument("--write", type=place, metavar="FILE", help="write the page, Markdown")
+    parser.set_defaults(run=run, results_dir=Path("results"))
 
 
 def run(options: argparse.Namespace, _: Path) -> None:

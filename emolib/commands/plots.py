@@ -12,7 +12,7 @@ def add(commands: Commands, shared: Shared) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "plots",
-        parents=[shared.every, shared.scores, shared.chosen, shared.history],
+        parents=[shared.every, shared.out, shared.scores, shared.chosen, shared.history],
         help="draw the results",
     )
     for name in ("--ablation-file", "--patching-file"):

@@ -11,7 +11,9 @@ from emolib.commands.shared import Commands, Shared
 def add(commands: Commands, shared: Shared) -> None:
     """Add the command."""
     parser = commands.add_parser(
-        "report", parents=[shared.every, shared.chosen, shared.history], help="write the report"
+        "report",
+        parents=[shared.every, shared.out, shared.chosen, shared.history],
+        help="write the report",
     )
     parser.set_defaults(run=run)
 

@@ -7,17 +7,17 @@ import math
 import webbrowser
 from pathlib import Path
 
-from emolib.commands.shared import Commands, Shared
+from emolib.commands.shared import Commands, Shared, name
 
 
 def add(commands: Commands, shared: Shared) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "view",
-        parents=[shared.every, shared.history],
+        parents=[shared.every, shared.out, shared.history],
         help="write one HTML page to explore the results in",
     )
-    parser.add_argument("--emotion", help="this emotion alone")
+    parser.add_argument("--emotion", type=name, help="this emotion alone")
     parser.add_argument("--open", action="store_true", help="show it in the browser")
     parser.add_argument(
         "--max-mb", type=_megabytes, default=10.0, metavar="MB", help="how large it may become: "

@@ -12,6 +12,9 @@ from emolib.launching.command import RunCommand, read_command
 from emolib.launching.engines import ENGINES, Needs
 from emolib.launching.launch import launch
 
+_MOST = 999_999
+"""Shards that a run is cut into, minutes, cores: what --shard takes, and more than there are."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``launch`` to its parser."""
@@ -94,6 +97,9 @@ def _count_from_none(text: str) -> int:
 
 
 def _from(least: int, text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got {text!r}")
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(_MOST))
+    if not is_number or not least <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from {least} to {_MOST}, got {text[:40]!r}"
+        )
     return int(text)

@@ -54,6 +54,7 @@ class Drawable:
 
     Attributes:
         circuits: The rows of sets of heads, from the store alone.
+        emotions: The emotions that the store has rows of.
     """
 
     def __init__(self, results: Path, *, emotion: str | None = None, run: str | None = None):
@@ -70,7 +71,9 @@ class Drawable:
             pattern: [] for pattern in (ABLATION, PATCHING, *_WHOLE)
         }
         self.circuits: list[Row] = []
+        self.emotions: set[str] = set()
         for row in abridged(self._store.rows(run=run)):
+            self.emotions |= {row.dims[name] for name in ("emotion",) if name in row.dims}
             if row.experiment == CIRCUIT and emotion in (None, row.dims.get("emotion")):
                 self.circuits.append(row)
             path = row.output.get("path", "")

@@ -79,6 +79,11 @@ def draw(
     check_score(score)
     check_style(style, kind)
     found = Drawable(results, emotion=emotion, run=run)
+    if emotion is not None and found.emotions and emotion not in found.emotions:
+        raise InputError(
+            f"{results}: no results to draw for {emotion!r}; there are those of "
+            f"{', '.join(sorted(found.emotions))}"
+        )
     scores = found.scores(head_scores)
     ablation = found.effects(ABLATION, ablation_files)
     patching = found.effects(PATCHING, patching_files)

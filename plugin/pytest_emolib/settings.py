@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from emolib.errors import InputError
+from emolib.files import check_place
 from emolib.inputs.profiles import Profile, load_profile
 from emolib.inputs.prompts import load_prompts, pairs_emotion
 from emolib.reporting.tables import check_format
@@ -173,12 +174,14 @@ def _named(entry: str, profile: Profile) -> tuple[str, Path]:
 
 def check_writable(folder: Path) -> None:
     """Check that a folder can be written or made, without making it."""
+    check_place(folder)
     place = folder
-    while not place.exists() and place != place.parent:
+    while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir():
+        what = "a file" if place.is_file() else "no folder"
         raise InputError(
-            f"{folder}: cannot be written ({place} is a file); choose another folder with "
+            f"{folder}: cannot be written ({place} is {what}); choose another folder with "
             "--results-dir"
         )
     if not os.access(place, os.W_OK | os.X_OK):
