@@ -5,6 +5,7 @@ The first two are `emolib.engine.layerwise`, the last `emolib.engine.whole`.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,7 @@ from torch import Tensor
 from emolib.engine.forwards import run_columns
 from emolib.engine.layers import KeysValues
 from emolib.engine.layerwise_model import LayerwiseModel
+from emolib.errors import InputError
 from emolib.models.encoding import Batch
 from emolib.models.language_model import LanguageModel
 from emolib.models.snapshot import own_forward
@@ -74,6 +76,8 @@ def support_of(model: LanguageModel, batch: Batch) -> Support:
             if apart <= limit:
                 return Support("own modules", apart, tuple(reasons))
             why = f"its modules run one by one are {apart:.1g} (relative) from all at once"
+        except InputError:
+            raise
         except Exception as error:  # Of whatever its modules do when they are run alone.
             line = (str(error).splitlines() or [""])[0]
             why = f"its layers do not run alone ({type(error).__name__}: {line[:120]})"
@@ -138,8 +142,18 @@ def disagreement(
 
     Returns:
         The largest difference of a logit at the last token, over the largest logit.
+
+    Raises:
+        InputError: When the model's logits are no finite numbers.
     """
     expected = run_columns(model, ids, mask, position_ids).logits[:, -1].double()
+    largest = float(expected.abs().max())
+    if not math.isfinite(largest):
+        raise InputError(
+            f"model {model.name!r}: its logits are no finite numbers; its weights are damaged, or "
+            f"too large for {str(model.hf.dtype).removeprefix('torch.')}: save it again, or take a "
+            "wider --dtype"
+        )
     layerwise, width = LayerwiseModel(model, apart=apart), ids.shape[1]
     stem = layerwise.stem(ids, mask, position_ids)
     made: list[KeysValues] = []
@@ -165,4 +179,4 @@ def disagreement(
         found += layerwise.logits(resid[:, :, -1]).unbind(1)
     # Of a tensor: Python's max passes over what is no number.
     off = torch.stack([(logits.double() - expected).abs().max() for logits in found]).max()
-    return float(off / expected.abs().max())
+    return float(off / largest)

@@ -3,6 +3,7 @@
 - ``architectures``: how a layer of each architecture is put together, a row a model type.
 - ``structure``: the same of a model without a row, found by shape and place.
 - ``sources``: where a model comes from, read from its files alone; loads no torch.
+- ``safetensors_header``: whether weights are whole, told by their head.
 - ``gguf_header``, ``gguf_weights``: what a GGUF file says of its model, and the model made of it.
 - ``chat``: prompts through a tokenizer's chat template.
 - ``prompt_check``: whether prompts fit the models, asked before weights are loaded.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from emolib.errors import InputError
 from emolib.files import hash_files
+from emolib.models.safetensors_header import check_weights
 from emolib.models.sources import (
     known_types,
     lacking_file,
@@ -99,6 +100,11 @@ class Classifier:
             raise InputError(f"{self._what}: no tokenizer in it; save it there too")
         if lacking:
             raise InputError(f"{self._what}: no {lacking} in it, a part of its weights")
+        for path in weight_files(self._folder):
+            try:
+                check_weights(path)
+            except InputError as error:
+                raise InputError(f"{self._what}: {error}") from None
 
     @property
     def _files(self) -> list[Path]:

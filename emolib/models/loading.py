@@ -23,6 +23,7 @@ from emolib.models.model_files import (
     check_layers,
     check_numbers,
     check_sizes,
+    check_types,
     configuration,
     in_one_line,
     without_weights,
@@ -63,6 +64,7 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
             with in_one_line(source, weight_files(source.folder)[0].name):
                 hf, lost, more = _from_safetensors(folder, config, wanted, spread)
             check_layers(source, more, hf.state_dict())
+            check_types(source, (name for name, _ in hf.named_parameters()))
     _check_whole(source, lost)
     check_numbers(source, hf)
     # A model that is spread stays where its parts are.

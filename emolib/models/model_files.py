@@ -17,6 +17,7 @@ from torch import nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from emolib.errors import InputError
+from emolib.models.safetensors_header import check_weights
 from emolib.models.sources import Source, read_object, weight_files
 
 _AGAIN = "download or save it again"
@@ -33,6 +34,7 @@ _PRIVATE = "_"
 # Numbers that a configuration may ask for: of a byte of the files two, of 4 bits each, and four
 # times as many, since tied weights and masks are in no file; of a small model up to this anyway.
 _NUMBERS_A_BYTE, _SMALL = 2 * 4, 1 << 22
+_FLOATS = ("F64", "F32", "BF16", "F16")
 # The number of a layer, or of an expert, in the name of a weight.
 _NUMBER = re.compile(r"(?<![^.])\d+(?=\.)")
 
@@ -131,6 +133,31 @@ def check_layers(source: Source, unexpected: Iterable[str], known: Iterable[str]
                 f"model {source.id!r}: its files have {name}, and its configuration no such layer; "
                 f"a model without it would be another one: {_AGAIN}"
             )
+
+
+def check_types(source: Source, known: Iterable[str]) -> None:
+    """Check that weights are stored as what they are, not in a code that has to be undone.
+
+    transformers takes whole numbers and bytes for the weights themselves where a configuration does
+    not say how they were quantized.
+
+    Args:
+        source: The model.
+        known: Names of its parameters.
+
+    Raises:
+        InputError: When one is stored as no floating point number of 16 bits or more.
+    """
+    names = set(known)
+    for path in weight_files(source.folder):
+        for name, kind in check_weights(path).items():
+            # A base model's file has no name of the head in front.
+            is_weight = name in names or any(one.endswith(f".{name}") for one in names)
+            if kind not in _FLOATS and is_weight:
+                raise InputError(
+                    f"model {source.id!r}: {path.name} has {name} as {kind}: quantized weights are "
+                    "not read; take the model in float32, bfloat16 or float16"
+                )
 
 
 def check_numbers(source: Source, hf: nn.Module) -> None:

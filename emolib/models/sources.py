@@ -25,6 +25,7 @@ from emolib.models.architectures import (
     why_no_units,
 )
 from emolib.models.gguf_header import MODEL_TYPES, Header, read_header
+from emolib.models.safetensors_header import check_weights
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -277,6 +278,11 @@ def _describe(model: str, name: str, folder: Path) -> Source:
         raise InputError(
             f"model {model!r}: no {lacking} in {folder}, a part of its weights; copy it there too"
         )
+    for path in weight_files(folder):
+        try:
+            check_weights(path)
+        except InputError as error:
+            raise InputError(f"model {model!r}: {error}") from None
     return Source(name, model, folder, model_type, layers, heads)
 
 

@@ -85,6 +85,19 @@ class Lab:
             names[source.name] = model
         return found
 
+    def is_of_a_model(self, folder: Path) -> bool:
+        """Tell whether a folder is that of a model or classifier, whose files are somebody else's.
+
+        The user's own folder, from which pytest was started, is no model's.
+        """
+        return bool(self._folders) and folder.resolve() in self._folders
+
+    @cached_property
+    def _folders(self) -> frozenset[Path]:
+        found = [Path(source.folder) for source in self.sources.values() if source.gguf is None]
+        places = [path.resolve() for path in (*found, *map(Path, self.profile.classifiers))]
+        return frozenset(path for path in places if not Path.cwd().is_relative_to(path))
+
     @cached_property
     def emotions(self) -> dict[str, Emotion]:
         """The profile's emotions by name, their files read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -158,6 +159,10 @@ class ExperimentSession:
     def header(self) -> list[str]:
         """Return the line on the profile for pytest's header."""
         return [self.lab.header()] if self.has_lab and not self.is_worker else []
+
+    def ignored(self, path: Path) -> bool | None:
+        """Tell whether a folder is that of a model, in which nothing is to run; None where not."""
+        return True if self.has_lab and self.lab.is_of_a_model(path) else None
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize a function that asks for a model, an emotion, heads or an ablation."""

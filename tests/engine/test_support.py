@@ -25,6 +25,7 @@ from emolib.engine.layerwise import Layerwise
 from emolib.engine.layerwise_model import LayerwiseModel
 from emolib.engine.support import TOLERANCE, disagreement, support_of, why_not
 from emolib.engine.whole import Whole
+from emolib.errors import InputError
 from emolib.interventions import zero
 from emolib.methods.study import Study
 from emolib.tracing import OwnTrace
@@ -164,3 +165,15 @@ def test_the_limit_is_that_of_the_type(monkeypatch):
     assert support_of(half, batch_of(half)).way == "own layers"
     with pytest.warns(UserWarning, match=r"is 0\.001 \(relative\) from transformers', more than "):
         assert support_of(full, batch_of(full)).way == "hooks"
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_logits_that_are_no_numbers_are_the_model_s(monkeypatch, block):
+    """Its weights are at fault, not the layers taken apart."""
+    model = build("gpt2", CONFIGS["gpt2"], torch.float32)
+    if not block:
+        monkeypatch.setattr(support, "why_not", lambda model: "the row does not say")
+    with torch.no_grad():
+        model.hf.transformer.h[0].mlp.c_proj.weight.fill_(1e38)
+    with pytest.raises(InputError, match="its logits are no finite numbers"):
+        support_of(model, batch_of(model))

@@ -299,6 +299,24 @@ def test_a_file_in_the_way_is_named(tmp_path):
         )
 
 
+@pytest.mark.parametrize("leads_to", ["nothing", "link"])
+def test_a_link_that_leads_nowhere_is_named(tmp_path, leads_to):
+    (tmp_path / "link").symlink_to(leads_to)
+    with pytest.raises(InputError) as error:
+        check_writable(tmp_path / "link/small")
+    assert str(error.value) == (
+        f"{tmp_path}/link/small: cannot be written ({tmp_path}/link is no folder); choose another "
+        "folder with --results-dir"
+    )
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\nb", "\udcff", "a\u202eb"])
+def test_a_folder_whose_name_no_line_can_hold_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="name a place without"):
+        check_writable(tmp_path / name / "small")
+    check_writable(tmp_path / "日本語\u3000é 😀/small")
+
+
 def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
     # Whoever runs the tests may be allowed anything.
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
@@ -338,3 +356,18 @@ def test_such_a_folder_ends_the_run(folder):
     result = folder.pytest("--model=theirs")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: model 'theirs': theirs has conftest.py, *"])
+
+
+@pytest.mark.parametrize("place", ["mine", "linked"])
+def test_nothing_in_a_model_s_folder_is_collected(folder, place):
+    """pytest looks below where it starts, and a model's files are somebody else's."""
+    shutil.copytree(data_root() / "models/tiny-neo", folder.path / "mine")
+    (folder.path / "linked").symlink_to("mine")
+    for name in ("exp_mine.py", "sub/exp_more.py", "sub/conftest.py"):
+        folder.write(f"mine/{name}", "import pathlib; pathlib.Path('ran').touch()\n")
+    result = folder.pytest(f"--model={place}", "--collect-only", "-q")
+    assert result.ret == 0, result.stdout.str()
+    assert not (folder.path / "ran").exists()
+    # What is named outright is the user's to run.
+    folder.pytest(f"--model={place}", "--collect-only", "-q", "mine/exp_mine.py")
+    assert (folder.path / "ran").exists()
