@@ -142,9 +142,17 @@ def test_what_lacks_a_weight_or_cannot_be_read_is_refused_when_it_is_loaded(tmp_
     with pytest.raises(InputError, match="of another shape than its configuration says"):
         Classifier(narrow).load()
     torn = save_classifier(tmp_path / "torn")
-    (torn / "model.safetensors").write_bytes(b"\0" * 20)
+    (torn / "tokenizer.json").write_text("{}")
     with pytest.raises(
         InputError, match=r"torn: cannot be loaded \(.*\); expected a sequence"
     ) as e:
         Classifier(torn).load()
     assert "\n" not in str(e.value)
+
+
+def test_weights_that_were_cut_short_are_refused_before_anything_is_loaded(tmp_path):
+    torn = save_classifier(tmp_path / "torn")
+    content = (torn / "model.safetensors").read_bytes()
+    (torn / "model.safetensors").write_bytes(content[:-1])
+    with pytest.raises(InputError, match=r"^--classifier .*model\.safetensors: cut short: "):
+        Classifier(torn)
