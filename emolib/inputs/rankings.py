@@ -143,7 +143,12 @@ def _check_shape(
 
 def _scores(path: Path, data: Mapping[str, Any]) -> dict[Head, float]:
     """Return the scores of heads: the nodes' own, or else the sums over edges that leave them."""
-    nodes = {head: node for name, node in data["nodes"].items() if (head := _node(name))}
+    named = [(head, node) for name, node in data["nodes"].items() if (head := _node(name))]
+    nodes = dict(named)
+    for head in nodes if len(nodes) < len(named) else ():
+        if [one for one, _ in named].count(head) > 1:
+            # As a0.h0 and as a00.h0.
+            raise InputError(f"{path}: nodes: {head} is named twice; name it once")
     found = {
         head: score
         for head, node in nodes.items()

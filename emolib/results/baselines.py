@@ -176,6 +176,9 @@ def load(path: Path) -> Baseline:
         )
     try:
         content = parse_json(read_text(path, f"expected a baseline; {_RESTORE}"))
+        lists = [content[name] for name in ("studies", "effects")]
+        if len(content) != 3 or not all(isinstance(entries, list) for entries in lists):
+            raise ValueError(f"expected a version and two lists, got {sorted(content)!r:.60}")
         version = content["version"]
         if type(version) is not int or version != VERSION:
             raise ValueError(f"version {version!r}")

@@ -119,3 +119,11 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "deep.json").write_text("[" * 100_000, encoding="utf-8")
     with pytest.raises(InputError, match=r"deep\.json: lists or objects nested"):
         load_ranking(tmp_path / "deep.json", "tiny", LAYERS, HEADS, range(LAYERS))
+
+
+def test_a_head_under_two_names_is_told(tmp_path):
+    """As JSON they are two nodes, and the last would have stood for both."""
+    content = graph(dict.fromkeys(EVERY, 1.0))
+    content["nodes"]["a00.h0"] = {"score": 9.0}
+    with pytest.raises(InputError, match="nodes: L0H0 is named twice; name it once"):
+        load(tmp_path, content)

@@ -195,6 +195,15 @@ def test_a_version_is_a_number(tmp_path, version):
         load(tmp_path / "b.json")
 
 
+@pytest.mark.parametrize("change", [{"effects": ""}, {"effects": {}}, {"studies": {}}, {"x": 1}])
+def test_a_file_of_another_form_is_refused(tmp_path, change):
+    save(baseline(effect()), tmp_path / "b.json")
+    content = json.loads((tmp_path / "b.json").read_text("utf-8"))
+    (tmp_path / "b.json").write_text(json.dumps(content | change), "utf-8")
+    with pytest.raises(InputError, match="expected a version and two lists"):
+        load(tmp_path / "b.json")
+
+
 def test_effects_without_values_are_none(tmp_path):
     save(baseline(effect()), tmp_path / "b.json")
     content = json.loads((tmp_path / "b.json").read_text("utf-8"))
