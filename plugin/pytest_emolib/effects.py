@@ -184,6 +184,21 @@ class Effects:
         typed = {source.name: model for model, source in self._sources.items()}
         return by_model.get(typed[source.name], ())
 
+    def check_declared(self, are_some: bool) -> None:
+        """Check that there are effects to save or compare, where that is asked for.
+
+        Args:
+            are_some: Whether there are.
+
+        Raises:
+            InputError: When there are not.
+        """
+        if (self.saves or self.compares) and not are_some:
+            raise InputError(
+                "no declared effect among what ran: declare heads under [effects.gated] in the "
+                "profile or in the experiment's effects marker, and let -k leave some"
+            )
+
     def note(self, key: str, declared: dict[str, Any]) -> None:
         """Take note of a declared item that recorded."""
         self._declared[key] = declared
@@ -201,11 +216,7 @@ class Effects:
         for key, declared in self._declared.items():
             found = effects_of(self._rows(key), Declared(**declared))
             now = Baseline(now.effects | found.effects, now.grounds | found.grounds)
-        if not now.effects:
-            raise InputError(
-                "no declared effect among what ran: declare heads under [effects.gated] in the "
-                "profile or in the experiment's effects marker, and let -k leave some"
-            )
+        self.check_declared(bool(now.effects))
         if self.saves:
             self._save(now)
             return []

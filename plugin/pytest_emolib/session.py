@@ -226,6 +226,11 @@ class ExperimentSession:
 
         try:
             self.lab.check_items(recording)
+            if not (self.is_worker or self.is_dry):
+                # A controller of workers collects nothing, and finds out in the end.
+                self.lab.effects.check_declared(
+                    any(reports.DECLARED in item.stash for item in recording)
+                )
             check_outputs(recording)
         except InputError as error:
             self._refused = self._refused or str(error)

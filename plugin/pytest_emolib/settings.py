@@ -138,7 +138,7 @@ def _with_batch_size(profile: Profile, text: str | None) -> Profile:
         return dataclasses.replace(profile, batch_size=None)
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--batch-size: expected a whole number from 1, or auto, got {text!r}")
-    return dataclasses.replace(profile, batch_size=int(text))
+    return profile.override(flag_of, batch_size=int(text))
 
 
 def _with_verify(profile: Profile, text: str | None) -> Profile:

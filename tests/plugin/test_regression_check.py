@@ -222,7 +222,7 @@ def test_a_damaged_baseline_is_one_line(gated):
 def test_nothing_declared_is_said(gated):
     result = gated.pytest("--effects-compare", "-k", "L3H1")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["*no declared effect among what ran: declare heads under *"])
+    result.stderr.fnmatch_lines(["ERROR: no declared effect among what ran: declare heads under *"])
 
 
 def test_a_control_with_an_effect_is_not_saved(gated):
