@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,9 +253,10 @@ def _named_files(table: Any, root: Path, where: Path) -> dict[tuple[str, str], P
             here = f"{where}: files.{emotion}.{kind}"
             if kind not in _FILE_KINDS:
                 raise InputError(f"{here}: unknown key; the keys are {', '.join(_FILE_KINDS)}")
-            if not isinstance(relative, str):
+            if not isinstance(relative, str) or "\0" in relative:
                 raise InputError(f"{here}: expected a path, got {relative!r}")
-            path = (root / relative).resolve()
+            # Not Path.resolve, which raises an error of its own where links go round.
+            path = Path(os.path.realpath(root / relative))
             if not path.is_relative_to(root):
                 raise InputError(f"{here}: {relative!r} lies outside {root}; keep it inside")
             files[kind, emotion] = path

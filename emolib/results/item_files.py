@@ -50,21 +50,32 @@ def write_output(results: Path, rows: Sequence[Row], stored: Iterable[Row]) -> P
     if not lies_inside(output["path"]):
         raise InputError(f"{output['path'][:80]!r} leads out of the results folder; {RESTORE}")
     path = results / output["path"]
-    if not path.parent.resolve().is_relative_to(results.resolve()):
+    # Not Path.resolve, which raises an error of its own where links go round.
+    inside = Path(os.path.realpath(path.parent))
+    if not inside.is_relative_to(os.path.realpath(results)):
         raise InputError(f"{shown(path)}: a link leads out of the results folder; remove it")
-    match output["shape"]:
-        case "scores":
-            content = scores_file([row for row in stored if row.output == output])
-        case "item":
-            content = item_file(rows)
-        case "importances":
-            content = importances_file(rows)
-        case shape:
-            raise InputError(
-                f"results file: expected one of {', '.join(SHAPES)}, got {shape[:80]!r}"
-            )
+    try:
+        content = _made(rows, output, stored)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{rows[0].item}: has not what a file of shape {output['shape'][:80]!r} takes "
+            f"({error!r:.200}); give it another shape in its results marker"
+        ) from None
     write_text(path, to_json(content) + "\n")
     return path
+
+
+def _made(rows: Sequence[Row], output: Mapping[str, str], stored: Iterable[Row]) -> dict[str, Any]:
+    match output["shape"]:
+        case "scores":
+            return scores_file([row for row in stored if row.output == output])
+        case "item":
+            return item_file(rows)
+        case "importances":
+            return importances_file(rows)
+    raise InputError(
+        f"results file: expected one of {', '.join(SHAPES)}, got {output['shape'][:80]!r}"
+    )
 
 
 def writers(rows: Iterable[Row]) -> dict[str, str]:
@@ -316,5 +327,5 @@ def _reading(path: Path, what: str, absent: str, wrong: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not {what} ({error!r}); {wrong}") from None

@@ -18,7 +18,7 @@ from emolib.inputs import profiles
 from emolib.inputs.emotions import load_emotion
 from emolib.inputs.profile_fields import NUMBER_OR_ALL, Follows
 from emolib.inputs.profiles import COMPARED, SETTINGS, Profile, compared_in, load_profile
-from emolib.inputs.prompts import Chat
+from emolib.inputs.prompts import Chat, load_pairs
 
 SET = (
     "models, emotions, heads, units, ablations, position, max_new_tokens, seed, draws, verify, "
@@ -266,3 +266,13 @@ def test_a_system_turn_needs_a_chat(folder):
     assert profile.as_chat == Chat("Be kind.")
     assert mine("chat = true").as_chat == Chat(None) and mine().as_chat is None
     assert said(mine, "system = ' '\nchat = true").endswith("system: expected a text, got ' '")
+
+
+def test_a_file_behind_links_that_go_round_is_told(folder):
+    (folder / "loop").symlink_to("loop")
+    (folder / "own.toml").write_text(
+        "models = ['tiny-neo']\nemotions = ['joy']\n[files.joy]\npairs = 'loop/x.json'\n"
+    )
+    profile = load_profile(str(folder / "own.toml"))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_pairs(profile.path("pairs", "joy"))

@@ -179,3 +179,10 @@ def test_a_file_that_is_cut_off_anywhere_is_not_taken_for_an_item_s(tmp_path):
     path.unlink()
     path.mkdir()
     assert not is_of(path, one.key)
+
+
+def test_links_that_go_round_are_told(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    made = row(output={"path": "loop/x.json", "shape": "item"})
+    with pytest.raises(InputError, match="cannot be written"):
+        write_output(tmp_path, [made], ())
