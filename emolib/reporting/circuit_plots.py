@@ -73,7 +73,7 @@ def _curve(panel: Any, order: str, rows: Sequence[Row]) -> None:
 
 def _place(row: Row) -> float:
     """Return where a number of heads stands: few are apart, many close."""
-    return math.log2(1 + (row.mean("k") or 0.0))
+    return math.log2(1 + max(0.0, row.mean("k") or 0.0))
 
 
 def _ticks(panel: Any, rows: Sequence[Row]) -> None:

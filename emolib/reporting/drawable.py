@@ -24,6 +24,7 @@ from emolib.results.item_files import (
     scores_file,
     writers,
 )
+from emolib.results.members import wrong_in_attention, wrong_in_scores
 from emolib.results.records import Store
 from emolib.results.rows import Row, group
 from emolib.results.selection import kind_of, layer_of, study_of, subject
@@ -75,7 +76,8 @@ class Drawable:
         for row in abridged(self._store.rows(run=run)):
             self.emotions |= {row.dims[name] for name in ("emotion",) if name in row.dims}
             if row.experiment == CIRCUIT and emotion in (None, row.dims.get("emotion")):
-                self.circuits.append(row)
+                # Of an experiment of somebody's own there may be no size to draw it at.
+                self.circuits += [row] * (row.mean("k") is not None)
             path = row.output.get("path", "")
             pattern = next((p for p in self._found if fnmatchcase(path, p)), None)
             if pattern in (ABLATION, PATCHING):
@@ -108,7 +110,7 @@ class Drawable:
         rows = [] if named else self._found[_SCORES]
         of_files = group(rows, lambda row: row.output["path"])
         if rows:
-            return [scores_file(of_files[path]) for path in sorted(of_files, key=Path)]
+            return [_scores(path, of_files[path]) for path in sorted(of_files, key=Path)]
         return [read_scores(path) for path in named or self._files(_SCORES)]
 
     def effects(self, pattern: str, named: Sequence[Path]) -> list[Row]:
@@ -171,7 +173,25 @@ class Drawable:
             yield Head(*study_of(row), subject(row), size, content)
 
     def _content(self, key: str) -> dict[str, Any]:
-        return item_file(self._store[key])
+        content = item_file(self._store[key])
+        if wrong := next(wrong_in_attention(content), ""):
+            raise InputError(
+                f"{content['item']}: has no attention to draw ({wrong}); give it another path in "
+                "its results marker"
+            )
+        return content
+
+
+def _scores(path: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the content of the scores file of rows, checked as one that is read."""
+    lacking = [row.item for row in rows if not {"model", "emotion", "heads"} <= row.dims.keys()]
+    content = {} if lacking else scores_file(rows)
+    if wrong := next(wrong_in_scores(content), "") if content else "no model, emotion or heads":
+        raise InputError(
+            f"{(lacking or [rows[0].item])[0]}: what goes to {path} is drawn as scores of heads, "
+            f"and this has {wrong}; give it another path in its results marker"
+        )
+    return content
 
 
 def _check_effect(row: Row, pattern: str) -> None:

@@ -6,7 +6,7 @@ Rows, and what is told of runs, go into tables, plots, pages and files; none of 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from math import isfinite
 from pathlib import PurePosixPath
 from types import NoneType
@@ -17,6 +17,8 @@ _NAME = re.compile(r"\w{1,200}")
 _SHARD = re.compile(r"[1-9][0-9]{0,5}/[1-9][0-9]{0,5}")
 # What SQLite takes for a whole number.
 _MOST = 2**63
+LARGEST = 1e150
+"""The largest number that a row may have: of larger ones squares, and so SDs, are infinite."""
 _DEEPEST = 8
 # No model that there is has a fifth of it; maps of heads are made of so many cells.
 _LARGEST = 1000
@@ -33,16 +35,16 @@ class Written(str):
 def is_number(value: Any) -> bool:
     """Tell whether a value is a finite number that tables can hold, or one as it is written."""
     if isinstance(value, float):
-        return isfinite(value)
+        return -LARGEST <= value <= LARGEST
     whole = isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, Written) or (whole and -_MOST <= value < _MOST)
 
 
-def are_numbers(values: Iterable[Any]) -> bool:
+def are_numbers(values: Collection[Any]) -> bool:
     """Tell whether all values are numbers; see `is_number`."""
     kinds = set(map(type, values))
     if kinds <= {float}:
-        return all(map(isfinite, values))
+        return all(map(isfinite, values)) and max(map(abs, values), default=0.0) <= LARGEST
     return kinds <= {Written} or all(map(is_number, values))
 
 
@@ -88,7 +90,7 @@ def wrong_in_row(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _wrong_columns(
-    data: Mapping[str, Any], name: str, fits: Callable[[Iterable[Any]], bool]
+    data: Mapping[str, Any], name: str, fits: Callable[[Collection[Any]], bool]
 ) -> Iterator[str]:
     for column in data[name].values():
         if not isinstance(column, list):

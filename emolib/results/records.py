@@ -118,6 +118,10 @@ class Store:
     def _item(self, key: str) -> tuple[Reading, int]:
         self._index()
         found = self._reading.index.ask.latest(key) if self._reading else None
+        if self._reading is not None and found is None:
+            known = self._reading.index.ask.keys()
+            if key in known:
+                raise self._reading.index.broken("its parts say different things")
         if self._reading is None or found is None:
             raise KeyError(key)
         return self._reading, found

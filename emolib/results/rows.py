@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from emolib.errors import InputError
 from emolib.notebook import facts, stacked, table
-from emolib.results.members import wrong_in_row
+from emolib.results.members import LARGEST, are_numbers, is_number, wrong_in_row
 
 RESTORE = "restore the file from a copy or move it away to start afresh"
 """What to do with a damaged store."""
@@ -210,14 +210,21 @@ def _vector(name: str, value: Any) -> float | list[float]:
 
 
 def _finite(name: str, value: float) -> float:
-    return value if math.isfinite(value) else _all_finite(name, [value])[0]
+    return value if is_number(value) else _all_finite(name, [value])[0]
 
 
 def _all_finite(name: str, values: list[float]) -> list[float]:
-    bad = sum(not math.isfinite(value) for value in values)
+    if are_numbers(values):
+        return values
+    # Of whole numbers of any size too.
+    bad = sum(not -math.inf < value < math.inf for value in values)
     if bad:
         raise ValueError(
             f"record({name}=…): {bad} of {len(values)} values are not finite; "
             "leave them out, or record None where the metric is undefined"
         )
-    return values
+    large = sum(not is_number(value) for value in values)
+    raise ValueError(
+        f"record({name}=…): {large} of {len(values)} values are larger than {LARGEST:g} or a whole "
+        "number of 64 bits; record them in another unit, or their logarithms"
+    )

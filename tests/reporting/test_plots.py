@@ -26,6 +26,7 @@ def test_draw_makes_every_plot(shaped):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_plots_are_the_same_each_time(tmp_path):
     made = make_results(tmp_path, models=("one",), emotions=("joy",))
     before = {path: path.read_bytes() for path in plots.draw(made)}
@@ -134,7 +135,9 @@ def test_a_row_that_is_no_effect_on_heads_is_named(tmp_path):
         plots.draw(changed(tmp_path, without))
 
 
-@pytest.mark.parametrize(("kind", "style"), [("pdf", "paper"), ("svg", "screen")])
+@pytest.mark.parametrize(
+    ("kind", "style"), [("pdf", "paper"), pytest.param("svg", "screen", marks=pytest.mark.slow)]
+)
 def test_every_plot_keeps_its_name_in_another_format(tmp_path, kind, style):
     made = make_results(tmp_path, models=("one",), emotions=("joy",), shape=(2, 1))
     paths = plots.draw(made, kind=kind, style=style)
@@ -236,3 +239,17 @@ def test_it_is_a_module_to_run(tmp_path):
         check=False,
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.startswith("ERROR: results/demo: no results")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: row | {"provenance": {}}, r"head_screening.*: what goes to .*head_scores_one"
+         r".*drawn as scores of heads, and this has a model of None layers of None heads"),
+        (lambda row: row | {"lists": {}}, "attention_patterns.*: has no attention to draw"),
+    ],
+    ids=["no shape", "no tokens"],
+)  # fmt: skip
+def test_rows_that_nothing_can_be_drawn_of_are_named(tmp_path, sketched, change, message):
+    with pytest.raises(InputError, match=message):
+        plots.draw(changed(tmp_path, change))

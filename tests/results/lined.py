@@ -31,7 +31,7 @@ def rows(draw, name="a"):
             i,
             count,
             labels=draw(st.dictionaries(names, names, max_size=2)),
-            values=draw(st.dictionaries(names, st.floats(-1e300, 1e300), max_size=2)),
+            values=draw(st.dictionaries(names, st.floats(-1e150, 1e150), max_size=2)),
             vectors=draw(st.dictionaries(names, st.lists(st.floats(-9, 9), max_size=3))),
             texts=draw(columns),
             lists={k: [v, [1.5]] for k, v in draw(columns).items()},

@@ -186,3 +186,11 @@ def test_links_that_go_round_are_told(tmp_path):
     made = row(output={"path": "loop/x.json", "shape": "item"})
     with pytest.raises(InputError, match="cannot be written"):
         write_output(tmp_path, [made], ())
+
+
+def test_rows_of_another_kind_than_their_file_are_named(tmp_path):
+    bare = replace(scored("L0H0", 1.0), dims={}, item="x[bare]")
+    with pytest.raises(
+        InputError, match=r"^x\[bare\]: has not what a file of shape 'scores' takes"
+    ):
+        write_output(tmp_path, [bare], [bare])

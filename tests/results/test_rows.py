@@ -129,3 +129,9 @@ def test_a_stored_row_that_none_could_have_recorded_is_refused(changes, why):
 def test_a_path_that_lies_inside_stays_below_its_folder(path):
     if lies_inside(path):
         assert Path(os.path.normpath(f"/some/folder/{path}")).is_relative_to("/some/folder")
+
+
+@pytest.mark.parametrize("value", [1e151, [1.0, -1e300], 2**63, [["a", 1e200]]])
+def test_numbers_whose_squares_end_are_refused(value):
+    with pytest.raises(ValueError, match=r"record\(a=…\): 1 of \d values are larger than 1e\+150"):
+        sort_values({"a": value}, len)
