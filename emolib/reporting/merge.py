@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,8 @@ def merge(places: Sequence[Path], into: Path, profile: str, *, mixed: bool) -> I
             difference, and nothing was written.
     """
     sources = [find_results(place, profile) for place in places]
-    others = [source for source in sources if source.resolve() != into.resolve()]
+    # Not Path.resolve, which raises an error of its own where links go round.
+    others = [one for one in sources if os.path.realpath(one) != os.path.realpath(into)]
     stores = {str(folder): Store(folder) for folder in others}
     before = Store(into)
     if not len(before) and not stores:

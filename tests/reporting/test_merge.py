@@ -222,3 +222,9 @@ def test_ranks_that_shards_made_otherwise_are_told():
     assert line.startswith("top2 of one, joy is L0H1 or L1H1, by who ranked")
     (line,) = ranks_that_differ([*right, ranked("top1", "L1H1")])
     assert line.startswith("top1 of one, joy is L0H0 or L1H1")
+
+
+def test_a_place_behind_links_that_go_round_is_told(shards, tmp_path):
+    (tmp_path / "into").symlink_to("into")
+    with pytest.raises((InputError, OSError), match="into"):
+        joined(tmp_path / "into", *shards)
