@@ -79,6 +79,12 @@ class Classifier:
                 f"{self._what}: expected two labels or more (id2label in config.json), got "
                 f"{names!r}; a score without labels is no probability"
             )
+        if (count := config.get("num_labels", len(names))) not in (None, len(names)):
+            # transformers makes up names for as many as it is told there are.
+            raise InputError(
+                f"{self._what}: config.json has num_labels {count!r:.40}, and names {len(names)}; "
+                "take num_labels out, or name them all (id2label)"
+            )
         if config.get("problem_type") == "regression":
             raise InputError(f"{self._what}: it is a regression; {_EXPECTED}")
         try:

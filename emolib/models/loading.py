@@ -20,6 +20,7 @@ from emolib.models import gguf_weights, placement
 from emolib.models.architectures import BY_HAND
 from emolib.models.language_model import LanguageModel
 from emolib.models.model_files import (
+    check_ends,
     check_layers,
     check_numbers,
     check_sizes,
@@ -66,6 +67,7 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
             check_layers(source, more, hf.state_dict())
             check_types(source, (name for name, _ in hf.named_parameters()))
     _check_whole(source, lost)
+    check_ends(source, hf)
     check_numbers(source, hf)
     # A model that is spread stays where its parts are.
     model = LanguageModel(hf if spread else hf.to(device), tokenizer, source.name)

@@ -28,6 +28,16 @@ _HOW = (
     "auto_map",
     "use_kernels",
     "fusion_config",
+    "return_dict",
+    "output_attentions",
+    "output_hidden_states",
+    "torchscript",
+    "use_cache",
+    "gradient_checkpointing",
+    # Names of labels, which transformers makes up for as many as it is told there are.
+    "num_labels",
+    "id2label",
+    "label2id",
 )
 # Nor are names that transformers keeps for itself.
 _PRIVATE = "_"
@@ -157,6 +167,23 @@ def check_types(source: Source, known: Iterable[str]) -> None:
                 raise InputError(
                     f"model {source.id!r}: {path.name} has {name} as {kind}: quantized weights are "
                     "not read; take the model in float32, bfloat16 or float16"
+                )
+
+
+def check_ends(source: Source, hf: Any) -> None:
+    """Check that what ends a text is a token of the model's.
+
+    Raises:
+        InputError: When it is none, so that no text would ever end.
+    """
+    count = hf.get_input_embeddings().weight.shape[0]
+    for name, config in (("config", hf.config), ("generation_config", hf.generation_config)):
+        ends = getattr(config, "eos_token_id", None)
+        for end in ends if isinstance(ends, (list, tuple)) else (ends,):
+            if end is not None and not (isinstance(end, int) and 0 <= end < count):
+                raise InputError(
+                    f"model {source.id!r}: {source.folder}/{name}.json: eos_token_id is {end!r}, "
+                    f"and its vocabulary has {count} tokens; {_AGAIN}"
                 )
 
 

@@ -156,3 +156,11 @@ def test_weights_that_were_cut_short_are_refused_before_anything_is_loaded(tmp_p
     (torn / "model.safetensors").write_bytes(content[:-1])
     with pytest.raises(InputError, match=r"^--classifier .*model\.safetensors: cut short: "):
         Classifier(torn)
+
+
+@pytest.mark.parametrize("count", [10**12, 3, "x", True])
+def test_labels_without_names_are_not_made_up(tmp_path, count):
+    folder = save_classifier(tmp_path / "mine")
+    rewrite(folder, num_labels=count)
+    with pytest.raises(InputError, match=r"has num_labels .*, and names 2; take num_labels out"):
+        Classifier(folder)

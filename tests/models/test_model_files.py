@@ -152,3 +152,24 @@ def test_weights_that_were_cut_short_are_told_before_torch_loads(folder, cut):
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(InputError, match="download or save the model again"):
         find(str(folder))
+
+
+def test_what_is_put_out_and_made_up_is_not_its_folder_s_to_say(folder):
+    told = {"return_dict": False, "output_hidden_states": True, "use_cache": False}
+    change(folder, **told, num_labels=10**12)
+    config = load(find(str(folder))).hf.config
+    assert {name: getattr(config, name) for name in told} == {
+        "return_dict": True, "output_hidden_states": False, "use_cache": True,
+    }  # fmt: skip
+    assert config.num_labels == 2
+
+
+@pytest.mark.parametrize("end", [1308, 10**9, -1, [0, 1308]], ids=str)
+def test_an_end_that_is_no_token_is_told(folder, end):
+    change(folder, eos_token_id=end)
+    assert "eos_token_id is " in said(folder) and "has 1308 tokens" in said(folder)
+    change(folder, eos_token_id=0)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": end}))
+    assert "/generation_config.json: eos_token_id is " in said(folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 1307]}))
+    assert load(find(str(folder))).n_heads == 4
