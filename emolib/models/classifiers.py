@@ -170,6 +170,11 @@ class Classifier:
                 f"{self._what}: {len(lost)} of its weights are missing or of another shape than "
                 f"its configuration says ({min(lost)}, …); train or save its head"
             )
+        if not isinstance(tokenizer.model_max_length, int) or tokenizer.model_max_length < 1:
+            raise InputError(
+                f"{self._what}: tokenizer_config.json: model_max_length is "
+                f"{tokenizer.model_max_length!r:.40}; expected how many tokens it reads"
+            )
         return model.eval(), tokenizer
 
     def probabilities(

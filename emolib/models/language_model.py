@@ -222,7 +222,9 @@ class LanguageModel:
     ) -> Prompts:
         """Return free prompts as tokens; see `emolib.models.encoding.encode`."""
         limit = self._limit(new_tokens)
-        return encode(self.tokenizer, prompts, limit, chat=chat, names=names)
+        found = encode(self.tokenizer, prompts, limit, chat=chat, names=names)
+        self._check_ids(found)
+        return found
 
     def align(
         self,
@@ -233,11 +235,29 @@ class LanguageModel:
         names: Sequence[str] | None = None,
     ) -> AlignedPairs:
         """Return the pairs that align under this tokenizer; see `emolib.models.encoding.align`."""
-        return align(self.tokenizer, pairs, self._limit(new_tokens), chat=chat, names=names)
+        limit = self._limit(new_tokens)
+        found = align(self.tokenizer, pairs, limit, chat=chat, names=names)
+        for side in (found.emotion, found.neutral):
+            self._check_ids(side)
+        return found
 
     def tokens(self, prompt: Written, chat: Chat | None = None) -> tuple[int, ...]:
         """Return the token ids of one prompt; see `emolib.models.encoding.tokens`."""
         return tokens(self.tokenizer, prompt, chat)
+
+    def _check_ids(self, prompts: Prompts) -> None:
+        """Check that the model has the tokens that its tokenizer makes of prompts.
+
+        Raises:
+            InputError: When one is none of its vocabulary.
+        """
+        count = int(self.hf.get_input_embeddings().weight.shape[0])
+        for text, ids in zip(prompts.texts, prompts.ids, strict=True):
+            if ids and not 0 <= min(ids) <= max(ids) < count:
+                raise InputError(
+                    f"model {self.name!r}: its tokenizer makes token {max(ids)} of {text[:40]!r}, "
+                    f"and its vocabulary has {count}; take the tokenizer that it was saved with"
+                )
 
     def _limit(self, new_tokens: int) -> int | None:
         return None if self.context is None else self.context - new_tokens
@@ -271,6 +291,8 @@ class LanguageModel:
             for text in (word, f"{word} {word}")
         )
         if both[:-1] != first or both[-1] in self.tokenizer.all_special_ids:
+            return None
+        if both[-1] >= self.d_vocab:
             return None
         return int(both[-1])
 

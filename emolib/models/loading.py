@@ -32,6 +32,8 @@ from emolib.models.model_files import (
 from emolib.models.sources import Source, tokenizer_files, weight_files
 
 _hf_logging: Any = logging
+_NO_LIMIT = 10**12
+_GENERATION = "generation_config.json"
 
 
 def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
@@ -56,6 +58,7 @@ def load(source: Source, *, device: str = "cpu", dtype: str = "float32") -> Lang
     spread: dict[str, Any] = {}
     with quiet(), _as_folder(source) as (folder, options):
         config, tokenizer = _described(source, folder, options)
+        _check_generation(source)
         if source.gguf is not None:
             with in_one_line(source, source.gguf):
                 hf, lost = gguf_weights.model_of(folder / source.gguf, config, wanted)
@@ -89,7 +92,11 @@ def _described(source: Source, folder: Path, options: Mapping[str, str]) -> tupl
         with in_one_line(source, files):
             config = transformers.AutoConfig.from_pretrained(folder, **known)
     with in_one_line(source, files):
-        return config, transformers.AutoTokenizer.from_pretrained(folder, config=config, **known)
+        # How long a text may be is said elsewhere (`emolib.models.encoding`), and nothing is cut.
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, config=config, model_max_length=_NO_LIMIT, **known
+        )
+    return config, tokenizer
 
 
 def _spread(source: Source, config: Any, dtype: str) -> dict[str, Any]:
@@ -140,6 +147,13 @@ def _from_safetensors(
     # With the shapes that differ.
     lost |= {str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"]}
     return hf, lost, {str(key) for key in found["unexpected_keys"]}
+
+
+def _check_generation(source: Source) -> None:
+    """Refuse settings of generation that transformers passes over where it cannot read them."""
+    if source.gguf is None and (source.folder / _GENERATION).exists():
+        with in_one_line(source, _GENERATION):
+            transformers.GenerationConfig.from_pretrained(source.folder, local_files_only=True)
 
 
 def why_no_half(device: str) -> str | None:

@@ -45,6 +45,7 @@ _INDEX_EXPECTED = (
     f"expected the index of weights in {_PARTS} that save_pretrained writes; download or save the "
     "model again"
 )
+_ADAPTER = "adapter_config.json"
 _GGUF_PACKAGES = ("gguf", "accelerate")
 _OTHER_FILE = "take the model's safetensors: name their folder or their Hub id"
 
@@ -277,6 +278,12 @@ def _describe(model: str, name: str, folder: Path) -> Source:
     if lacking:
         raise InputError(
             f"model {model!r}: no {lacking} in {folder}, a part of its weights; copy it there too"
+        )
+    if (folder / _ADAPTER).exists():
+        raise InputError(
+            f"model {model!r}: {folder} has {_ADAPTER}, and what an adapter changes depends on "
+            "whether peft is installed: merge it into the weights (merge_and_unload), or take the "
+            "file out"
         )
     for path in weight_files(folder):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -164,3 +165,11 @@ def test_labels_without_names_are_not_made_up(tmp_path, count):
     rewrite(folder, num_labels=count)
     with pytest.raises(InputError, match=r"has num_labels .*, and names 2; take num_labels out"):
         Classifier(folder)
+
+
+@pytest.mark.parametrize("longest", ["x", 0, -1, 1.5])
+def test_what_is_no_length_is_told(tmp_path, longest):
+    path = save_classifier(tmp_path / "mine") / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": longest}))
+    with pytest.raises(InputError, match=r"model_max_length is .*; expected how many tokens"):
+        Classifier(tmp_path / "mine").load()

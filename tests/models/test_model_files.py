@@ -173,3 +173,38 @@ def test_an_end_that_is_no_token_is_told(folder, end):
     assert "/generation_config.json: eos_token_id is " in said(folder)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 1307]}))
     assert load(find(str(folder))).n_heads == 4
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '\ufeff{"eos_token_id": 5}', '{"eos_token_id": 0}}']
+)
+def test_settings_of_generation_that_cannot_be_read_are_told(folder, content):
+    """transformers passes them over, and takes others in their place."""
+    (folder / "generation_config.json").write_text(content, "utf-8")
+    assert said(folder).startswith(f"{folder}/generation_config.json cannot be used: ")
+
+
+def test_an_adapter_is_no_part_of_a_model(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"merge it into the weights \(merge_and_unload\)"):
+        find(str(folder))
+
+
+def test_a_token_that_the_model_lacks_is_told(folder):
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text("utf-8"))
+    vocab = content["model"]["vocab"]
+    vocab["\u0120the"] = 10**6
+    path.write_text(json.dumps(content), "utf-8")
+    model = load(find(str(folder)))
+    with pytest.raises(InputError, match="its tokenizer makes token 1000000 of 'in the end'"):
+        model.encode(["at once", "in the end"])
+    assert model.encode(["at once"]).ids
+    assert model.in_pieces(["the"]) == ("the",)
+
+
+@pytest.mark.parametrize("value", ["x", -1, 1.5, None, 4])
+def test_how_long_a_text_may_be_is_not_its_tokenizer_s_to_say(folder, value):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": value}))
+    assert len(load(find(str(folder))).encode(["one two three four five six"]).ids[0]) > 4
