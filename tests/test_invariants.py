@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CONFIGS, crossed, edited
+from tiny import CONFIGS, FAMILIES, edited
 from transformers import masking_utils
 from worlds import KINDS, Exact, pick, read, some, worlds
 
@@ -29,7 +29,11 @@ INVARIANTS = settings.get_profile("invariants")
 EXACT = {"rtol": 0, "atol": 1e-8}
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
-every_row = pytest.mark.parametrize("model_type", sorted(CONFIGS))
+every_row = pytest.mark.parametrize(
+    "model_type",
+    [pytest.param(name, marks=() if name in FAMILIES else pytest.mark.slow)
+     for name in sorted(CONFIGS)],
+)  # fmt: skip
 
 
 def examples(count):
@@ -176,7 +180,8 @@ def test_zeroing_a_set_is_zeroing_its_rows_of_the_weight(model_type, data):
     assert made.margins == pytest.approx(ours.margins, abs=1e-8)
 
 
-@crossed(model_type=sorted(CONFIGS), kind=["zero", "mean", "resample", "patch"])
+@every_row
+@pytest.mark.parametrize("kind", ["zero", "mean", "resample", "patch"])
 @examples(2)
 @given(data=st.data())
 def test_neither_a_second_time_nor_an_order_changes_a_bit(model_type, kind, data):

@@ -342,6 +342,12 @@ def test_direct_effects(witness, study_at):
     check(found, expected)
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param(name, marks=pytest.mark.slow if name in ("tiny-gpt2", "tiny-neo") else ())
+     for name in (*sources.embedded_names(), RANDOM)],
+    indirect=True,
+)  # fmt: skip
 def test_path_patching(witness, study_at):
     """By queries, keys and values the witness edits what its own attention is given."""
     study = study_at("last")
