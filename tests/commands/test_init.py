@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from folders import run_in
 
 from emolib import __main__ as command
 from emolib.results.records import Store
 
-ROOT = Path(__file__).parents[2]
 FILES = ["data/profiles/mine.toml", "exp_first.py", "pytest.ini"]
-
-
-def run(folder, *typed):
-    """Type a command of pytest in a folder, with this checkout's emolib."""
-    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugin")])}
-    plugins = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pytest_emolib"}
-    left = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(
-        [sys.executable, "-m", *typed], cwd=folder, env=left | paths | plugins,
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
 
 
 def test_the_folder_runs(tmp_path, monkeypatch, capsys):
@@ -36,8 +20,8 @@ def test_the_folder_runs(tmp_path, monkeypatch, capsys):
     assert (folder, typed) == ("  cd study", "  pytest --profile mine")
     ini = (tmp_path / "study/pytest.ini").read_text("utf-8").splitlines()
     assert ini[0] == "[pytest]" and len(ini) == 3
-    done = run(tmp_path / "study", *typed.split(), "-k", "L0H2")
-    assert done.returncode == 0 and "1 recorded" in done.stdout, done.stdout + done.stderr
+    code, out = run_in(tmp_path / "study", *typed.split()[1:], "-k", "L0H2")
+    assert code == 0 and "1 recorded" in out, out
     (row,) = Store(tmp_path / "study/results/mine").rows()
     assert row.item == "exp_first.py::exp_silence[tiny-gpt2-gratitude-L0H2]"
     # The head that the model's emotion words hang on.

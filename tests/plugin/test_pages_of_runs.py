@@ -10,10 +10,10 @@ from pytest_emolib import options
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["serial", "workers"])
 def test_a_run_that_asks_writes_its_page(light, workers):
-    result = light.process("--html", "exp_effect.py", *workers)
-    assert result.returncode == 0, result.stdout
+    result = light.pytest("--html", "exp_effect.py", *workers)
+    assert result.ret == 0
     page = light.results("report/index.html")
-    assert str(page.relative_to(light.path)) in result.stdout
+    assert str(page.relative_to(light.path)) in result.stdout.str()
     text = page.read_text("utf-8")
     assert text.startswith("<!doctype html>") and "tiny-gpt2" in text
     assert re.search(r'"studies":\[\{"model":"tiny-gpt2","emotion":"anger"', text)

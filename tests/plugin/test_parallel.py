@@ -1,4 +1,4 @@
-"""``-n 2``: the same rows, files and ids as serial."""
+"""``-n 2``: the same rows, files and ids as serial, metrics of one's own among them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def exp_ablation(run, heads, ablation, record):
     record(
         logit_diff=ablated.logit_diff - clean.logit_diff,
         sentiment=ablated.sentiment,
+        **ablated.own_metrics(clean),
         text=ablated.texts,
     )
 
@@ -45,9 +46,21 @@ def exp_screening(screening, head, record):
 """
 
 
+METRIC = """
+import emolib
+
+
+@emolib.metric
+def entropy(logits):
+    log_p = logits.log_softmax(-1)
+    return -(log_p.exp() * log_p).sum(-1)
+"""
+
+
 @pytest.fixture
 def full(light):
     light.write("exp_effect.py", FULL)
+    light.write("conftest.py", METRIC)
     return light
 
 
@@ -79,9 +92,9 @@ def test_rows_and_files_are_those_of_a_serial_run(full):
     full.pytest(*ALL).stdout.fnmatch_lines(["*27 recorded*"])
     serial, units = files(full), screened(full)
     shutil.rmtree(full.results())
-    parallel = full.process("-n", "2", *ALL)
-    assert "27 recorded" in parallel.stdout, parallel.stdout
-    assert "@" not in parallel.stdout
+    parallel = full.pytest("-n", "2", *ALL).stdout
+    parallel.fnmatch_lines(["*27 recorded*"])
+    parallel.no_fnmatch_line("*@*")
     assert files(full) == serial
     assert len(serial) == 1 + 16 + 2 + 2 + 6
     for row, expected in zip(screened(full), units, strict=True):
@@ -89,19 +102,19 @@ def test_rows_and_files_are_those_of_a_serial_run(full):
         assert row["vectors"].keys() == expected["vectors"].keys() != set()
         for name, vector in expected["vectors"].items():
             assert row["vectors"][name] == pytest.approx(vector, abs=1e-4), name
+    assert any("entropy" in json.loads(line)["vectors"] for line in serial["records"])
     kinds = {json.loads(line)["experiment"] for line in serial["records"]}
     assert kinds == {"ablation", "screening", "units"}
 
 
 def test_a_serial_run_goes_on_from_a_parallel_one(light):
-    light.process("-n", "2", "-k", "tiny-neo")
+    light.pytest("-n", "2", "-k", "tiny-neo")
     light.pytest().stdout.fnmatch_lines(["*4 items from the store*", "*8 recorded*"])
 
 
 def test_stored_items_are_recorded_in_workers_too(light):
     light.pytest("-k", "gratitude")
-    done = light.process("-n", "2", "-v")
-    assert "RECORDED" in done.stdout and "8 recorded" in done.stdout
+    light.pytest("-n", "2", "-v").stdout.fnmatch_lines(["*RECORDED*", "*8 recorded*"])
     assert len(light.rows()) == 8
 
 
@@ -117,8 +130,8 @@ def test_a_wrong_marker_fails_every_item_of_the_workers(light):
         "exp_effect.py",
         "import pytest\n\n@pytest.mark.results('../x.json')\ndef exp_it(record): record(n=1)\n",
     )
-    done = light.process("-n", "2")
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    assert "exp_it: results marker: expected a relative path to a file" in done.stdout
-    assert "INTERNALERROR" not in done.stdout
+    done = light.pytest("-n", "2")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(["*exp_it: results marker: expected a relative path to a file*"])
+    done.stdout.no_fnmatch_line("*INTERNALERROR*")
     assert light.rows() == [] and light.files() == {"records/lock"}

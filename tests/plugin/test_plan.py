@@ -107,7 +107,7 @@ def test_the_rows_are_those_that_are_then_computed(planned, monkeypatch):
 
 def test_a_plan_of_what_is_stored_loads_no_engine(planned):
     """It took ten seconds to say 0: those that torch and transformers take to load."""
-    assert planned.process("-k", "ablation").returncode == 0
+    assert planned.pytest("-k", "ablation").ret == 0
     script = (
         "import sys, pytest; pytest.main(['--profile', 'small', '--plan', '-k', 'ablation']);"
         "print('LOADED', sorted({'torch', 'transformers', 'emolib.engine'} & set(sys.modules)))"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from xml.etree import ElementTree
 
 import pytest
 import torch
-from folders import DATA, PROFILE
+from folders import DATA, INI, PROFILE, pairs, run_in
 from safetensors.torch import load_file, save_file
 
 EXPERIMENT = """
@@ -29,14 +30,29 @@ tiny-neo = ["L0H2"]
 BASELINE = "results/small/effects/baseline.json"
 
 
-@pytest.fixture
-def gated(folder):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
     """A folder whose two gated items and one control are saved as the baseline."""
-    folder.write("exp_effect.py", EXPERIMENT.replace("FACTOR", "1"))
+    path = tmp_path_factory.mktemp("saved")
     heads = PROFILE.replace('"3:1"', '"3:1", "0:2"')
-    folder.write("data/profiles/small.toml", heads + DECLARED)
-    saved = folder.pytest("--effects-save")
-    saved.stdout.fnmatch_lines([f"3 effects saved to *{BASELINE}", "*4 recorded*"])
+    for name, text in (
+        ("pytest.ini", INI),
+        ("exp_effect.py", EXPERIMENT.replace("FACTOR", "1")),
+        ("data/profiles/small.toml", heads + DECLARED),
+        ("data/pairs/gratitude.json", json.dumps(pairs())),
+    ):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text, encoding="utf-8")
+    code, out = run_in(path, "--profile", "small", "--effects-save")
+    assert code == 0 and "4 recorded" in out, out
+    assert re.search(rf"^3 effects saved to .*{BASELINE}$", out, re.MULTILINE), out
+    return path
+
+
+@pytest.fixture
+def gated(folder, saved):
+    """The same, to be changed."""
+    shutil.copytree(saved, folder.path, dirs_exist_ok=True)
     return folder
 
 
@@ -87,6 +103,7 @@ def test_a_drift_fails_the_run_names_the_head_and_says_how_to_accept(gated):
     assert gated.pytest("--effects-compare").ret == 0
 
 
+@pytest.mark.slow
 def test_in_parallel_as_in_one_process(gated):
     shrink(gated, '(0.5 if str(heads) == "L2H0" else 1)')
     done = gated.process("--effects-compare", "--fresh", "-n", "2")

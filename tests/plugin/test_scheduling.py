@@ -13,8 +13,12 @@ from xdist.remote import Producer
 WORKER = "def exp_it(emotion, heads, record, worker_id): record(worker=worker_id)\n"
 
 
-@pytest.mark.parametrize("where", ["argument", "ini", "environment", "d", "tx"])
-def test_a_choice_of_dist_keeps_together_what_is_computed_together(light, where):
+# Wherever it is read from, xdist makes one option of it.
+ELSEWHERE = [pytest.param(where, marks=pytest.mark.slow) for where in ("ini", "environment")]
+
+
+@pytest.mark.parametrize("where", ["argument", "d", "tx", *ELSEWHERE])
+def test_a_choice_of_dist_keeps_together_what_is_computed_together(light, where, monkeypatch):
     light.write("exp_effect.py", WORKER)
     args = {
         "argument": ["-n", "2", "--dist", "worksteal"],
@@ -24,10 +28,9 @@ def test_a_choice_of_dist_keeps_together_what_is_computed_together(light, where)
     if where == "ini":
         light.write("pytest.ini", INI + "addopts = --dist=worksteal\n")
     elif where == "environment":
-        light.env["PYTEST_ADDOPTS"] = "--dist worksteal"
-    done = light.process("-v", *args)
-    assert "scheduling tests via CaseScheduling" in done.stdout, done.stdout + done.stderr
-    assert "8 recorded" in done.stdout
+        monkeypatch.setenv("PYTEST_ADDOPTS", "--dist worksteal")
+    done = light.pytest("-v", *args)
+    done.stdout.fnmatch_lines(["scheduling tests via CaseScheduling", "*8 recorded*"])
     by_study = workers_of(light)
     assert len(by_study) == 4 and all(len(found) == 1 for found in by_study.values())
 
@@ -35,9 +38,9 @@ def test_a_choice_of_dist_keeps_together_what_is_computed_together(light, where)
 @pytest.mark.parametrize("dist", ["loadfile", "loadscope"])
 def test_where_whole_files_stay_together_xdist_deals_them_out(light, dist):
     light.write("exp_effect.py", WORKER)
-    done = light.process("-n", "2", "-v", "--dist", dist)
+    done = light.pytest("-n", "2", "-v", "--dist", dist)
     name = {"loadfile": "LoadFileScheduling", "loadscope": "LoadScopeScheduling"}[dist]
-    assert f"scheduling tests via {name}" in done.stdout
+    done.stdout.fnmatch_lines([f"scheduling tests via {name}"])
     assert len(set.union(*workers_of(light).values())) == 1
 
 
@@ -52,7 +55,7 @@ def workers_of(light):
 
 def test_items_of_one_model_and_emotion_share_a_worker(light):
     light.write("exp_effect.py", WORKER)
-    light.process("-n", "2")
+    light.pytest("-n", "2")
     workers = workers_of(light)
     assert len(workers) == 4 and all(len(found) == 1 for found in workers.values())
     assert set.union(*workers.values()) == {"gw0", "gw1"}

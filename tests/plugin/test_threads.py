@@ -24,6 +24,16 @@ def exp_threads(model_source, request, record):
 """
 
 
+LIGHT_THREADS = """
+import os
+
+
+def exp_threads(emotion, heads, record):
+    pools = ("OMP", "MKL", "OPENBLAS", "RAYON")
+    record(**{name: int(os.environ[f"{name}_NUM_THREADS"]) for name in pools})
+"""
+
+
 IN_WORKERS = """
 import os
 
@@ -32,6 +42,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 """
 
 
+def test_each_worker_tells_its_pools_of_its_share_of_the_cores(light, monkeypatch):
+    for pool in POOLS:
+        monkeypatch.delenv(pool, raising=False)
+    light.write("exp_effect.py", LIGHT_THREADS)
+    light.pytest("-n", "2").stdout.fnmatch_lines(["*8 recorded*"])
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    for row in light.rows():
+        assert set(row["values"].values()) == {max(1, cores // 2)} and len(row["values"]) == 4
+
+
+@pytest.mark.slow
 def test_each_worker_keeps_to_its_share_of_the_cores(folder):
     """Where torch is loaded by a conftest.py it is there before the session begins."""
     for pool in ("OMP", "MKL", "OPENBLAS", "RAYON"):

@@ -74,9 +74,9 @@ def test_names_that_fit_and_do_not_fit_together(crossed):
 
 @pytest.mark.parametrize("more", [["-n", "1"], ["--collect-only", "-q"], ["--plan"]])
 def test_workers_and_dry_runs_say_it_once(crossed, more):
-    result = crossed.process("-k", "graditude", *more)
-    assert result.returncode == 5
-    assert result.stdout.count("did you mean gratitude?") == 1
+    result = crossed.pytest("-k", "graditude", *more)
+    assert result.ret == 5
+    assert result.stdout.str().count("did you mean gratitude?") == 1
 
 
 def test_nothing_is_said_where_something_is_left_or_nothing_was(crossed):
