@@ -15,6 +15,7 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "engine_speed.py"
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_and_its_contenders_agree(tmp_path):
     made = tmp_path / "speed.json"
     works = ["sweep24", "llama135", "generate", "attribution"]

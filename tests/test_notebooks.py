@@ -10,6 +10,7 @@ from notebooks import NOTEBOOKS, differences, executed, read
 LARGEST = 300_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_says_what_is_stored(path):
     pytest.importorskip("nbclient", reason="nbclient is not installed")
