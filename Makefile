@@ -30,7 +30,7 @@ coverage: $(READY)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -n $(WORKERS) --dist worksteal -m "not slow" \
 		--cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
-# Simulations of the statistics, and models of the size of GPT-2: the tests that `test` leaves out.
+# Simulations, models of the size of GPT-2, every combination: the tests that `test` leaves out.
 slow: $(READY)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -n $(WORKERS) -m slow $(ARGS)
 
