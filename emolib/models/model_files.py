@@ -44,6 +44,7 @@ _PRIVATE = "_"
 # Numbers that a configuration may ask for: of a byte of the files two, of 4 bits each, and four
 # times as many, since tied weights and masks are in no file; of a small model up to this anyway.
 _NUMBERS_A_BYTE, _SMALL = 2 * 4, 1 << 22
+_SAY_ENDS = ("config.json", "generation_config.json")
 _FLOATS = ("F64", "F32", "BF16", "F16")
 # The number of a layer, or of an expert, in the name of a weight.
 _NUMBER = re.compile(r"(?<![^.])\d+(?=\.)")
@@ -171,19 +172,23 @@ def check_types(source: Source, known: Iterable[str]) -> None:
 
 
 def check_ends(source: Source, hf: Any) -> None:
-    """Check that what ends a text is a token of the model's.
+    """Check that what a model's files say ends a text is a token of the model's.
+
+    Where they do not say, the type's own may be beyond a small vocabulary, and ends nothing.
 
     Raises:
         InputError: When it is none, so that no text would ever end.
     """
     count = hf.get_input_embeddings().weight.shape[0]
-    for name, config in (("config", hf.config), ("generation_config", hf.generation_config)):
-        ends = getattr(config, "eos_token_id", None)
-        for end in ends if isinstance(ends, (list, tuple)) else (ends,):
-            if end is not None and not (isinstance(end, int) and 0 <= end < count):
+    for path in (source.folder / name for name in _SAY_ENDS):
+        if source.gguf is not None or not path.exists():
+            continue
+        ends = read_object(f"model {source.id!r}", path).get("eos_token_id")
+        for end in ends if isinstance(ends, list) else (ends,):
+            if end is not None and not (type(end) is int and 0 <= end < count):
                 raise InputError(
-                    f"model {source.id!r}: {source.folder}/{name}.json: eos_token_id is {end!r}, "
-                    f"and its vocabulary has {count} tokens; {_AGAIN}"
+                    f"model {source.id!r}: {path}: eos_token_id is {end!r:.40}, and its vocabulary "
+                    f"has {count} tokens; {_AGAIN}"
                 )
 
 

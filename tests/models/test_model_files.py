@@ -175,6 +175,15 @@ def test_an_end_that_is_no_token_is_told(folder, end):
     assert load(find(str(folder))).n_heads == 4
 
 
+def test_an_end_that_nobody_named_is_no_fault(folder):
+    """Of gpt2 it would be 50256."""
+    path = folder / "config.json"
+    told = json.loads(path.read_text("utf-8"))
+    del told["eos_token_id"]
+    path.write_text(json.dumps(told))
+    assert load(find(str(folder))).n_heads == 4
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '\ufeff{"eos_token_id": 5}', '{"eos_token_id": 0}}']
 )
