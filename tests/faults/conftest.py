@@ -20,3 +20,10 @@ def light() -> Forks:
     """Give a starter of runs that need no torch."""
     with forks() as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def heavy() -> Forks:
+    """Give a starter of runs that find torch and transformers imported."""
+    with forks(heavy=True) as started:
+        yield started

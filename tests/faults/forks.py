@@ -88,7 +88,8 @@ class Forks:
             point: Files, by how their paths end; at which of the lines run in them (0: none); and
                 the signal that the run sends itself there.
             met: A file for the lines that were run in those files.
-            user: The user that it is run as, by number; 0 is this one.
+            user: The user that it is run as, by number; 0 is this one, -1 this one too, to whom
+                permissions of files apply as to any other.
             limits: Limits of the system, ``{"RLIMIT_FSIZE": 1000}``.
             env: Variables beside those that all runs get.
         """
