@@ -151,6 +151,9 @@ class _Study:
     def _add(self, experiment: str, dims: Any, records: list[Any], output: Any) -> None:
         dims = {"model": self.model, "emotion": self.emotion, "heads": self.heads} | dims
         item = f"exp_x.py::exp_{experiment}[{'-'.join(dims.values())}]"
+        # No file is called what nobody can see.
+        seen = "".join(c if c.isprintable() else "-" for c in output["path"])
+        output = output | {"path": seen}
         model = {"id": self.model, "type": "gpt2", "weights": "w", "tokenizer": "t"}
         shape = {"layers": self.shape[0], "heads": self.shape[1]}
         rows = []

@@ -172,8 +172,8 @@ def _in_slices(
     quants: Any = import_module("gguf.quants")
     constants: Any = import_module("gguf.constants")
     unread = InputError(
-        f"tensor {packed.name}: the gguf package unpacks no numbers of GGML's type {packed.kind}; "
-        "update it, or take a file of another quantization"
+        f"{Path(file.name).name}: tensor {packed.name}: the gguf package unpacks no numbers of "
+        f"GGML's type {packed.kind}; update it, or take a file of another quantization"
     )
     try:
         kind = constants.GGMLQuantizationType(packed.kind)
@@ -183,7 +183,10 @@ def _in_slices(
     shape = packed.shape
     width = shape[-1]
     if width % block:
-        raise InputError(f"tensor {packed.name}: rows of {width} numbers are no whole blocks")
+        raise InputError(
+            f"{Path(file.name).name}: tensor {packed.name}: rows of {width} numbers are no whole "
+            "blocks"
+        )
     row_bytes = width // block * size
     rows = int(np.prod(shape[:-1], dtype=np.int64))
     step = rows if at_once else max(1, _SLICE // (4 * width))

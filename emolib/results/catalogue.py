@@ -181,6 +181,32 @@ class Catalogue:
         return (Place(*found[:4]), found[4]) if found else None
 
     @_asked
+    def told(self, segment: str) -> tuple[int, set[tuple[Any, ...]]]:
+        """Return how much of a segment is known, and where what is in it stands.
+
+        Returns:
+            (Bytes; of items and of what they refer to offset, length, line, key or hash; of members
+            where they begin, unpacked and packed.)
+        """
+        query = "SELECT read FROM segments WHERE name = ?"
+        (read,) = self._db.execute(query, (segment,)).fetchone()
+        items = (
+            "SELECT i.offset, i.length, i.line, i.key FROM items i "
+            "JOIN segments s ON s.id = i.segment WHERE s.name = ?"
+        )
+        shared = (
+            "SELECT h.offset, h.length, h.line, h.hash FROM shared h "
+            "JOIN segments s ON s.id = h.segment WHERE s.name = ?"
+        )
+        members = (
+            "SELECT m.start, m.offset FROM members m JOIN segments s ON s.id = m.segment "
+            "WHERE s.name = ?"
+        )
+        return read, {
+            row for query in (items, shared, members) for row in self._db.execute(query, (segment,))
+        }
+
+    @_asked
     def member(self, place: Place) -> tuple[int, int]:
         """Return where the member begins that has a place: in the segment and in its file."""
         query = (

@@ -12,11 +12,12 @@ from functools import cache
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from emolib.errors import InputError
 from emolib.files import cache_folder, is_local
 from emolib.results.catalogue import Catalogue
-from emolib.results.events import Event, Recorded, Walk
+from emolib.results.events import Event, Recorded, Shared, Walk
 from emolib.results.intake import SCHEMA, SCHEMA_VERSION, add, drop, recount
 from emolib.results.segments import RECORDS, Segment, member_lines, segments
 
@@ -84,7 +85,8 @@ class Index:
     def broken(self, error: Exception | str) -> InputError:
         """Take a damaged index away, and return what to say: the next start makes it again."""
         place = self._places[0] or Path(_NAME)
-        if isinstance(error, sqlite3.OperationalError):
+        # One without a code is of Python's: what should be text is none.
+        if isinstance(error, sqlite3.OperationalError) and hasattr(error, "sqlite_errorcode"):
             return InputError(f"{place}: cannot be read ({error}); delete it, it is made again")
         self._db.close()
         _remove(self._places[0])
@@ -94,18 +96,27 @@ class Index:
         )
 
     def check(self, name: str) -> None:
-        """Check that an index is at fault where a line is not what it says, and take it away.
+        """Check that what is known of a segment is what stands in it, where that led to no row.
 
         Raises:
-            InputError: Always: what is wrong with the segment, or that the index is damaged.
+            InputError: When a line of it is damaged; or the index is, which is taken away.
         """
         segment = self.segment(name)
-        walk = Walk(str(segment.path), old=segment.is_old)
-        is_packed = segment.is_packed
-        lines = member_lines(segment.members()) if is_packed else segment.lines()
-        for _ in walk.through(lines):
-            pass
-        raise self.broken(f"it is not what {segment.path.name} says")
+        walk, starts = Walk(str(segment.path), old=segment.is_old), dict[int, int]()
+        members = _noted(segment.members(), starts) if segment.is_packed else iter(())
+        lines = member_lines(members) if segment.is_packed else segment.lines()
+        found: set[tuple[Any, ...]] = set()
+        seen: set[str] = set()
+        for event in walk.through(lines):
+            if isinstance(event, Recorded):
+                found.add((*event[:3], event.rows[0].key))
+            elif isinstance(event, Shared) and event.hash not in seen:
+                seen.add(event.hash)
+                found.add((*event[:3], event.hash))
+        # Its writer may be further on by now.
+        read, known = self.ask.told(name)
+        if known != {one for one in found if one[0] < read} | set(starts.items()):
+            raise self.broken(f"it is not what {segment.path.name} says")
 
     def segment(self, name: str) -> Segment:
         """Return a segment that is in the index, where another process has put it there too."""
@@ -137,8 +148,10 @@ class Index:
 
     def _refresh(self) -> None:
         self.segments = segments(self._folder)
-        known = {name: state for name, *state in self._db.execute(
-            "SELECT name, packed, size, changed FROM segments")}  # fmt: skip
+        states = self._db.execute("SELECT name, packed, size, changed FROM segments").fetchall()
+        known = {name: state for name, *state in states}
+        if len(known) < len(states):
+            raise sqlite3.DatabaseError("a segment is there twice")
         if gone := known.keys() - self.segments.keys():
             with self._changing():
                 for name in gone:
@@ -304,7 +317,8 @@ def _connected(place: Path | None) -> sqlite3.Connection:
         except sqlite3.OperationalError:
             db.close()
             raise
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            # Of a damaged schema sqlite3 cannot even say what is wrong with it.
             pass
         db.close()
         _remove(place)

@@ -17,7 +17,6 @@ from emolib.results.lines import (
     old_row,
     outlined,
     shared_value,
-    unseal,
     whole,
 )
 from emolib.results.rows import RESTORE, Row
@@ -46,8 +45,12 @@ class Reading:
         """Yield the rows of items without their vectors, texts, lists and pairs."""
         for segment, outlines in self.index.ask.outlines(items):
             look, where = self._look(segment), str(self.index.segment(segment).path)
-            for outline in outlines:
-                yield outlined(outline, where, look)
+            try:
+                rows = [outlined(outline, where, look) for outline in outlines]
+            except InputError:
+                self.index.check(segment)
+                raise
+            yield from rows
 
     def rows(self, item: int, *, as_written: bool = False) -> list[Row]:
         """Return the rows of an item.
@@ -63,21 +66,9 @@ class Reading:
         try:
             return self._rows(place, as_written)
         except InputError:
-            if not self._is_sealed(place):
-                self.index.check(place.segment)
+            # Where the index is at fault, no segment is to be blamed.
+            self.index.check(place.segment)
             raise
-
-    def _is_sealed(self, place: Place) -> bool:
-        """Tell whether lines stand where the index says, whatever they hold."""
-        if self.index.segment(place.segment).is_old:
-            return False
-        path, data = self._bytes(place)
-        try:
-            for line in io.BytesIO(data):
-                unseal(line, str(path))
-        except InputError:
-            return False
-        return True
 
     def _rows(self, place: Place, as_written: bool) -> list[Row]:
         path, data = self._bytes(place)

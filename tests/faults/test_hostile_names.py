@@ -81,8 +81,8 @@ def ill_written(folder, known):
         if "other" in path.parts or "records" in path.parts:
             continue
         text = path.read_text("utf-8")
-        # A line break of its own in a cell, as spreadsheets write it.
-        shown = text.replace("\x85", "") if path.suffix == ".csv" else text
+        # A line break of its own in a cell, as spreadsheets write it; white space in a page.
+        shown = text.replace("\x85", "") if path.suffix in (".csv", ".html") else text
         if (found := OBEYED.search(shown)) and path.suffix != ".json":
             yield f"{path.name} has {found[0]!r}"
         if extra := kinds(path, text) - known.get(path.suffix, set()):

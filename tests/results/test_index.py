@@ -288,3 +288,30 @@ def test_an_index_that_says_other_things_is_never_believed(tmp_path, what):
         with pytest.raises(InputError, match=r"index\.sqlite: the index is damaged .*taken away"):
             list(broken.whole_rows("x") if what == "place" else broken.rows())
     assert list(Store(tmp_path).rows()) == before
+
+
+@pytest.mark.parametrize("change", [
+    "UPDATE shared SET offset = offset + 1", "UPDATE shared SET hash = 'x' || hash",
+    "DELETE FROM shared",
+])  # fmt: skip
+def test_an_index_at_fault_is_told_from_a_segment(tmp_path, change):
+    """What rows refer to stands elsewhere by it, or nowhere: no segment is blamed."""
+    store = Store(tmp_path)
+    told = {"model": {"id": "m" * 200}, "seed": 0}
+    store.append(rows("a", provenance=told, pairs={"ids": ["p" * 200]}))
+    store.close()
+    before = list(Store(tmp_path).whole_rows("x"))
+    del store
+    db = sqlite3.connect(tmp_path / "records/index.sqlite")
+    with db:
+        db.execute(change)
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    for ask in (Store.rows, lambda store: store.whole_rows("x")):
+        index = (tmp_path / "records/index.sqlite").read_bytes()
+        with pytest.raises(InputError, match=r"index\.sqlite: the index is damaged"):
+            list(ask(Store(tmp_path)))
+        assert not (tmp_path / "records/index.sqlite").exists()
+        (tmp_path / "records/index.sqlite").write_bytes(index)
+    (tmp_path / "records/index.sqlite").unlink()
+    assert list(Store(tmp_path).whole_rows("x")) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
@@ -30,6 +31,8 @@ _POLICY = (
 )
 # By how JSON may write what HTML or JavaScript would read as its own.
 _ESCAPED = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+# What hides or reorders text where the page is read as one; the scripts get it as it was.
+_HIDDEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def script() -> str:
@@ -64,7 +67,11 @@ def json_element(name: str, value: Any) -> Markup:
     """Return a value as JSON in an element that is read and never run."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     element = Markup('<script type="application/json" id="{}">{}</script>')
-    return element.format(name, Markup(text.translate(_ESCAPED)))
+    return element.format(name, Markup(_HIDDEN.sub(_escape, text.translate(_ESCAPED))))
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def blob_element(name: str, packed: str) -> Markup:
