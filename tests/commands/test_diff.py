@@ -25,7 +25,7 @@ def test_a_table_that_fits(two, capsys):
     out = capsys.readouterr().out.splitlines()
     assert out[:2] == ["A: old/mine", "B: new/mine"]
     assert out[3].startswith("36 effects in both: 6 drifted") and max(map(len, out)) <= 80
-    assert out[4] == "one L1H0: 6 effects smaller by 50 %"
+    assert out[4] == "one L1H0: six effects smaller by 50 %"
 
 
 def test_strict_says_by_its_exit_code_that_something_drifted(two, capsys):
