@@ -102,7 +102,10 @@ def test_interrupted_at_every_line_that_writes(few, size, points):
     tally.end()
 
 
-@pytest.mark.parametrize(("workers", "small", "whole"), [((), 3, 40), (("-n", "2"), 1, 40)])
+@pytest.mark.parametrize(
+    ("workers", "small", "whole"),
+    [((), 3, 40), pytest.param(("-n", "2"), 1, 40, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("times", [1, 2])
 def test_interrupted_at_random(many, size, workers, small, whole, times):
     tally = Tally(f"Ctrl-C, {times} ×, {' '.join(workers) or 'serial'}", size)
