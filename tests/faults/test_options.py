@@ -116,10 +116,10 @@ def usual(sandbox):
     return found
 
 
-def tried(sandbox, usual, name, args, accepted):
+def tried(sandbox, usual, name, args, accepted, **how):
     """Yield what is wrong with a run of pytest."""
     before = sandbox.listing()
-    done = sandbox.pytest(*args)
+    done = sandbox.pytest(*args, **how)
     yield from rude(done)
     if done.code == 4:
         yield from refusal(done, (4,))
@@ -135,4 +135,39 @@ def test_values_of_options(sandbox, usual, size):
     every = list(typed())
     for name, args in every if size.is_whole else random.Random(0).sample(every, 5):
         tally.case(" ".join(name), tried(sandbox, usual, name, args, ACCEPTED))
+    tally.end()
+
+
+ENVIRONMENT = (
+    "XDG_CACHE_HOME", "HOME", "TMPDIR", "COLUMNS", "LANG", "HF_HOME", "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+)  # fmt: skip
+SET_TO = (
+    "empty", "newlines", "long", "many digits", "minus", "nan", "not UTF-8", "escape", "a FIFO",
+    "a loop of links", "below a file", "zeros",
+)  # fmt: skip
+
+
+def test_environment(sandbox, usual, size):
+    """Whatever variables are set to, a run does what it does without."""
+    tally = Tally("hostile variables of the environment", size)
+    every = [(name, value) for name in ENVIRONMENT for value in SET_TO]
+    for name, value in every if size.is_whole else random.Random(0).sample(every, 1):
+        text = str(sandbox.work / PLACES[value]) if value in PLACES else TEXTS[value]
+        key = name, value
+        tally.case(" ".join(key), tried(sandbox, usual, key, (), {key: "0"}, env={name: text}))
+    tally.end()
+
+
+def test_zeros_in_an_ini_file(sandbox, usual, size):
+    """No command line can hold a NUL; ``addopts`` can."""
+    tally = Tally("NUL in the values of options", size)
+    ini = (sandbox.work / "pytest.ini").read_text("utf-8")
+    # Of --profile the one that is typed goes.
+    flags = [o.flag for o in OPTIONS if o.metavar is not None and o.flag != "--profile"]
+    for flag in flags if size.is_whole else flags[:1]:
+        for value in ("a\0b", "\0"):
+            sandbox.write("pytest.ini", f"{ini}\naddopts = {flag}={value}\n")
+            tally.case(f"{flag} {value!r}", tried(sandbox, usual, (flag, "NUL"), (), {}))
+    sandbox.write("pytest.ini", ini)
     tally.end()
