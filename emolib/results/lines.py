@@ -216,7 +216,8 @@ def outlined(outline: bytes, where: str, look: Look) -> Row:
     """
     data = _DECODE(outline.decode())
     del data["v"]
-    data["provenance"] = _whole(data["provenance"], look, where)
+    common, own = _parts(data["provenance"], look, where)
+    data["provenance"] = common | own
     return Row(**data, **LEFT_OUT)
 
 
@@ -238,19 +239,23 @@ def whole(line: bytes, where: str, look: Look, *, as_written: bool = False) -> R
         if isinstance(columns := data.get(part), dict):
             data[part] = {name: _found(column, look) for name, column in columns.items()}
     data["pairs"] = _found(data.get("pairs"), look)
+    common: dict[str, Any] = {}
     if isinstance(told := data.get("provenance"), dict):
-        data["provenance"] = _whole(told, look, where)
-    return checked(data, where)
+        common, data["provenance"] = _parts(told, look, where)
+    return checked(data, where, common)
 
 
-def _whole(provenance: dict[str, Any], look: Look, where: str) -> dict[str, Any]:
+def _parts(
+    provenance: dict[str, Any], look: Look, where: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a provenance refers to, and what it has of its own."""
     if SHARED not in provenance:
-        return provenance
+        return {}, provenance
     own = {name: part for name, part in provenance.items() if name != SHARED}
     common = look(provenance[SHARED]) if isinstance(provenance[SHARED], str) else None
     if not isinstance(common, dict):
         raise InputError(f"{where}: its provenance refers to what is none; {RESTORE}")
-    return common | own
+    return common, own
 
 
 def _found(value: Any, look: Look) -> Any:

@@ -22,6 +22,7 @@ LARGEST = 1e150
 _DEEPEST = 8
 # No model that there is has a fifth of it; maps of heads are made of so many cells.
 _LARGEST = 1000
+_SUMMARY = {"mean", "ci", "n", "sd", "d_z", "g_z"}
 # Where the store itself is, which no row's file may be.
 _STORE = ("records", "records.jsonl", "records.jsonl.gz")
 
@@ -44,8 +45,13 @@ def are_numbers(values: Collection[Any]) -> bool:
     """Tell whether all values are numbers; see `is_number`."""
     kinds = set(map(type, values))
     if kinds <= {float}:
-        return all(map(isfinite, values)) and max(map(abs, values), default=0.0) <= LARGEST
+        return not values or _are_small(values)
     return kinds <= {Written} or all(map(is_number, values))
+
+
+def _are_small(numbers: Collection[float]) -> bool:
+    # The sum of what is no number is none.
+    return min(numbers) >= -LARGEST and max(numbers) <= LARGEST and isfinite(sum(numbers))
 
 
 def are_texts(values: Iterable[Any]) -> bool:
@@ -79,9 +85,10 @@ def wrong_in_row(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} has what is no text"
     if output := data["output"]:
         yield from _wrong_in_output(output)
-    for name, value in data["values"].items():
-        if not _is_value(value):
-            yield f"values.{name[:80]} is no number and no summary of some"
+    if not _are_summaries(data["values"].values()):
+        for name, value in data["values"].items():
+            if not _is_value(value):
+                yield f"values.{name[:80]} is no number and no summary of some"
     yield from _wrong_columns(data, "vectors", are_numbers)
     yield from _wrong_columns(data, "texts", are_texts)
     yield from _wrong_columns(data, "pairs", are_texts)
@@ -113,6 +120,21 @@ def _wrong_in_output(output: Mapping[str, Any]) -> Iterator[str]:
         yield f"output.path {path[:80]!r} leads out of the results folder"
     elif PurePosixPath(path).parts[0].lower() in _STORE:
         yield f"output.path {path[:80]!r} leads into the store"
+
+
+def _are_summaries(values: Collection[Any]) -> bool:
+    """Tell whether values are summaries of vectors as nearly all are; if not, see one by one."""
+    numbers: list[Any] = []
+    for value in values:
+        if type(value) is not dict or value.keys() != _SUMMARY:
+            return False
+        ends = value["ci"]
+        if type(ends) is not list or len(ends) != 2:
+            return False
+        if type(value["n"]) is not int or not 0 <= value["n"] < _MOST:
+            return False
+        numbers += (*ends, value["mean"], value["sd"], value["d_z"], value["g_z"])
+    return set(map(type, numbers)) <= {float} and (not numbers or _are_small(numbers))
 
 
 def _is_value(value: Any) -> bool:

@@ -112,12 +112,13 @@ def group(members: Iterable[_Member], by: Callable[[_Member], _Name]) -> dict[_N
     return groups
 
 
-def checked(data: dict[str, Any], where: str) -> Row:
+def checked(data: dict[str, Any], where: str, common: Mapping[str, Any] | None = None) -> Row:
     """Return the row that has these fields.
 
     Args:
         data: A value for every field of `Row`, as JSON gives it.
         where: What they were read from, for messages.
+        common: What its provenance goes over, checked before.
 
     Raises:
         InputError: When one is missing, unknown or of another type.
@@ -133,7 +134,7 @@ def checked(data: dict[str, Any], where: str) -> Row:
     wrong = wrong or list(islice(wrong_in_row(data), _TOLD))
     if wrong:
         raise InputError(f"{where}: not a row ({'; '.join(wrong)}); {RESTORE}")
-    return Row(**data)
+    return Row(**data | {"provenance": {**common, **data["provenance"]}} if common else data)
 
 
 def sort_values(recorded: Mapping[str, Any], summarize: Summarize) -> dict[str, Any]:

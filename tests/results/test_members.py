@@ -12,6 +12,8 @@ from emolib.results.members import Written, are_numbers, is_number, wrong_in_row
 from emolib.results.rows import checked
 
 SUMMARY = {"mean": 1.0, "ci": [0.5, 1.5], "n": 3, "sd": 0.1, "d_z": None, "g_z": None, "why": "x"}
+PLAIN = {"mean": 1.0, "ci": [0.5, 1.5], "n": 3, "sd": 0.1, "d_z": 1.0, "g_z": 1.0}
+"""As nearly all are."""
 
 
 def test_numbers_are_finite_and_fit_a_table():
@@ -39,6 +41,9 @@ def test_a_row_of_every_kind_is_right():
         ({"values": {"a": SUMMARY | {"ci": [1.0]}}}, "values.a is no number"),
         ({"values": {"a": SUMMARY | {"n": "3"}}}, "values.a is no number"),
         ({"values": {"a": SUMMARY | {"mean": float("nan")}}}, "values.a is no number"),
+        ({"values": {"a": PLAIN, "b": PLAIN | {"n": 2**63}}}, "values.b is no number"),
+        ({"values": {"a": PLAIN, "b": PLAIN | {"sd": 1e200}}}, "values.b is no number"),
+        ({"values": {"a": PLAIN, "b": PLAIN | {"ci": [0.5, float("nan")]}}}, "values.b is no"),
         ({"vectors": {"a": [1.0, None]}}, "vectors has a list of other things"),
         ({"vectors": {"a": "x"}}, "vectors has what is no list"),
         ({"texts": {"a": ["x", 1]}}, "texts has a list of other things"),
