@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +25,9 @@ _REFUSED = {
 }
 _LOCAL = ("popen", "python", "id", "execmodel", "nice", "dont_write_bytecode", "env:")
 _UNITS = "emolib_units"
+_PREFIX = "emolib-units-"
+# Seconds after which no run has its folder still.
+_ABANDONED = 86_400.0
 
 
 class Workers:
@@ -101,9 +107,19 @@ class Workers:
     @cached_property
     def folder(self) -> Path:
         """Where workers write the units of the items that they have collected."""
-        self._folder = TemporaryDirectory(prefix="emolib-")
+        self._sweep()
+        self._folder = TemporaryDirectory(prefix=_PREFIX)
         self._config.add_cleanup(self.tidy)
         return Path(self._folder.name)
+
+    def _sweep(self) -> None:
+        """Remove the folders of runs that were killed: a day old, nobody's any more."""
+        before = time.time() - _ABANDONED
+        for path in Path(gettempdir()).glob(f"{_PREFIX}*"):
+            # Of others' that may not even be looked at there is nothing to say.
+            with suppress(OSError):
+                if path.lstat().st_mtime < before:
+                    shutil.rmtree(path)
 
     def tidy(self) -> None:
         """Take that folder away."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from types import SimpleNamespace
 
 import pytest
@@ -68,6 +70,22 @@ def test_a_worker_is_replaced_a_few_times(dist, tx, given, expected):
     of = config(dist, tx, given)
     Workers(of).limit_restarts()
     assert of.option.maxworkerrestart == expected
+
+
+def test_what_killed_runs_have_left_is_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, new = (tmp_path / f"emolib-units-{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "gw0.json").write_text("{}", "utf-8")
+    os.utime(old, (0, 0))
+    cleanups = []
+    of = SimpleNamespace(option=SimpleNamespace(), add_cleanup=cleanups.append)
+    made = Workers(of).folder
+    assert made.is_dir() and new.is_dir() and not old.exists()
+    for cleanup in cleanups:
+        cleanup()
+    assert sorted(tmp_path.iterdir()) == [new]
 
 
 def test_a_host_without_the_environment_is_given_up(light):
