@@ -10,6 +10,7 @@ import socket
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -297,9 +298,10 @@ class Store:
         """Write the rows of one item and flush them, so that they outlive this process."""
         self._tell_replayed()
         writer = self._writing()
-        events, data = events_of(rows, self._encoder, writer.size, writer.line)
-        writer.write(data, len(events) - 1 + len(rows))
-        self._events += events
+        with self._noting():
+            events, data = events_of(rows, self._encoder, writer.size, writer.line)
+            writer.write(data, len(events) - 1 + len(rows))
+            self._events += events
         if len(self._events) >= _TOGETHER:
             self._index()
 
@@ -355,8 +357,9 @@ class Store:
                 "left_out": [[state.name, state.left] for state in self._left_out],
             }
             line = told("run", first)
-            self._writer, self._encoder = Writer(self.folder, line, self.run), Encoder()
-            self._events, self._indexed = [Told(0, len(line), 1, {"run": first})], 0
+            with self._noting():
+                self._writer, self._encoder = Writer(self.folder, line, self.run), Encoder()
+                self._events, self._indexed = [Told(0, len(line), 1, {"run": first})], 0
         return self._writer
 
     def _tell_replayed(self) -> None:
@@ -368,14 +371,30 @@ class Store:
     def _tell(self, what: str, value: Any) -> None:
         writer, line = self._writing(), told(what, value)
         place = writer.size, len(line), writer.line + 1
-        self._events.append(
-            Replayed(*place, value) if what == "replayed" else Told(*place, {what: value})
-        )
-        writer.write(line, 1)
+        with self._noting():
+            self._events.append(
+                Replayed(*place, value) if what == "replayed" else Told(*place, {what: value})
+            )
+            writer.write(line, 1)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Write nothing more where it is not told to its end what was written, as by Ctrl-C."""
+        try:
+            yield
+        except BaseException:
+            if self._writer is not None:
+                self._writer.failed = True
+            raise
 
     def _index(self) -> None:
         """Have the index know what was written."""
-        if self._events and self._writer is not None and self._reading is not None:
+        if self._writer is not None and self._writer.failed:
+            # The file says it; what was noted of it may lack its end.
+            self._events = []
+            if self._reading is not None:
+                self._reading.index.refresh()
+        elif self._events and self._writer is not None and self._reading is not None:
             segment = replace(self._writer.segment)
             self._reading.index.take(segment, self._events, self._indexed, self._writer.size)
             self._events, self._indexed = [], self._writer.size

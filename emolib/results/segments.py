@@ -176,7 +176,8 @@ class Writer:
         segment: Its segment.
         size: Bytes written.
         line: Lines written.
-        failed: Whether it could not be written to the last time: nothing more is.
+        failed: Whether it could not be written to the last time, or nobody can tell: nothing more
+            is.
     """
 
     def __init__(self, folder: Path, first: bytes, name: str) -> None:
@@ -215,19 +216,20 @@ class Writer:
         Raises:
             InputError: When they cannot be written.
         """
+        before = self.size, self.line
         with _writable(self.segment.path):
             try:
                 written = 0
                 while written < len(data):
                     written += self._file.write(data[written:])
-            except OSError:
+                self.size, self.line = self.size + len(data), self.line + lines
+            except BaseException:
+                # Ctrl-C too: what was recorded before stays whole.
                 self.failed = True
-                # What was recorded before stays whole.
+                self.size, self.line = before
                 with suppress(OSError):
                     self._file.truncate(self.size)
                 raise
-        self.size += len(data)
-        self.line += lines
 
     def close(self) -> None:
         """Let go of the segment, its content on the disk.

@@ -530,3 +530,46 @@ def test_a_folder_that_cannot_be_written(folder, make, reason):
         f"{obstacle}: cannot be written ({reason}); make room for it, or choose another folder "
         "with --results-dir"
     )
+
+
+class At:
+    """Interrupts at the n-th line that is run in the store's writer; of 0 it counts."""
+
+    def __init__(self, n):
+        self.n, self.met = n, 0
+
+    def __call__(self, frame, event, arg):
+        file = frame.f_code.co_filename
+        return self.line if file.endswith(("results/records.py", "results/segments.py")) else None
+
+    def line(self, frame, event, arg):
+        if event == "line":
+            self.met += 1
+            if self.met == self.n:
+                raise KeyboardInterrupt
+        return self.line
+
+
+def test_an_interrupt_at_any_line_leaves_store_and_index_of_one_mind(tmp_path):
+    def record(folder, n):
+        store, at = Store(folder), At(n)
+        store.append(rows("first"))
+        before = sys.gettrace()
+        sys.settrace(at)
+        try:
+            store.append(rows("second"))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        store.close()
+        return at.met
+
+    lines = record(tmp_path / "whole", 0)
+    assert lines > 20
+    for n in range(1, lines + 1):
+        folder = tmp_path / str(n)
+        record(folder, n)
+        known = set(Store(folder))
+        (folder / "records/index.sqlite").unlink()
+        assert known == set(Store(folder)) >= {rows("first")[0].key}
