@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-SAID = "interrupted again: stopped at once; what is recorded stays, the same command goes on"
+AGAIN = "interrupted again: stopped at once; what is recorded stays, the same command goes on"
+LATE = "interrupted when everything was written"
 
 
 class Interrupts:
@@ -28,7 +29,7 @@ class Interrupts:
             tidy: Takes away what the run has left outside the results.
         """
         self._config, self._tidy = config, tidy
-        self._has_handler = False
+        self._has_handler, self._said = False, AGAIN
 
     def take(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Take the first.
@@ -42,6 +43,15 @@ class Interrupts:
         lines = list(filter(_has_line, excinfo.traceback))
         if lines and not self._config.option.fulltrace:
             excinfo.traceback = type(excinfo.traceback)(lines[-1:])
+        self.await_one(AGAIN)
+
+    def await_one(self, said: str) -> None:
+        """Stop at once at the next one.
+
+        Args:
+            said: What is said then.
+        """
+        self._said = said
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._stop)
@@ -50,7 +60,7 @@ class Interrupts:
     def _stop(self, number: int, frame: Any) -> None:
         with suppress(Exception):
             writer: Any = self._config.get_terminal_writer()
-            os.write(writer._file.fileno(), f"\n{SAID}\n".encode())
+            os.write(writer._file.fileno(), f"\n{self._said}\n".encode())
         with suppress(Exception):
             self._tidy()
         os._exit(pytest.ExitCode.INTERRUPTED)

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_emolib import options, reports
 from pytest_emolib.arguments import expects_experiments
-from pytest_emolib.interrupts import Interrupts
+from pytest_emolib.interrupts import LATE, Interrupts
 from pytest_emolib.marks import MARKERS
 from pytest_emolib.progress import Progress
 from pytest_emolib.properties import Properties
@@ -396,6 +396,8 @@ class ExperimentSession:
             )
         if self._failed:
             reporter.write_line(f"ERROR: {self._failed}", red=True)
+        if self.has_lab and not self.is_worker and not self._is_cut_off:
+            self.interrupts.await_one(LATE)
 
     def _summarize(self, reporter: pytest.TerminalReporter) -> None:
         self.unselected.summarize(reporter)

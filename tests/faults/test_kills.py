@@ -129,7 +129,7 @@ def test_interrupted_at_random(many, size, workers, small, whole, times):
     for moment in moments(seconds - start, size.of(small, whole), 4):
         at = start + moment
         strike = [(at + 0.2 * n, signal.SIGINT, "all") for n in range(times)]
-        done = many.run(*workers, env=SLOWLY, strike=strike)
+        done = many.run(*LEFT_OPEN, *workers, env=SLOWLY, strike=strike)
         problems = [*rude(done), *many.problems({})]
         if done.struck and done.code not in (0, pytest.ExitCode.INTERRUPTED):
             problems.append(f"ended with {done.code}: {done.out[-1500:]}")

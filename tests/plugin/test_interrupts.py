@@ -66,3 +66,15 @@ def test_what_is_no_interrupt_is_left_alone(interrupts):
     other = info(of=ValueError)
     interrupts.take(other)
     assert len(other.traceback) == 2
+
+
+def test_one_is_awaited_to_the_end_of_a_run(interrupts):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupts.await_one("late")
+        interrupts.await_one("later")
+        assert signal.getsignal(signal.SIGINT) == interrupts._stop
+        assert interrupts._said == "later"
+    finally:
+        interrupts.restore()
+        signal.signal(signal.SIGINT, before)
