@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 
 AGAIN = "interrupted again: stopped at once; what is recorded stays, the same command goes on"
+TABLES = (
+    "interrupted before all tables were written; what is recorded stays, and the same command "
+    "writes them"
+)
 LATE = "interrupted when everything was written"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_emolib import options, reports
 from pytest_emolib.arguments import expects_experiments
-from pytest_emolib.interrupts import LATE, Interrupts
+from pytest_emolib.interrupts import LATE, TABLES, Interrupts
 from pytest_emolib.marks import MARKERS
 from pytest_emolib.progress import Progress
 from pytest_emolib.properties import Properties
@@ -198,6 +198,8 @@ class ExperimentSession:
         """Save or compare the effects of this run, with a report for each."""
         if not self.has_lab or self.is_worker or self.is_dry:
             return
+        # Met in a plugin's end of the session it would be a traceback.
+        self.interrupts.await_one(TABLES)
         from emolib.errors import InputError
         from pytest_emolib.effects import verdicts
 
