@@ -46,18 +46,25 @@ class CaseScheduling(LoadScopeScheduling):  # type: ignore[misc]
         xdist would run that one again, when it has been reported as failed.
         """
         workload = self.assigned_work.pop(node)
+        if self.collection is None:
+            # Nothing is dealt out yet; what it has collected must not stand in for its successor's.
+            self.registered_collections.pop(node, None)
+        if not self._pending_of(workload):
+            return None
         left = {
             scope: [name for name, is_done in unit.items() if not is_done]
             for scope, unit in workload.items()
         }
-        died_in: str | None = next((name for names in left.values() for name in names), None)
+        died_in: str = next(name for names in left.values() for name in names)
         for scope, names in left.items():
             if died_in in names:
                 workload[scope][died_in] = True
             if set(names) - {died_in}:
                 self.workqueue[scope] = workload[scope]
         for other in self.assigned_work:
-            self._reschedule(other)
+            # A successor that is still collecting is dealt something when it has collected.
+            if other in self.registered_collections:
+                self._reschedule(other)
         return died_in
 
 

@@ -80,20 +80,26 @@ IDS = [f"exp.py::exp_it[L0H{i}]" for i in range(6)]
 
 
 @pytest.fixture
-def scheduled(tmp_path):
-    """Give a scheduler of two units of three items, and its two workers."""
+def scheduler(tmp_path):
+    """Give a scheduler for two workers of two units of three items."""
     config = SimpleNamespace(
         getvalue={"tx": ["popen", "popen"]}.__getitem__,
         option=SimpleNamespace(loadscopereorder=True),
     )
-    made = CaseScheduling(config, Producer("test"), tmp_path)
+    for name in ("gw0", "gw1", "gw2"):
+        tell(tmp_path, name, {name: f"unit {i // 3}" for i, name in enumerate(IDS)})
+    return CaseScheduling(config, Producer("test"), tmp_path)
+
+
+@pytest.fixture
+def scheduled(scheduler):
+    """Give one that has dealt them out, and its two workers."""
     nodes = [Node("gw0"), Node("gw1")]
     for node in nodes:
-        tell(tmp_path, node.gateway.id, {name: f"unit {i // 3}" for i, name in enumerate(IDS)})
-        made.add_node(node)
-        made.add_node_collection(node, IDS)
-    made.schedule()
-    return made, nodes
+        scheduler.add_node(node)
+        scheduler.add_node_collection(node, IDS)
+    scheduler.schedule()
+    return scheduler, nodes
 
 
 def test_units_are_those_that_workers_tell(scheduled, tmp_path):
@@ -146,3 +152,37 @@ def test_of_a_unit_whose_last_item_killed_its_worker_nothing_is_dealt_out(schedu
     for index in (0, 1):
         made.mark_test_complete(first, index)
     assert made.remove_node(first) == IDS[2] and not made.workqueue
+
+
+@pytest.mark.parametrize("had_collected", [False, True])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_worker_that_dies_before_anything_is_dealt_out_is_as_if_it_had_not_been(
+    scheduler, had_collected, is_first
+):
+    dead, other, successor = Node("gw0"), Node("gw1"), Node("gw2")
+    for node in (dead, other):
+        scheduler.add_node(node)
+    if had_collected:
+        scheduler.add_node_collection(dead, IDS)
+    if not is_first and not had_collected:
+        scheduler.add_node_collection(other, IDS)
+    assert scheduler.remove_node(dead) is None and not other.shutting_down
+    if is_first or had_collected:
+        scheduler.add_node_collection(other, IDS)
+    assert not scheduler.collection_is_completed
+    scheduler.add_node(successor)
+    scheduler.add_node_collection(successor, IDS)
+    assert scheduler.collection_is_completed
+    scheduler.schedule()
+    assert sorted(other.sent + successor.sent) == list(range(6))
+
+
+def test_a_successor_that_is_still_collecting_is_dealt_nothing(scheduled):
+    made, (first, second) = scheduled
+    assert made.remove_node(first) == IDS[0]
+    successor = Node("gw2")
+    made.add_node(successor)
+    assert made.remove_node(second) == IDS[3] and not successor.sent
+    made.add_node_collection(successor, IDS)
+    made.schedule()
+    assert successor.sent == [1, 2] and len(made.workqueue) == 1
