@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -98,7 +98,8 @@ class Shown:
         own = [name for name in sorted(self._strongest) if name not in KNOWN]
         if lines:
             reporter.write_sep("-", "in short")
-            width = reporter._tw.fullwidth
+            width, place = reporter._tw.fullwidth, _places(names)
+            lines = sorted(lines, key=lambda line: place([line["model"], line["emotion"]]))
             reporter.write_line(short_table(lines, fmt=fmt, width=width))
         else:
             own += [name for name in sorted(self._strongest) if name in KNOWN]
@@ -123,16 +124,18 @@ class Shown:
             experiments: Of these; of all by default.
             shown: About how many rows of each, no more than `emolib.reporting.tables.SHOWN`.
         """
-        order = {name: i for i, name in enumerate(names)}
-
-        def place(row: Row) -> list[int]:
-            # Those of several workers come as they come.
-            return [order.get(name, len(order)) for name in row.dims.values()]
-
+        place = _places(names)
         for experiment in sorted(self._strongest) if experiments is None else experiments:
             found = self._strongest[experiment]
             reporter.write_sep("-", experiment)
-            rows = sorted(found.rows(), key=place)
+            # Those of several workers come as they come.
+            rows = sorted(found.rows(), key=lambda row: place(row.dims.values()))
             width = reporter._tw.fullwidth
             text = summary_table(rows, fmt=fmt, width=width, shown=shown, count=found.count)
             reporter.write_line(text)
+
+
+def _places(names: Sequence[str]) -> Callable[[Iterable[str]], list[int]]:
+    """Return where what some names tell stands among others; those not among them come last."""
+    order = {name: i for i, name in enumerate(names)}
+    return lambda told: [order.get(name, len(order)) for name in told]

@@ -60,10 +60,17 @@ LINE = {
 }  # fmt: skip
 
 
-def in_short(found, lines):
+def in_short(found, lines, names=("a",)):
     terminal = Terminal()
-    found.print_short(terminal, ["a"], "simple", lines)
+    found.print_short(terminal, list(names), "simple", lines)
     return terminal.text
+
+
+def test_in_short_lines_stand_in_the_order_of_the_profile():
+    lines = [LINE | {"model": model, "emotion": emotion} for model in "ab" for emotion in "xyz"]
+    text = in_short(shown([]), lines, ["b", "a", "z", "x"])
+    told = [tuple(line.split()[:2]) for line in text.splitlines()[3:9]]
+    assert told == [(model, emotion) for model in "ba" for emotion in "zxy"]
 
 
 def test_in_short_own_experiments_stand_below_with_few_rows():
