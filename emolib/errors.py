@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+UNSEEN = "\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+"""What no text shows, as a class of a regular expression has it: controls beyond ASCII but the end
+of a line, marks of direction, which reorder what is read, halves of characters."""
 _LONGEST_WORD, _LONGEST = 400, 1600
 """Characters of one word, and of a message, beyond which their middle is left out."""
 _LONG_WORD = re.compile(rf"\S{{{_LONGEST_WORD + 1},}}")

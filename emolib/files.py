@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from emolib.errors import InputError
+from emolib.errors import UNSEEN, InputError
 
 PACKAGE = Path(__file__).parent
 """The folder of the library's code."""
@@ -26,8 +26,8 @@ _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
     "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs",
 }  # fmt: skip
-# Controls, ends of lines, marks of direction, bytes of no encoding.
-_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Ends of lines and controls of ASCII too; bytes of no encoding are halves of characters.
+_OBEYED = re.compile(f"[\x00-\x1f\x85\u2028\u2029{UNSEEN}]")
 # Lists whose members are written on a line each.
 _ENTRIES = ("prompts", "scores", "studies", "effects")
 

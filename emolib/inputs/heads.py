@@ -12,9 +12,9 @@ from emolib.errors import InputError
 
 FORMS = "3:5 | 0:0,0:1,3:5 | all | layer:3 | top:10 | random:10"
 # No model has more layers or heads than nine digits count, and Python makes no number of thousands.
-_N = r"(\d{1,9})"
-_HEAD = re.compile(rf"\s*(?:{_N}:{_N}|L{_N}H{_N})\s*", re.ASCII)
-_MANY = re.compile(rf"\s*(layer|top|random):{_N}\s*", re.ASCII)
+NUMBER = r"(\d{1,9})"
+_HEAD = re.compile(rf"\s*(?:{NUMBER}:{NUMBER}|L{NUMBER}H{NUMBER})\s*", re.ASCII)
+_MANY = re.compile(rf"\s*(layer|top|random):{NUMBER}\s*", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from emolib.errors import InputError
-from emolib.inputs.heads import Top
+from emolib.inputs.heads import NUMBER, Top
 
 UNIT_FORMS = "3:1021 | 3:1021,3:77 | top:10 | random:10"
-_N = r"(\d{1,9})"
-_UNIT = re.compile(rf"\s*(?:{_N}:{_N}|L{_N}U{_N})\s*", re.ASCII)
-_MANY = re.compile(rf"\s*(top|random):{_N}\s*", re.ASCII)
+_UNIT = re.compile(rf"\s*(?:{NUMBER}:{NUMBER}|L{NUMBER}U{NUMBER})\s*", re.ASCII)
+_MANY = re.compile(rf"\s*(top|random):{NUMBER}\s*", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)

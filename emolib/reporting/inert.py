@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import re
 
-# Controls, which a terminal obeys; marks of direction, which reorder what is read; surrogates.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-    "\ud800-\udfff]"
-)
+from emolib.errors import UNSEEN
+
+# Controls of ASCII too, which a terminal obeys, but for white space.
+_UNSEEN = re.compile(f"[\x00-\x08\x0e-\x1b\x1f{UNSEEN}]")
 # What a cell of a spreadsheet begins with where it is a formula.
 _FORMULA = re.compile(r"\s*[=+\-@]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)

@@ -189,9 +189,6 @@ def read_scores(path: Path) -> dict[str, Any]:
         "run screening again with --fresh",
     ):  # fmt: skip
         content = _content(path)
-        content["layers"], content["heads_per_layer"]
-        if not content["scores"]:
-            raise KeyError("scores")
         if wrong := next(wrong_in_scores(content), ""):
             raise ValueError(wrong)
         return content

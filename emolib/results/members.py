@@ -228,15 +228,15 @@ def wrong_in_run(about: Mapping[str, Any]) -> Iterator[str]:
 
 
 def wrong_in_scores(content: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong in the content of a scores file that has its shape and some scores."""
+    """Yield what is wrong in the content of a scores file."""
     shape = [content["layers"], content["heads_per_layer"]]
     if not all(type(size) is int and 0 < size <= _LARGEST for size in shape):
         yield f"a model of {shape[0]!r:.40} layers of {shape[1]!r:.40} heads"
         return
     if not isinstance(content["model"], str):
         yield "model is no text"
-    if not isinstance(content["scores"], list):
-        yield "scores are no list"
+    if not isinstance(content["scores"], list) or not content["scores"]:
+        yield "scores are no list of any"
         return
     for number, entry in enumerate(content["scores"]):
         if why := _why_no_score(entry, shape):

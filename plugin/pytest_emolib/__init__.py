@@ -79,7 +79,10 @@ def pytest_collection_modifyitems(
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Become the one writer of the store before anything runs; then check the effects."""
     session_of(session.config).begin(session)
-    result = yield
+    try:
+        result = yield
+    finally:
+        session_of(session.config).ran()
     session_of(session.config).check_effects()
     return result
 

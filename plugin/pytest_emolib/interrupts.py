@@ -12,11 +12,7 @@ from typing import Any
 import pytest
 
 AGAIN = "interrupted again: stopped at once; what is recorded stays, the same command goes on"
-TABLES = (
-    "interrupted before all tables were written; what is recorded stays, and the same command "
-    "writes them"
-)
-LATE = "interrupted when everything was written"
+TABLES = "interrupted behind the last item; what is recorded stays, the same command writes tables"
 
 
 class Interrupts:
@@ -35,6 +31,13 @@ class Interrupts:
         self._config, self._tidy = config, tidy
         self._has_handler, self._said = False, AGAIN
 
+    def ran(self) -> None:
+        """Await one behind the last item.
+
+        Any plugin's end of a run may be met there, most of which expect none.
+        """
+        self._await(TABLES)
+
     def take(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Take the first.
 
@@ -47,14 +50,10 @@ class Interrupts:
         lines = list(filter(_has_line, excinfo.traceback))
         if lines and not self._config.option.fulltrace:
             excinfo.traceback = type(excinfo.traceback)(lines[-1:])
-        self.await_one(AGAIN)
+        self._await(AGAIN)
 
-    def await_one(self, said: str) -> None:
-        """Stop at once at the next one.
-
-        Args:
-            said: What is said then.
-        """
+    def _await(self, said: str) -> None:
+        """Stop at once, and say that, at the next one."""
         self._said = said
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -64,6 +63,9 @@ class Interrupts:
     def _stop(self, number: int, frame: Any) -> None:
         with suppress(Exception):
             writer: Any = self._config.get_terminal_writer()
+            with suppress(RuntimeError):
+                # Where it was met as it wrote, it is left as it is.
+                writer.flush()
             os.write(writer._file.fileno(), f"\n{self._said}\n".encode())
         with suppress(Exception):
             self._tidy()

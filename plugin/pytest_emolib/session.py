@@ -12,7 +12,7 @@ import pytest
 
 from pytest_emolib import options, reports
 from pytest_emolib.arguments import expects_experiments
-from pytest_emolib.interrupts import LATE, TABLES, Interrupts
+from pytest_emolib.interrupts import Interrupts
 from pytest_emolib.marks import MARKERS
 from pytest_emolib.progress import Progress
 from pytest_emolib.properties import Properties
@@ -47,7 +47,6 @@ class ExperimentSession:
         self.item: pytest.Item | None = None
         self._refused = ""
         self._failed = ""
-        self._is_cut_off = False
         # Items that ended, and how many there were to run.
         self._ended: set[str] = set()
         self._to_run = 0
@@ -194,12 +193,15 @@ class ExperimentSession:
         except InputError as error:
             self._refused = self._refused or str(error)
 
+    def ran(self) -> None:
+        """Await Ctrl-C from the last item on, however the run came to its end."""
+        if self.has_lab and not self.is_worker:
+            self.interrupts.ran()
+
     def check_effects(self) -> None:
         """Save or compare the effects of this run, with a report for each."""
         if not self.has_lab or self.is_worker or self.is_dry:
             return
-        # Met in a plugin's end of the session it would be a traceback.
-        self.interrupts.await_one(TABLES)
         from emolib.errors import InputError
         from pytest_emolib.effects import verdicts
 
@@ -376,32 +378,9 @@ class ExperimentSession:
         except InputError as error:
             self._failed = self._failed or str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        except KeyboardInterrupt:
-            # pytest expects none from here on, and would end in a traceback.
-            self._is_cut_off = True
-            session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables of this run and where everything was written."""
-        try:
-            if not self._is_cut_off:
-                self._summarize(reporter)
-        except KeyboardInterrupt:
-            self._is_cut_off = True
-            if self.progress.session is not None:
-                self.progress.session.exitstatus = pytest.ExitCode.INTERRUPTED
-        if self._is_cut_off:
-            reporter.write_line(
-                "interrupted while tables were written; what is recorded stays, and the same "
-                "command writes them",
-                yellow=True,
-            )
-        if self._failed:
-            reporter.write_line(f"ERROR: {self._failed}", red=True)
-        if self.has_lab and not self.is_worker and not self._is_cut_off:
-            self.interrupts.await_one(LATE)
-
-    def _summarize(self, reporter: pytest.TerminalReporter) -> None:
         self.unselected.summarize(reporter)
         if self.has_lab and not self.is_worker:
             lab = self.lab
@@ -418,6 +397,8 @@ class ExperimentSession:
                     "goes on with them",
                     yellow=True,
                 )
+        if self._failed:
+            reporter.write_line(f"ERROR: {self._failed}", red=True)
 
     def scheduler(self, log: Any) -> Any:
         """Return xdist's scheduler for experiments, None to leave it to xdist."""

@@ -51,6 +51,16 @@ class Ended:
         return self.out[max(0, found.start() - 200) : found.start() + 3000] if found else ""
 
 
+def rude(done: Ended) -> Iterator[str]:
+    """Yield what no run may do, whatever befell it."""
+    if done.hung:
+        yield f"hung: {done.out[-1000:]}"
+    if done.left:
+        yield f"{done.left} processes were left"
+    if done.ugly:
+        yield done.ugly
+
+
 @dataclass
 class Forks:
     """Starts runs in a folder.

@@ -150,16 +150,6 @@ class Place:
         sweep(self.results)
 
 
-def rude(done: Ended) -> Iterator[str]:
-    """Yield what no run may do, however it was struck."""
-    if done.hung:
-        yield f"hung: {done.out[-1000:]}"
-    if done.left:
-        yield f"{done.left} processes were left"
-    if done.ugly:
-        yield done.ugly
-
-
 def _less(row: dict[str, Any]) -> dict[str, Any]:
     kept = {name: part for name, part in row.items() if name not in _OF_ITS_RUN}
     own = {n: part for n, part in row["provenance"].items() if n not in _OF_ITS_RUN}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forks
 from folders import INI, LIGHT, pairs
 from forks import Ended, Forks
 
@@ -184,13 +185,8 @@ def changes(before: Listing, after: Listing) -> list[str]:
 
 
 def rude(done: Ended) -> Iterator[str]:
-    """Yield what no run may do, whatever it was given."""
-    if done.hung:
-        yield f"hung: {done.out[-500:]}"
-    if done.left:
-        yield f"{done.left} processes were left"
-    if done.ugly:
-        yield done.ugly
+    """Yield what no run may do, whatever it was given: print controls and warnings, too."""
+    yield from forks.rude(done)
     if found := _WARNED.search(done.out):
         yield f"warned: {found[0][:300]}"
     if found := _CONTROLS.search(done.out):

@@ -69,6 +69,15 @@ def sound(tmp_path_factory):
     return found
 
 
+def ill_told(found, path, *places):
+    """Yield what is wrong with the messages of refusals; each has to name one of some places."""
+    for what, message in found.refused.items():
+        for problem in ill_said(message, path):
+            yield f"{what}: {problem}"
+        if not any(place in message for place in places):
+            yield f"{what}: names no line: {message:.200}"
+
+
 def wrong(found, sound, path, *, expected=None):
     """Yield what is wrong with what was read of a damaged store.
 
@@ -79,11 +88,7 @@ def wrong(found, sound, path, *, expected=None):
         expected: What else may be read: the store less a torn end.
     """
     yield from found.raised
-    for what, message in found.refused.items():
-        for problem in ill_said(message, path):
-            yield f"{what}: {problem}"
-        if ": line " not in message and "member" not in message:
-            yield f"{what}: names no line: {message:.200}"
+    yield from ill_told(found, path, ": line ", "member")
     for what, part in found.parts.items():
         if part != sound.whole.parts[what] and (
             expected is None or part != expected.parts.get(what)
@@ -202,11 +207,7 @@ def hostile(folder, path, routes, out, became):
     """Yield what is wrong with what comes of a store that somebody has made up."""
     found = read(folder)
     yield from found.raised
-    for what, message in found.refused.items():
-        for problem in ill_said(message, path):
-            yield f"{what}: {problem}"
-        if ": line " not in message and "refers to" not in message:
-            yield f"{what}: names no line: {message:.200}"
+    yield from ill_told(found, path, ": line ", "refers to")
     became["refused" if found.refused else "accepted"] += 1
     for what, part in found.parts.items():
         # As they are written numbers are texts.

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 from campaign import Tally
-from place import MANY, Place, rude
+from forks import rude
+from place import MANY, Place
 
 PAGE = 4096
 ENOUGH = "size=64m,nr_inodes=10k"

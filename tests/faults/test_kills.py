@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 from campaign import Tally
-from place import FEW, MANY, Place, rude
+from forks import rude
+from place import FEW, MANY, Place
 
 FILES = (
     "emolib/files.py",

@@ -68,13 +68,14 @@ def test_what_is_no_interrupt_is_left_alone(interrupts):
     assert len(other.traceback) == 2
 
 
-def test_one_is_awaited_to_the_end_of_a_run(interrupts):
+def test_one_is_awaited_from_the_last_item_on(interrupts):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        interrupts.await_one("late")
-        interrupts.await_one("later")
+        interrupts.ran()
         assert signal.getsignal(signal.SIGINT) == interrupts._stop
-        assert interrupts._said == "later"
+        assert "writes tables" in interrupts._said
+        interrupts.take(info())
+        assert interrupts._said.startswith("interrupted again")
     finally:
         interrupts.restore()
         signal.signal(signal.SIGINT, before)

@@ -14,6 +14,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from emolib.errors import UNSEEN
+
 FOLDER = Path(__file__).parent
 SCRIPTS = (
     "dom.js", "data.js", "theme.js", "terms.js", "download.js", "tables.js", "charts.js",
@@ -32,7 +34,7 @@ _POLICY = (
 # By how JSON may write what HTML or JavaScript would read as its own.
 _ESCAPED = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 # What hides or reorders text where the page is read as one; the scripts get it as it was.
-_HIDDEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_HIDDEN = re.compile(f"[\x85{UNSEEN}]")
 
 
 def script() -> str:
